@@ -1,0 +1,3 @@
+"""Groundwork: open-source, self-hosted project management."""
+
+__version__ = "0.1.0"
