@@ -1,0 +1,188 @@
+"""Settings: every error at once, no secret in any message."""
+
+from pathlib import Path
+
+import pytest
+
+from groundwork.core.config import DEVELOPMENT_SECRET, Settings, SettingsError, load_settings
+from tests.databases import groundwork
+
+URL = "postgresql://groundwork:s3cret@db:5432/groundwork"
+
+
+def errors() -> dict[str, str]:
+    """Load the settings and return what is wrong with them."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    return caught.value.errors
+
+
+def test_defaults_need_an_address_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With DATABASE_URL set, everything else has a default."""
+    monkeypatch.setenv("DATABASE_URL", URL)
+
+    assert load_settings() == Settings(database_url=URL)
+
+
+def test_values_are_read_and_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each kind of value arrives as its field's type."""
+    monkeypatch.setenv("DATABASE_URL", URL)
+    monkeypatch.setenv("PORT", "9000")
+    monkeypatch.setenv("DEBUG", "true")
+    monkeypatch.setenv("READINESS_TTL", "0.5")
+    monkeypatch.setenv("CORS_ALLOW_ORIGINS", "https://a.example, https://b.example")
+    monkeypatch.setenv("OPS_TOKEN", "")
+
+    settings = load_settings()
+
+    assert (settings.port, settings.debug, settings.readiness_ttl) == (9000, True, 0.5)
+    assert settings.cors_allow_origins == ("https://a.example", "https://b.example")
+    assert settings.ops_token is None
+
+
+def test_a_missing_address_is_named() -> None:
+    """Without DATABASE_URL the error names it and shows what it looks like."""
+    assert errors() == {
+        "DATABASE_URL": "Environment variable not set. "
+        "Expected: postgresql://user:password@host:5432/database."
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("APP_NAME", ""),
+        ("ENVIRONMENT", "prod"),
+        ("DEBUG", "release"),
+        ("HOST", ""),
+        ("PORT", "abc"),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("DATABASE_URL", "mysql://a:s3cret@b/c"),
+        ("DATABASE_URL", "postgresql://a:s3cret@b:port/c"),
+        ("DATABASE_URL", ""),
+        ("DB_POOL_MAX_SIZE", "0"),
+        ("DB_CONNECT_TIMEOUT", "0"),
+        ("DB_COMMAND_TIMEOUT", "nan"),
+        ("DB_STATEMENT_CACHE_SIZE", "-1"),
+        ("ACCESS_TOKEN_EXPIRE_MINUTES", "0"),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_JSON", "maybe"),
+        ("READINESS_TIMEOUT", "0"),
+        ("READINESS_TIMEOUT", "1"),
+        ("READINESS_TTL", "-1"),
+        ("SHUTDOWN_DRAIN_SECONDS", "-1"),
+        ("SHUTDOWN_GRACE_SECONDS", "soon"),
+    ],
+)
+def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """A bad value is named with what is expected instead, and is not repeated."""
+    monkeypatch.setenv("DATABASE_URL", URL)
+    monkeypatch.setenv(name, value)
+
+    found = errors()
+
+    assert list(found) == [name]
+    assert "Expected: " in found[name]
+    assert "s3cret" not in found[name]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://db/groundwork",
+        "postgresql://h1:5432,h2:5433/db?target_session_attrs=read-write",
+        "postgresql://u:p@[::1]:5432/db",
+        "postgresql://postgres@/postgres?host=/run/postgresql",
+    ],
+)
+def test_addresses_as_psql_takes_them(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Several hosts, IPv6 and sockets are addresses too."""
+    monkeypatch.setenv("DATABASE_URL", url)
+
+    assert load_settings().database_url == url
+
+
+def test_a_driver_in_the_address_gets_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A +driver suffix is refused, and the message says to remove it."""
+    monkeypatch.setenv("DATABASE_URL", URL.replace("://", "+asyncpg://"))
+
+    assert "Remove '+asyncpg'" in errors()["DATABASE_URL"]
+
+
+@pytest.mark.parametrize("environment", ["staging", "production"])
+@pytest.mark.parametrize("secret", [None, "short", DEVELOPMENT_SECRET])
+def test_a_secret_of_its_own_outside_development(
+    monkeypatch: pytest.MonkeyPatch, environment: str, secret: str | None
+) -> None:
+    """Staging and production want a SECRET_KEY that is long and not the example."""
+    monkeypatch.setenv("DATABASE_URL", URL)
+    monkeypatch.setenv("ENVIRONMENT", environment)
+    if secret:
+        monkeypatch.setenv("SECRET_KEY", secret)
+
+    assert list(errors()) == ["SECRET_KEY"]
+
+
+def test_no_debug_in_production(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DEBUG shows tracebacks, so production refuses it."""
+    monkeypatch.setenv("DATABASE_URL", URL)
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("SECRET_KEY", "x" * 32)
+    monkeypatch.setenv("DEBUG", "true")
+
+    assert list(errors()) == ["DEBUG"]
+
+
+def test_values_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """NAME_FILE names a file that holds the value, as container secrets do."""
+    secret = tmp_path / "database-url"
+    secret.write_text(f"{URL}\n")
+    monkeypatch.setenv("DATABASE_URL_FILE", str(secret))
+
+    assert load_settings().database_url == URL
+
+
+def test_an_unreadable_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A NAME_FILE that is not there is one more error in the list."""
+    monkeypatch.setenv("DATABASE_URL_FILE", "/nowhere")
+    monkeypatch.setenv("PORT", "abc")
+
+    assert list(errors()) == ["DATABASE_URL", "PORT"]
+
+
+def test_dotenv_in_development_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """.env is read in development, where unknown names in it are nobody's business."""
+    Path(".env").write_text(f"DATABASE_URL={URL}\nPORT=9001\nPOSTGRES_PASSWORD=y\n")
+    monkeypatch.setenv("PORT", "9002")
+
+    assert load_settings() == Settings(database_url=URL, port=9002)
+
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    assert "DATABASE_URL" in errors()
+
+
+def test_repr_hides_secrets() -> None:
+    """Settings may end up in a traceback; their secrets may not."""
+    shown = repr(Settings(database_url=URL, secret_key="hush-hush", ops_token="mum"))
+
+    assert not {word for word in ("s3cret", "hush-hush", "mum") if word in shown}
+
+
+def test_commands_tell_every_error_and_exit_with_2() -> None:
+    """The command's message names all that is wrong, without a traceback or a secret."""
+    done = groundwork(
+        "serve",
+        PORT="abc",
+        LOG_LEVEL="loud",
+        DB_POOL_MAX_SIZE="0",
+        SECRET_KEY="x",
+        ENVIRONMENT="production",
+        DATABASE_URL="mysql://a:s3cret@b/c",
+    )
+
+    named = ("PORT", "LOG_LEVEL", "DB_POOL_MAX_SIZE", "SECRET_KEY", "ENVIRONMENT", "DATABASE_URL")
+    assert done.returncode == 2
+    assert [name for name in named if name not in done.stderr] == []
+    assert "s3cret" not in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
