@@ -1,0 +1,232 @@
+"""Migrations: on a real server, with real processes, killed for real."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from groundwork.core.database import SQL_DIR, migration_ids
+from tests.databases import bare_environment, migrate, run
+from tests.servers import wait_until
+
+FILES = SQL_DIR / "migrations"
+CHECKOUT = Path(__file__).parents[2]
+SCHEMA = """
+    SELECT 'column', table_name, column_name, data_type, column_default, is_nullable
+    FROM information_schema.columns WHERE table_schema = 'public'
+    UNION ALL SELECT 'index', tablename, indexname, indexdef, '', ''
+    FROM pg_indexes WHERE schemaname = 'public'
+    UNION ALL SELECT 'function', proname, prosrc, '', '', ''
+    FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    UNION ALL SELECT 'trigger', tgname, pg_get_triggerdef(oid), '', '', ''
+    FROM pg_trigger WHERE NOT tgisinternal
+    ORDER BY 1, 2, 3, 4
+"""
+# The package finds its sql/ beside itself, so a copy of the package may have other migrations.
+RUN = "import sys; from groundwork.core.migrations import migrate; sys.exit(migrate())"
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """Give a copy of the package and of sql/, for a test to change."""
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(CHECKOUT / "groundwork", tmp_path / "groundwork", ignore=ignore)
+    shutil.copytree(SQL_DIR, tmp_path / "sql")
+    return tmp_path
+
+
+def start(folder: Path, url: str) -> subprocess.Popen[str]:
+    """Start a copy's `groundwork migrate`."""
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN],
+        cwd=folder,
+        env=bare_environment() | {"DATABASE_URL": url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Wait for the end; return exit code and output."""
+    output, _ = process.communicate(timeout=30)
+    return process.returncode, output
+
+
+def yoyo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run yoyo in the checkout, as its user does."""
+    return subprocess.run(
+        [Path(sys.executable).with_name("yoyo"), *arguments],
+        cwd=CHECKOUT,
+        env=bare_environment() | environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_files_are_numbered_and_can_be_undone() -> None:
+    """Each migration is NNNN.verb-noun, numbers have no gap, each has its rollback."""
+    numbers = [int(name.partition(".")[0]) for name in migration_ids()]
+
+    assert numbers == list(range(1, len(numbers) + 1))
+    for name in migration_ids():
+        assert re.fullmatch(r"\d{4}\.[a-z0-9-]+", name)
+        assert (FILES / f"{name}.sql").read_text().startswith("-- ")
+        assert (FILES / f"{name}.rollback.sql").read_text().strip()
+
+
+def test_migrate_prints_what_it_applied(empty_database: str) -> None:
+    """The first run names each migration, the second has nothing to do."""
+    first, second = migrate(empty_database), migrate(empty_database)
+
+    applied = [f"applied {name}" for name in migration_ids()]
+    assert first.stdout.splitlines() == [*applied, "the database is up to date"]
+    assert second.stdout == "the database is up to date\n"
+
+
+def test_up_down_up_is_what_migrate_makes(empty_database: str, own_database: str) -> None:
+    """Through yoyo, all up, all down and all up again makes the schema of `migrate`."""
+    for arguments in (["apply"], ["rollback", "--all"], ["apply"]):
+        done = yoyo(*arguments, "--batch", DATABASE_URL=empty_database)
+        assert done.returncode == 0, done.stderr
+        if arguments[0] == "rollback":
+            assert run(empty_database, "SELECT to_regclass('installation')") == [(None,)]
+
+    assert run(empty_database, SCHEMA) == run(own_database, SCHEMA)
+
+
+def test_yoyo_lists_the_same(own_database: str) -> None:
+    """`yoyo list` knows what `migrate` has applied."""
+    done = yoyo("list", DATABASE_URL=own_database)
+
+    assert [line.split()[:2] for line in done.stdout.splitlines()[2:]] == [
+        ["A", name] for name in migration_ids()
+    ]
+
+
+@pytest.mark.parametrize("command", ["yoyo", "groundwork"])
+def test_a_missing_address_is_said_in_one_line(command: str) -> None:
+    """Without DATABASE_URL both commands name it, exit with 2 and show no traceback."""
+    done = yoyo("list") if command == "yoyo" else migrate("")
+
+    assert done.returncode == 2
+    assert "DATABASE_URL: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_database_that_is_down_is_said_in_one_line() -> None:
+    """An unreachable database is an error of one line, without the password."""
+    done = migrate("postgresql://u:s3cret@127.0.0.1:1/nothing")
+
+    assert done.returncode == 1
+    assert "Connection refused" in done.stderr
+    assert "s3cret" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_five_at_once(copy: Path, empty_database: str) -> None:
+    """Replicas that migrate at once all succeed, and each migration runs once."""
+    (copy / "sql/migrations/0003.create-slow.sql").write_text(
+        "CREATE TABLE slow (); SELECT pg_sleep(0.5);"
+    )
+    outcomes = [finish(process) for process in [start(copy, empty_database) for _ in range(5)]]
+
+    output = "".join(output for _, output in outcomes)
+    assert [code for code, _ in outcomes] == [0] * 5
+    assert output.count("applied 0003.create-slow") == 1
+    assert run(empty_database, "SELECT count(*) FROM _yoyo_migration") == [(3,)]
+
+
+def test_indexes_can_be_made_concurrently_while_others_wait(
+    copy: Path, empty_database: str
+) -> None:
+    """Waiting for the lock holds no snapshot that CREATE INDEX CONCURRENTLY would wait for."""
+    (copy / "sql/migrations/0003.create-index.sql").write_text(
+        "-- transactional: false\n"
+        "CREATE INDEX CONCURRENTLY by_creation ON installation (created_at);"
+    )
+    outcomes = [finish(process) for process in [start(copy, empty_database) for _ in range(3)]]
+
+    assert [code for code, _ in outcomes] == [0] * 3
+    assert run(empty_database, "SELECT to_regclass('by_creation') IS NULL") == [(False,)]
+
+
+def test_killed_in_the_middle(copy: Path, empty_database: str) -> None:
+    """After kill -9 within a migration the next run applies it, without break-lock."""
+    (copy / "sql/migrations/0003.create-slow.sql").write_text(
+        "CREATE TABLE slow (); SELECT pg_sleep(1);"
+    )
+    killed = start(copy, empty_database)
+    sleeping = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
+    wait_until(lambda: run(empty_database, sleeping))
+    killed.send_signal(signal.SIGKILL)
+    finish(killed)
+
+    code, output = finish(start(copy, empty_database))
+
+    assert (code, "applied 0003.create-slow" in output) == (0, True)
+
+
+def test_yoyos_stale_lock_is_cleared(own_database: str) -> None:
+    """A lock row that a killed yoyo left behind stops nobody."""
+    run(own_database, "INSERT INTO yoyo_lock VALUES (1, now(), 1)")
+    started = time.monotonic()
+
+    done = migrate(own_database)
+
+    assert done.returncode == 0
+    assert time.monotonic() - started < 5
+
+
+def test_a_failing_migration_leaves_nothing(copy: Path, own_database: str) -> None:
+    """A migration that fails half-way is rolled back, named, and not marked."""
+    (copy / "sql/migrations/0003.create-half.sql").write_text("CREATE TABLE half (); SELECT 1 / 0;")
+
+    code, output = finish(start(copy, own_database))
+
+    assert (code, "0003.create-half" in output, "division by zero" in output) == (1, True, True)
+    assert run(own_database, "SELECT to_regclass('half')") == [(None,)]
+    assert run(own_database, "SELECT count(*) FROM _yoyo_migration") == [(2,)]
+
+
+def test_an_unresolved_dependency_is_an_error(copy: Path, own_database: str) -> None:
+    """A migration that names an unknown one is refused, where yoyo would pass over it."""
+    (copy / "sql/migrations/0003.create-odd.sql").write_text("-- depends: 0000.nothing\nSELECT 1;")
+
+    code, output = finish(start(copy, own_database))
+
+    assert (code, "0003.create-odd" in output) == (1, True)
+
+
+def test_an_empty_folder_is_refused(copy: Path, empty_database: str) -> None:
+    """No migrations at all is a broken installation, not an empty schema."""
+    shutil.rmtree(copy / "sql/migrations")
+
+    code, output = finish(start(copy, empty_database))
+
+    assert (code, "no migrations in" in output) == (1, True)
+
+
+def test_a_user_without_a_name(empty_database: str) -> None:
+    """A UID that has no passwd entry migrates as well."""
+    program = f"import pwd; pwd.getpwuid = lambda uid: {{}}[uid]; {RUN}"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=CHECKOUT,
+        env={"DATABASE_URL": empty_database},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert run(empty_database, "SELECT DISTINCT username FROM _yoyo_log") == [(str(os.getuid()),)]
