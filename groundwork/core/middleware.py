@@ -1,0 +1,154 @@
+"""What every request passes: request id, timing and access line; errors; the body's size."""
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Collection
+from http import HTTPStatus
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from groundwork.core.exceptions import problem, server_error
+from groundwork.core.lifecycle import Lifecycle
+from groundwork.core.logging import request_id
+
+logger = logging.getLogger(__name__)
+access = logging.getLogger("groundwork.access")
+
+CLIENT_CLOSED_REQUEST = 499  # nginx's code for a client that left before the answer
+MAX_BODY_BYTES = 1024 * 1024
+
+_TOO_LARGE = "The body is over 1 MiB."
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
+
+
+class RequestContext:
+    """Gives each request its id, its time and its access line. Outermost.
+
+    Probes, the paths in `quiet`, are logged at DEBUG when they answer 200 or 503: a failing
+    probe is an answer, and readiness logs its transitions itself.
+    """
+
+    def __init__(self, app: ASGIApp, lifecycle: Lifecycle, quiet: Collection[str]) -> None:
+        self.app = app
+        self.lifecycle = lifecycle
+        self.quiet = quiet
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, with its id and its time on the answer."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        current = _request_id(scope)
+        started = time.perf_counter()
+        status = CLIENT_CLOSED_REQUEST
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                elapsed = (time.perf_counter() - started) * 1000
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-request-id", current.encode()),
+                    (b"server-timing", b"app;dur=%.3f" % elapsed),
+                ]
+                if self.lifecycle.draining:
+                    message["headers"].append((b"connection", b"close"))
+            await send(message)
+
+        token = request_id.set(current)
+        try:
+            await self.app(scope, receive, send_with_headers)
+        finally:
+            self._log(scope, status, time.perf_counter() - started)
+            request_id.reset(token)
+
+    def _log(self, scope: Scope, status: int, seconds: float) -> None:
+        level = logging.ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
+        if scope["path"] in self.quiet and status in {
+            HTTPStatus.OK,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        }:
+            level = logging.DEBUG
+        if not access.isEnabledFor(level):
+            return
+        client = scope.get("client")
+        fields = {
+            "method": scope["method"],
+            "path": scope["path"],
+            "status": status,
+            "duration_ms": round(seconds * 1000, 3),
+            "client": client[0] if client else None,
+        }
+        access.log(level, "%s %s %d", scope["method"], scope["path"], status, extra=fields)
+
+
+class ErrorBoundary:
+    """Answers what nobody caught. Inside CORS, so that a browser may read the answer."""
+
+    def __init__(self, app: ASGIApp, *, debug: bool) -> None:
+        self.app = app
+        self.debug = debug
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; log an exception once and answer it as a problem."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def send_noting_start(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_noting_start)
+        except ClientDisconnect:
+            logger.info("the client left in the middle of its request")
+        except Exception as error:
+            logger.exception("unhandled exception")
+            # With the answer half sent, an incomplete one makes the server cut the connection.
+            if not started:
+                await server_error(scope, error, debug=self.debug)(scope, receive, send)
+
+
+class BodyLimit:
+    """Refuses bodies over MAX_BODY_BYTES: by Content-Length at once, else while they come in."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 413 and close: the rest of the body is not wanted."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        length = Headers(scope=scope).get("content-length", "")
+        if length.isdecimal() and int(length) > MAX_BODY_BYTES:
+            refusal = problem(scope, 413, _TOO_LARGE, {"Connection": "close"})
+            await refusal(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_counting() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MAX_BODY_BYTES:
+                raise HTTPException(413, _TOO_LARGE, {"Connection": "close"})
+            return message
+
+        await self.app(scope, receive_counting, send)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return bytes(value).decode()
+    return str(uuid.uuid4())

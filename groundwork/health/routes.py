@@ -1,0 +1,57 @@
+"""Results to status codes."""
+
+import json
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from groundwork.core.access import require_ops_token
+from groundwork.core.state import State
+from groundwork.health.services import get_details
+
+PROBES = ("/health/live", "/health/ready")
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+async def live(_: Request[State]) -> Response:
+    """Answer that the process runs: no I/O, no lock, no await on anything shared."""
+    return JSONResponse({"status": "ok"}, headers=NO_STORE)
+
+
+async def ready(request: Request[State]) -> Response:
+    """Answer whether to send requests here; a degraded instance still takes them."""
+    result = await request.state["readiness"].check()
+    body: dict[str, Any] = {"status": result.status}
+    if result.reason:
+        body["reason"] = result.reason
+    if result.reason == "migrations_pending":
+        body["pending"] = result.pending
+    ok = result.status != "unavailable"
+    status = HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE
+    return JSONResponse(body, status, NO_STORE)
+
+
+async def details(request: Request[State]) -> Response:
+    """Report on this instance to those with OPS_TOKEN; 200 also when it is unavailable."""
+    require_ops_token(request)
+    state = request.state
+    report = await get_details(
+        state["settings"], state["pool"], state["readiness"], state["lifecycle"]
+    )
+    body = json.dumps(report, default=_as_json, indent=2)
+    return Response(body, headers=NO_STORE, media_type="application/json")
+
+
+def _as_json(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+routes = [
+    Route("/health/live", live),
+    Route("/health/ready", ready),
+    Route("/health/details", details),
+]

@@ -1,0 +1,55 @@
+"""How is this instance doing? Results, no HTTP."""
+
+import time
+from typing import Any
+
+from groundwork import __version__
+from groundwork.core.config import Settings
+from groundwork.core.database import ERRORS, Connection, Pool, sql, within
+from groundwork.core.lifecycle import Lifecycle
+from groundwork.core.readiness import Readiness, Result
+
+
+async def get_installation(connection: Connection | Pool) -> dict[str, Any] | None:
+    """Return the row that names this installation: id, created_at, updated_at."""
+    row = await connection.fetchrow(sql("health/installation"))
+    return None if row is None else dict(row)
+
+
+async def get_details(
+    settings: Settings, pool: Pool, readiness: Readiness, lifecycle: Lifecycle
+) -> dict[str, Any]:
+    """Return what an operator asks first. The installation is None where it can't be read."""
+    result = await readiness.check()
+    installation = None
+    if result.status != "unavailable":
+        try:
+            installation = await within(settings.readiness_timeout, get_installation(pool))
+        except ERRORS:
+            result = readiness.latest
+    return {
+        "status": result.status,
+        "reason": result.reason,
+        "version": __version__,
+        "environment": settings.environment,
+        "uptime_seconds": round(time.monotonic() - lifecycle.started, 3),
+        "installation": installation,
+        "components": {"database": _database(pool, result)},
+    }
+
+
+def _database(pool: Pool, result: Result) -> dict[str, Any]:
+    size, idle = pool.get_size(), pool.get_idle_size()
+    return {
+        "status": result.status,
+        "reason": result.reason,
+        "latency_ms": None if result.latency is None else round(result.latency * 1000, 3),
+        "server_version": result.server_version,
+        "age_seconds": round(time.monotonic() - result.checked_at, 3),
+        "pool": {"size": size, "idle": idle, "in_use": size - idle, "max": pool.get_max_size()},
+        "migrations": {
+            "applied": result.applied,
+            "pending": result.pending,
+            "unknown": result.unknown,
+        },
+    }

@@ -1,0 +1,59 @@
+"""The table of contents: lifespan, middleware, handlers, routes."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from groundwork.core.config import Settings, settings_or_exit
+from groundwork.core.database import connect, create_pool
+from groundwork.core.exceptions import http_exception
+from groundwork.core.lifecycle import POOL_CLOSE_SECONDS, Lifecycle
+from groundwork.core.logging import configure_logging
+from groundwork.core.middleware import BodyLimit, ErrorBoundary, RequestContext
+from groundwork.core.readiness import Readiness
+from groundwork.core.state import State
+from groundwork.health import routes as health
+
+
+def create_app(settings: Settings | None = None) -> Starlette:
+    """Return the service; without settings it reads the environment, or exits with 2."""
+    settings = settings or settings_or_exit()
+    configure_logging(settings)
+    lifecycle = Lifecycle(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[State]:
+        pool = await create_pool(settings)
+        readiness = Readiness(settings, pool, connect)
+        with lifecycle.handle_signals(on_drain=readiness.drain):
+            yield State(settings=settings, pool=pool, readiness=readiness, lifecycle=lifecycle)
+        readiness.close()
+        with contextlib.suppress(TimeoutError):  # it then cuts the connections by itself
+            await asyncio.wait_for(pool.close(), POOL_CLOSE_SECONDS)
+
+    origins = settings.cors_allow_origins or (("*",) if settings.debug else ())
+    app = Starlette(
+        lifespan=lifespan,
+        middleware=[
+            Middleware(RequestContext, lifecycle, quiet=health.PROBES),
+            Middleware(
+                CORSMiddleware,
+                allow_origins=origins,
+                allow_methods=["*"],
+                allow_headers=["*"],
+                expose_headers=["X-Request-ID", "Server-Timing"],
+            ),
+            Middleware(ErrorBoundary, debug=settings.debug),
+            Middleware(BodyLimit),
+        ],
+        exception_handlers={HTTPException: http_exception},
+        routes=[*health.routes],
+    )
+    app.router.redirect_slashes = False
+    return app

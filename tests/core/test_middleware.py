@@ -1,0 +1,254 @@
+"""What every request passes, seen from outside."""
+
+import dataclasses
+import logging
+import uuid
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from groundwork.core.config import Settings
+from groundwork.core.logging import request_id
+from groundwork.core.middleware import MAX_BODY_BYTES
+
+ORIGIN = "https://app.example"
+
+
+async def boom(_: Request) -> Response:
+    """Fail with a text that nobody outside may see."""
+    logging.getLogger("shop").warning("about to fail")
+    message = "hunter2"
+    raise RuntimeError(message)
+
+
+async def echo(request: Request) -> Response:
+    """Answer the length of the body."""
+    return JSONResponse(len(await request.body()))
+
+
+class Half:
+    """An endpoint that fails in the middle of its answer."""
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Answer half."""
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        message = "hunter2"
+        raise RuntimeError(message)
+
+
+@pytest.fixture
+def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+    """Give settings that let one origin in, changed by the test's parameter."""
+    changes = {"cors_allow_origins": (ORIGIN,)} | getattr(request, "param", {})
+    return dataclasses.replace(settings, **changes)
+
+
+@pytest.fixture
+def app(app: Starlette) -> Starlette:
+    """Give the application with routes that misbehave."""
+    app.router.routes += [
+        Route("/boom", boom),
+        Route("/echo", echo, methods=["POST"]),
+        Route("/half", Half()),
+    ]
+    return app
+
+
+@pytest.mark.parametrize("given", ["a", "A-Z.0_9:+/=@-", "x" * 128])
+async def test_a_good_request_id_is_kept(client: httpx.AsyncClient, given: str) -> None:
+    """The caller's id comes back."""
+    response = await client.get("/health/live", headers={"X-Request-ID": given})
+
+    assert response.headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize(
+    "given", [b"", b"x" * 129, b'a"b\xff{}', b"a b", b"a\tb", "é".encode(), b"a;b", b"a\x00"]
+)
+async def test_a_bad_request_id_is_replaced(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, given: bytes
+) -> None:
+    """An id that is not fit for a log is neither echoed nor logged."""
+    caplog.set_level(logging.DEBUG)
+    response = await client.get("/nowhere", headers={b"X-Request-ID": given})
+
+    assert uuid.UUID(response.headers["x-request-id"]).version == 4
+    assert response.json()["request_id"] == response.headers["x-request-id"]
+    assert not given or given.decode("latin-1") not in caplog.text
+
+
+async def test_each_request_gets_an_id_of_its_own(client: httpx.AsyncClient) -> None:
+    """Without one from the caller, ids differ."""
+    ids = {(await client.get("/health/live")).headers["x-request-id"] for _ in range(3)}
+
+    assert len(ids) == 3
+    assert request_id.get() is None
+
+
+async def test_every_answer_says_how_long_it_took(client: httpx.AsyncClient) -> None:
+    """Server-Timing has the milliseconds, on errors as well."""
+    response = await client.get("/boom")
+
+    name, _, value = response.headers["server-timing"].partition(";dur=")
+    assert name == "app"
+    assert float(value) > 0
+
+
+async def test_an_exception_is_answered_as_a_problem(client: httpx.AsyncClient) -> None:
+    """A 500 is JSON, has the id, lets the browser read it, and keeps its secret."""
+    response = await client.get("/boom", headers={"Origin": ORIGIN, "X-Request-ID": "abc"})
+
+    assert response.status_code == 500
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["access-control-allow-origin"] == ORIGIN
+    assert response.headers["x-request-id"] == "abc"
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "Internal Server Error",
+        "status": 500,
+        "detail": "An unexpected error.",
+        "instance": "/boom",
+        "request_id": "abc",
+    }
+
+
+@pytest.mark.parametrize("settings", [{"debug": True}], indirect=True)
+async def test_debug_shows_the_traceback(client: httpx.AsyncClient) -> None:
+    """With DEBUG the problem's detail is the traceback."""
+    assert "hunter2" in (await client.get("/boom")).json()["detail"]
+
+
+async def test_an_exception_is_logged_once(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One traceback, and one access line at ERROR."""
+    await client.get("/boom")
+
+    errors = [entry for entry in caplog.records if entry.levelno == logging.ERROR]
+    assert [bool(entry.exc_info) for entry in errors] == [True, False]
+
+
+async def test_an_exception_in_mid_answer_is_logged(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When the answer has begun nothing is added to it; the log has the exception."""
+    with pytest.raises(AssertionError):  # httpx's way to say that the answer is incomplete
+        await client.get("/half")
+
+    assert "unhandled exception" in caplog.messages
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/health/live/", "/health"])
+async def test_unknown_paths_are_problems(client: httpx.AsyncClient, path: str) -> None:
+    """A trailing slash is another path, and no redirect."""
+    response = await client.get(path)
+
+    assert response.status_code == 404
+    assert response.json()["title"] == "Not Found"
+
+
+async def test_wrong_methods_are_told_the_right_ones(client: httpx.AsyncClient) -> None:
+    """405 comes with Allow."""
+    response = await client.post("/health/live")
+
+    assert response.status_code == 405
+    assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}
+    assert response.json()["title"] == "Method Not Allowed"
+
+
+async def in_chunks(size: int) -> AsyncIterator[bytes]:
+    """Give a body without saying how long it is."""
+    for _ in range(size // 1024):
+        yield b"x" * 1024
+    yield b"x" * (size % 1024)
+
+
+@pytest.mark.parametrize("size", [0, MAX_BODY_BYTES])
+async def test_bodies_up_to_the_limit_pass(client: httpx.AsyncClient, size: int) -> None:
+    """A body of exactly 1 MiB is read, with its length told or not."""
+    told = await client.post("/echo", content=b"x" * size)
+    untold = await client.post("/echo", content=in_chunks(size))
+
+    assert (told.json(), untold.json()) == (size, size)
+
+
+async def test_bodies_over_the_limit_are_refused(client: httpx.AsyncClient) -> None:
+    """One byte more is 413, with its length told or not, and ends the connection."""
+    told = await client.post("/echo", content=b"x" * (MAX_BODY_BYTES + 1))
+    untold = await client.post("/echo", content=in_chunks(MAX_BODY_BYTES + 1))
+
+    for response in (told, untold):
+        assert response.status_code == 413
+        assert response.headers["connection"] == "close"
+        assert response.json()["detail"] == "The body is over 1 MiB."
+
+
+async def test_cors_for_the_origins_configured(client: httpx.AsyncClient) -> None:
+    """One origin is let in, another is not."""
+    ours = await client.get("/health/live", headers={"Origin": ORIGIN})
+    other = await client.get("/health/live", headers={"Origin": "https://evil.example"})
+
+    assert ours.headers["access-control-allow-origin"] == ORIGIN
+    assert "access-control-allow-origin" not in other.headers
+
+
+async def test_preflight_has_an_id_too(client: httpx.AsyncClient) -> None:
+    """A preflight is answered outside the routes, with the id all the same."""
+    headers = {"Origin": ORIGIN, "Access-Control-Request-Method": "GET"}
+    response = await client.options("/health/live", headers=headers)
+
+    assert response.status_code == 200
+    assert "x-request-id" in response.headers
+
+
+async def test_the_access_line(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+    """One line a request: method, path, status, duration and client."""
+    caplog.set_level(logging.INFO)
+    await client.get("/nowhere?token=hunter2")
+
+    (entry,) = [entry for entry in caplog.records if entry.name == "groundwork.access"]
+    fields = vars(entry)
+    assert (fields["method"], fields["path"], fields["status"]) == ("GET", "/nowhere", 404)
+    assert fields["duration_ms"] > 0
+    assert fields["client"] == "127.0.0.1"
+    assert "hunter2" not in entry.getMessage()
+
+
+async def test_probes_are_quiet(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A probe that is answered leaves its line at DEBUG."""
+    caplog.set_level(logging.DEBUG)
+    await client.get("/health/live")
+
+    (entry,) = [entry for entry in caplog.records if entry.name == "groundwork.access"]
+    assert entry.levelno == logging.DEBUG
+
+
+async def test_a_client_that_leaves(app: Starlette, caplog: pytest.LogCaptureFixture) -> None:
+    """A client that leaves in the middle of its body is 499 in the log, and no error."""
+    caplog.set_level(logging.INFO)
+    scope: Scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/echo",
+        "headers": [],
+        "client": None,
+    }
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def send(_: object) -> None:
+        pytest.fail("an answer to nobody")
+
+    await app(scope, receive, send)
+
+    assert [vars(entry).get("status") for entry in caplog.records] == [None, 499]
+    assert {entry.levelno for entry in caplog.records} == {logging.INFO}

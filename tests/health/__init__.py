@@ -1,0 +1,1 @@
+"""Tests of groundwork.health: one file for each endpoint."""

@@ -1,0 +1,136 @@
+"""GET /health/details."""
+
+import base64
+import dataclasses
+
+import httpx
+import pytest
+
+from groundwork import __version__
+from groundwork.core.config import Settings
+from groundwork.core.database import Connection, migration_ids
+from tests.factories import create_installation
+from tests.servers import serve
+
+TOKEN = "a-token-for-the-operators"
+BASIC = base64.b64encode(f"anybody:{TOKEN}".encode()).decode()
+
+
+@pytest.fixture
+def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+    """Give development's settings, with what the test's parameter changes."""
+    return dataclasses.replace(settings, **getattr(request, "param", {}))
+
+
+async def test_details_report_the_instance(client: httpx.AsyncClient) -> None:
+    """The report names version and environment, and says how long the process is up."""
+    report = (await client.get("/health/details")).json()
+
+    assert report["status"] == "ok"
+    assert report["version"] == __version__
+    assert report["environment"] == "development"
+    assert report["uptime_seconds"] > 0
+
+
+async def test_details_report_the_database(client: httpx.AsyncClient) -> None:
+    """The report has the check's result, the pool and the migrations."""
+    report = (await client.get("/health/details")).json()
+
+    database = report["components"]["database"]
+    assert database["status"] == "ok"
+    assert database["latency_ms"] > 0
+    assert database["server_version"].split(".")[0].isdecimal()
+    assert database["age_seconds"] >= 0
+    assert database["pool"] == {"size": 1, "idle": 1, "in_use": 0, "max": 1}
+    assert database["migrations"] == {
+        "applied": list(migration_ids()),
+        "pending": [],
+        "unknown": [],
+    }
+
+
+async def test_details_name_the_installation(
+    client: httpx.AsyncClient, connection: Connection
+) -> None:
+    """The report shows the row that names this installation."""
+    row = await create_installation(connection)
+
+    report = (await client.get("/health/details")).json()
+
+    assert report["installation"] == {
+        "id": str(row["id"]),
+        "created_at": row["created_at"].isoformat(),
+        "updated_at": row["updated_at"].isoformat(),
+    }
+
+
+async def test_details_without_an_installation(
+    client: httpx.AsyncClient, connection: Connection
+) -> None:
+    """Where the row is gone, the report says so and stands."""
+    await connection.execute("DELETE FROM installation")
+
+    report = (await client.get("/health/details")).json()
+
+    assert report["installation"] is None
+
+
+async def test_details_survive_a_broken_table(
+    client: httpx.AsyncClient, connection: Connection
+) -> None:
+    """A table that can't be read costs the report one entry, not the answer."""
+    await connection.execute("DROP TABLE installation")
+
+    response = await client.get("/health/details")
+
+    assert response.status_code == 200
+    assert response.json()["installation"] is None
+
+
+def test_details_while_the_database_is_down() -> None:
+    """Details report an outage with 200: they are for people, not for a balancer."""
+    with serve(DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing") as server:
+        response = server.get("/health/details")
+
+    assert response.status_code == 200
+    assert response.json()["status"] == "unavailable"
+    assert response.json()["components"]["database"]["reason"] == "database_unreachable"
+
+
+@pytest.mark.parametrize("settings", [{"environment": "production"}], indirect=True)
+async def test_details_hide_without_a_token_configured(client: httpx.AsyncClient) -> None:
+    """Outside development they are not there unless OPS_TOKEN is set."""
+    response = await client.get("/health/details", headers={"Authorization": "Bearer "})
+
+    assert response.status_code == 404
+
+
+@pytest.mark.parametrize(
+    "settings", [{"environment": "staging", "ops_token": TOKEN}], indirect=True
+)
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", "Bearer", "Bearer wrong", f"Digest {TOKEN}", "Basic wrong", "Basic \xe9", TOKEN],
+)
+async def test_details_refuse_a_wrong_token(
+    client: httpx.AsyncClient, authorization: str | None
+) -> None:
+    """Anything but the token gets 401 and is told how to give it."""
+    headers = {} if authorization is None else {b"Authorization": authorization.encode("latin-1")}
+
+    response = await client.get("/health/details", headers=headers)
+
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"].startswith("Bearer")
+    assert response.json()["title"] == "Unauthorized"
+
+
+@pytest.mark.parametrize(
+    "settings", [{"environment": "staging", "ops_token": TOKEN}], indirect=True
+)
+@pytest.mark.parametrize("authorization", [f"Bearer {TOKEN}", f"bearer {TOKEN}", f"Basic {BASIC}"])
+async def test_details_open_with_the_token(client: httpx.AsyncClient, authorization: str) -> None:
+    """The token opens them, as Bearer or as the password of Basic."""
+    response = await client.get("/health/details", headers={"Authorization": authorization})
+
+    assert response.status_code == 200
