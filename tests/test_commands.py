@@ -1,0 +1,242 @@
+"""The commands, as their users run them."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psycopg2
+import pytest
+
+from groundwork import __version__
+from tests.databases import bare_environment, groundwork
+from tests.servers import (
+    UVICORN,
+    Server,
+    descendants,
+    free_port,
+    is_running,
+    serve,
+    wait_until,
+)
+
+DEV = (sys.executable, "-m", "groundwork", "dev")
+
+
+@contextmanager
+def dev(folder: Path, **environment: str) -> Iterator[Server]:
+    """Start `groundwork dev` in a folder, wait until it is ready, end it afterwards."""
+    port = free_port()
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            DEV,
+            cwd=folder,
+            env=bare_environment() | {"PORT": str(port)} | environment,
+            stdout=log,
+            stderr=log,
+        )
+        server = Server(port, process, folder / "log")
+        try:
+            wait_until(lambda: is_ready(server), server)
+            yield server
+        finally:
+            if process.poll() is None:
+                server.stop()
+
+
+def is_ready(server: Server) -> bool:
+    """Tell whether it is ready."""
+    try:
+        return server.get("/health/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def postmaster(folder: Path) -> int:
+    """Return the pid of the PostgreSQL that `groundwork dev` runs there."""
+    return int((folder / ".groundwork/postgres/postmaster.pid").read_text().split()[0])
+
+
+def test_without_a_command_it_prints_its_help() -> None:
+    """`groundwork` alone says what there is."""
+    done = groundwork()
+
+    assert done.returncode == 0
+    assert [name for name in ("dev", "serve", "migrate", "probe") if name not in done.stdout] == []
+
+
+def test_it_knows_its_version() -> None:
+    """`groundwork --version` prints the package's version."""
+    assert groundwork("--version").stdout.strip() == __version__
+
+
+def test_serve_without_settings_exits_with_2() -> None:
+    """An empty environment is an error that names what is missing."""
+    done = groundwork("serve")
+
+    assert done.returncode == 2
+    assert "DATABASE_URL: Environment variable not set." in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serve_ends_with_0(database_url: str, number: int) -> None:
+    """A clean stop is a success, whichever signal asked for it."""
+    with serve(DATABASE_URL=database_url) as server:
+        assert is_ready(server)
+        assert server.stop(number) == 0
+
+
+def test_serve_names_no_server(database_url: str) -> None:
+    """The answer does not say what software made it."""
+    with serve(DATABASE_URL=database_url) as server:
+        assert "server" not in server.get("/health/live").headers
+
+
+def test_serve_recovers_by_itself(server_url: str, empty_database: str) -> None:
+    """Started without its database, it is ready soon after the database is there."""
+    name = f"{empty_database.partition('?')[0].rpartition('/')[2]}"
+    renamed = empty_database.replace(name, f"{name}_later")
+    with serve(DATABASE_URL=renamed) as server:
+        assert server.get("/health/ready").status_code == 503
+        with psycopg2.connect(server_url) as connection:
+            connection.autocommit = True
+            connection.cursor().execute(f"ALTER DATABASE {name} RENAME TO {name}_later")
+        groundwork("migrate", DATABASE_URL=renamed).check_returncode()
+        assert wait_until(lambda: is_ready(server)) < 5
+        assert server.process.poll() is None
+        connection.cursor().execute(f"DROP DATABASE {name}_later WITH (FORCE)")
+        connection.close()
+
+
+@pytest.mark.parametrize("command", [UVICORN, None], ids=["uvicorn", "groundwork serve"])
+def test_every_line_is_json(database_url: str, command: tuple[str, ...] | None) -> None:
+    """Whoever runs it, all it prints from start to stop is JSON, uvicorn's lines included."""
+    options = {} if command is None else {"command": command}
+    with serve(DATABASE_URL=database_url, **options) as server:  # type: ignore[arg-type]
+        answer = server.get("/health/details")
+        server.stop()
+        lines = [json.loads(line) for line in server.lines()]
+
+    assert answer.status_code == 200
+    assert {"uvicorn.error", "groundwork.access"} <= {line["logger"] for line in lines}
+    assert not [line for line in lines if "\x1b" in line["message"]]
+
+
+def test_probe_tells_live_from_ready(database_url: str) -> None:
+    """`groundwork probe` exits with 0 or 1 as the instance answers."""
+    with serve(DATABASE_URL=database_url) as server:
+        up = groundwork("probe", PORT=str(server.port), HOST="0.0.0.0")  # noqa: S104 - as set
+    with serve(DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing") as server:
+        live = groundwork("probe", "live", PORT=str(server.port))
+        ready = groundwork("probe", "ready", PORT=str(server.port))
+    nobody = groundwork("probe", "live", PORT=str(free_port()))
+
+    assert (up.returncode, live.returncode, ready.returncode, nobody.returncode) == (0, 0, 1, 1)
+    assert "database_unreachable" in ready.stdout
+    assert "refused" in nobody.stdout
+
+
+def test_probe_imports_no_package() -> None:
+    """The probe is the standard library alone, so it starts fast."""
+    program = (
+        "import sys; from groundwork.__main__ import main\n"
+        "try: main(['probe', 'live'])\n"
+        "except SystemExit: print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=bare_environment() | {"PORT": str(free_port())},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert not {"environs", "starlette", "asyncpg", "uvicorn"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_dev_leaves_nothing_running(tmp_path: Path, number: int) -> None:
+    """`groundwork dev` brings a database, and ends with it whichever way it is stopped."""
+    with dev(tmp_path) as server:
+        database = postmaster(tmp_path)
+        processes = {database, *descendants(server.process.pid)}
+        address = re.search(r"psql '(.*)'", "\n".join(server.lines()))
+        assert address
+        with psycopg2.connect(address[1]) as connection:
+            connection.cursor().execute("SELECT id FROM installation")
+        connection.close()
+        server.stop(number)
+
+    assert len(processes) >= 3
+    assert [pid for pid in processes if is_running(pid)] == []
+
+
+def test_dev_keeps_its_data(tmp_path: Path) -> None:
+    """The second start finds what the first one wrote."""
+    found = []
+    for _ in range(2):
+        with dev(tmp_path) as server:
+            found.append(server.get("/health/details").json()["installation"]["id"])
+
+    assert found[0] == found[1]
+
+
+def test_dev_runs_once_a_folder(tmp_path: Path) -> None:
+    """A second one in the same folder, and a taken port, are told so in one line."""
+    with dev(tmp_path) as server:
+        second = subprocess.run(
+            DEV,
+            cwd=tmp_path,
+            env=bare_environment() | {"PORT": str(free_port())},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        taken = subprocess.run(
+            DEV,
+            cwd=tmp_path,
+            env=bare_environment() | {"PORT": str(server.port)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert (second.returncode, taken.returncode) == (1, 1)
+    assert second.stderr == "groundwork: `groundwork dev` already runs in this folder\n"
+    assert f":{server.port} can't be used: Address already in use" in taken.stderr
+
+
+def test_dev_takes_the_database_it_is_given(tmp_path: Path, empty_database: str) -> None:
+    """With DATABASE_URL set it starts no PostgreSQL, and migrates that one."""
+    with dev(tmp_path, DATABASE_URL=empty_database) as server:
+        report = server.get("/health/details").json()
+
+    assert report["status"] == "ok"
+    assert not (tmp_path / ".groundwork").exists()
+
+
+def test_dev_reloads_while_the_database_stays(tmp_path: Path) -> None:
+    """An edited file is served soon after, by a new process on the same database."""
+    package = Path(__file__).parents[1]
+    (tmp_path / "run").mkdir()
+    for name in ("groundwork", "sql"):
+        subprocess.run(["cp", "-r", package / name, tmp_path], check=True)
+    with dev(tmp_path / "run", PYTHONPATH=str(tmp_path)) as server:
+        before = postmaster(tmp_path / "run")
+        init = tmp_path / "groundwork/__init__.py"
+        init.write_text(init.read_text().replace(__version__, "9.9.9"))
+        wait_until(lambda: version(server) == "9.9.9")
+        assert postmaster(tmp_path / "run") == before
+
+
+def version(server: Server) -> str | None:
+    """Return the version it reports, if it answers."""
+    try:
+        return str(server.get("/health/details").json()["version"])
+    except httpx.TransportError:
+        return None
