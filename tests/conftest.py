@@ -1,0 +1,124 @@
+"""Fixtures: a server, a migrated database, and a connection that is rolled back."""
+
+import dataclasses
+import logging
+import os
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+from typing import cast
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
+
+from groundwork.core.config import Settings
+from groundwork.core.database import Connection, Pool, connect
+from groundwork.core.lifecycle import Lifecycle
+from groundwork.core.readiness import Readiness
+from groundwork.core.state import State
+from groundwork.dev import postgres
+from groundwork.main import create_app
+from tests.databases import TransactionPool, migrate, new_database
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """Run the tests on the event loop that production has."""
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the server of TEST_DATABASE_URL, or an embedded one for this run."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        yield url
+        return
+    with postgres(tmp_path_factory.mktemp("server") / "postgres") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def database_url(server_url: str) -> Iterator[str]:
+    """Give a migrated database of this run's own; tests leave nothing in it."""
+    with new_database(server_url) as url:
+        migrate(url).check_returncode()
+        yield url
+
+
+@pytest.fixture
+def own_database(server_url: str, database_url: str) -> Iterator[str]:
+    """Give a migrated database for one test: committed data, locks, several connections."""
+    with new_database(server_url, template=urlsplit(database_url).path[1:]) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database(server_url: str) -> Iterator[str]:
+    """Give a database without a table."""
+    with new_database(server_url) as url:
+        yield url
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    """Give development's settings."""
+    return Settings(database_url=database_url)
+
+
+@pytest.fixture
+async def connection(settings: Settings) -> AsyncGenerator[Connection]:
+    """Give a connection in a transaction that is rolled back after the test."""
+    connection = await connect(settings)
+    transaction = connection.transaction()
+    await transaction.start()
+    yield connection
+    await transaction.rollback()
+    await connection.close()
+
+
+@pytest.fixture
+def pool(connection: Connection) -> Pool:
+    """Give what the application takes for its pool: the test's own connection."""
+    return cast("Pool", TransactionPool(connection))
+
+
+@pytest.fixture
+async def state(settings: Settings, pool: Pool) -> AsyncGenerator[State]:
+    """Give what the lifespan would give, with the pool that rolls back."""
+    readiness = Readiness(settings, pool, connect)
+    yield State(settings=settings, pool=pool, readiness=readiness, lifecycle=Lifecycle(settings))
+    readiness.close()
+
+
+@pytest.fixture
+def app(settings: Settings) -> Starlette:
+    """Give the application; a test may add a route to it."""
+    return create_app(settings)
+
+
+@pytest.fixture
+async def client(app: Starlette, state: State) -> AsyncGenerator[httpx.AsyncClient]:
+    """Give a client of the application that sees and keeps what the test's connection does."""
+
+    async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"] = dict(state)
+        await app(scope, receive, send)
+
+    transport = httpx.ASGITransport(with_state)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Run each test in an empty folder, without settings, and with the logging it found."""
+    monkeypatch.chdir(tmp_path)
+    for item in dataclasses.fields(Settings):
+        monkeypatch.delenv(item.name.upper(), raising=False)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)

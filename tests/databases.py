@@ -1,0 +1,97 @@
+"""Databases for tests: one of their own on the server, and a pool that rolls back."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psycopg2
+
+from groundwork.core.database import Connection
+
+
+def run(server_url: str, statement: str) -> list[tuple[Any, ...]]:
+    """Run one statement outside any transaction, and return its rows."""
+    with closing(psycopg2.connect(server_url)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def new_database(server_url: str, template: str = "template1") -> Iterator[str]:
+    """Create a database, give its address, and drop it."""
+    name = f"groundwork_test_{uuid4().hex[:12]}"
+    run(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield urlsplit(server_url)._replace(path=f"/{name}").geturl()
+    finally:
+        run(server_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def migrate(url: str) -> subprocess.CompletedProcess[str]:
+    """Run `groundwork migrate` as its user does."""
+    return groundwork("migrate", DATABASE_URL=url)
+
+
+def groundwork(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run one command to its end, in this environment and nothing else."""
+    return subprocess.run(
+        [sys.executable, "-m", "groundwork", *arguments],
+        env=bare_environment() | environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def bare_environment() -> dict[str, str]:
+    """Return what a process needs, coverage's measuring included, and no setting of ours."""
+    kept = ("PATH", "HOME", "PYTHONPATH", "COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
+    return {name: os.environ[name] for name in kept if name in os.environ}
+
+
+class TransactionPool:
+    """Stands in for the pool: each acquire is a savepoint on the test's own connection.
+
+    So an error that the application catches spoils no later statement, and requests at once
+    take turns, since one connection runs one statement at a time.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncGenerator[Connection]:
+        """Lend the test's connection within a savepoint."""
+        async with self._turn, self._connection.transaction():
+            yield self._connection
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Lend a connection to one call of its: fetch, fetchrow, fetchval, execute and so on."""
+
+        async def call(*arguments: Any, **options: Any) -> Any:
+            async with self.acquire() as connection:
+                return await getattr(connection, name)(*arguments, **options)
+
+        return call
+
+    def get_size(self) -> int:
+        """Count the one connection there is."""
+        return 1
+
+    def get_idle_size(self) -> int:
+        """Count it as idle while nobody has it."""
+        return 0 if self._turn.locked() else 1
+
+    def get_max_size(self) -> int:
+        """Promise no more than one."""
+        return 1

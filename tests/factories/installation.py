@@ -1,0 +1,19 @@
+"""The row of `installation`."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from groundwork.core.database import Connection
+
+_YESTERYEAR = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+async def create_installation(connection: Connection, **overrides: Any) -> dict[str, Any]:
+    """Put one in the place of the row that the migration made, and return it."""
+    row = {"id": uuid4(), "created_at": _YESTERYEAR, "updated_at": _YESTERYEAR} | overrides
+    await connection.execute("DELETE FROM installation")
+    await connection.execute(
+        "INSERT INTO installation (id, created_at, updated_at) VALUES ($1, $2, $3)", *row.values()
+    )
+    return row

@@ -1,0 +1,128 @@
+"""Real servers for tests: processes on 127.0.0.1, ended by their own pid."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+
+from tests.databases import bare_environment
+
+PATIENCE = 20.0  # seconds; these bounds catch a hang, they measure nothing
+SERVE = (sys.executable, "-m", "groundwork", "serve")
+UVICORN = (sys.executable, "-m", "uvicorn", "--factory", "groundwork.main:create_app")
+
+
+@dataclass
+class Server:
+    """A running service: where it listens, its process, and the file of its output."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        """GET one path."""
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=PATIENCE, **options)
+
+    def lines(self) -> list[str]:
+        """Return what it has written so far."""
+        return self.log.read_text().splitlines()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, wait for the end and return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serve(command: Sequence[str] = SERVE, **environment: str) -> Iterator[Server]:
+    """Start the service with these settings alone, wait until it is live, end it afterwards."""
+    port = free_port()
+    if command is UVICORN:
+        command = (*command, "--port", str(port))
+    settings = {"PORT": str(port), "SHUTDOWN_DRAIN_SECONDS": "0"} | environment
+    with TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, env=bare_environment() | settings, stdout=log, stderr=log, cwd=folder
+        )
+        server = Server(port, process, Path(log.name))
+        try:
+            wait_until(lambda: is_live(server), server)
+            yield server
+        finally:
+            end(process)
+
+
+def is_live(server: Server) -> bool:
+    """Tell whether it answers."""
+    try:
+        return server.get("/health/live").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def wait_until(condition: Any, server: Server | None = None) -> float:
+    """Poll until the condition holds; return the seconds it took."""
+    started = time.monotonic()
+    while not condition():
+        if server is not None and server.process.poll() is not None:
+            raise RuntimeError("\n".join(server.lines()))
+        if time.monotonic() - started > PATIENCE:
+            message = f"not within {PATIENCE} s"
+            raise TimeoutError(message)
+        time.sleep(0.01)
+    return time.monotonic() - started
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End it, gently first, so that coverage can write its data."""
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def descendants(pid: int) -> set[int]:
+    """Return the pids of all live processes below this one, its own included."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if fields[0] != "Z":
+                parents[int(entry.name)] = int(fields[1])
+    found = {pid} & parents.keys()
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process lives and is no zombie."""
+    try:
+        os.kill(pid, 0)
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (ProcessLookupError, FileNotFoundError):
+        return False

@@ -1,0 +1,65 @@
+"""The files around the package say what the package does."""
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from groundwork.core.config import Settings, load_settings
+from groundwork.core.database import migration_ids
+from tests.databases import bare_environment
+from tests.servers import serve
+
+CHECKOUT = Path(__file__).parents[1]
+EXAMPLE = (CHECKOUT / ".env.example").read_text()
+
+
+def test_the_example_lists_every_setting_once() -> None:
+    """.env.example has each variable once, in the code's order."""
+    listed = re.findall(r"^# ([A-Z_]+)=", EXAMPLE, re.MULTILINE)
+
+    assert listed == [item.name.upper() for item in dataclasses.fields(Settings)]
+
+
+def test_the_example_shows_the_defaults() -> None:
+    """With every line of .env.example uncommented the settings are the defaults."""
+    Path(".env").write_text(re.sub(r"^# ([A-Z_]+=)", r"\1", EXAMPLE, flags=re.MULTILINE))
+
+    settings = load_settings()
+
+    assert settings == Settings(database_url=settings.database_url)
+
+
+def test_the_readme_explains_every_setting() -> None:
+    """The README's table has a row for each variable."""
+    readme = (CHECKOUT / "README.md").read_text()
+
+    names = [item.name.upper() for item in dataclasses.fields(Settings)]
+    assert [name for name in names if f"`{name}`" not in readme] == []
+
+
+def test_the_wheel_serves_from_an_empty_folder(tmp_path: Path, empty_database: str) -> None:
+    """Installed from its wheel, without a checkout, it migrates and becomes ready."""
+    uv = os.environ.get("UV", "uv")
+    build = [uv, "build", "--wheel", "--quiet", "--out-dir", str(tmp_path), str(CHECKOUT)]
+    subprocess.run(build, check=True, timeout=120)
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    subprocess.run([sys.executable, "-m", "zipfile", "-e", wheel, site], check=True)
+    environment = {"DATABASE_URL": empty_database, "PYTHONPATH": str(site)}
+    command = [sys.executable, "-P", "-m", "groundwork"]
+
+    migrated = subprocess.run(
+        [*command, "migrate"],
+        env=bare_environment() | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    with serve([*command, "serve"], **environment) as server:
+        ready = server.get("/health/ready")
+
+    assert [f"applied {name}" in migrated.stdout for name in migration_ids()] == [True, True]
+    assert ready.status_code == 200
