@@ -34,17 +34,19 @@ def dev() -> None:
         if not _is_set(name):
             os.environ[name] = value
     if _is_set("DATABASE_URL"):
-        print("database   the one DATABASE_URL names")
+        _say("database", "the one that DATABASE_URL names")
         _serve(settings_or_exit())
         return
     os.environ["DATABASE_URL"] = "postgresql://"  # for this look at the other settings alone
     settings = settings_or_exit()
     _refuse_taken_port(settings)
     HOME.mkdir(exist_ok=True)
-    with _only_one(), postgres(HOME / "postgres") as url:
-        os.environ["DATABASE_URL"] = url
-        print(f"database   PostgreSQL, its data in {HOME / 'postgres'}: psql '{url}'")
-        _serve(settings)
+    with _only_one():
+        _say("starting", f"PostgreSQL, its data in {HOME / 'postgres'}")
+        with postgres(HOME / "postgres") as url:
+            os.environ["DATABASE_URL"] = url
+            _say("database", f"psql '{url}'")
+            _serve(settings)
 
 
 def create_app() -> Starlette:
@@ -94,9 +96,8 @@ def _leave(*_: object) -> None:
 
 def _serve(settings: Settings) -> None:
     address = f"http://{settings.host}:{settings.port}"
-    print(f"service    {address}/health/ready and {address}/health/details")
-    print("           reloads when a file in groundwork/ or sql/ changes; Ctrl-C stops it all")
-    sys.stdout.flush()
+    _say("service", f"{address}/health/ready and {address}/health/details")
+    _say("", "reloads when a file in groundwork/ or sql/ changes; Ctrl-C stops it all")
     uvicorn.run(
         "groundwork.dev:create_app",
         factory=True,
@@ -111,6 +112,10 @@ def _serve(settings: Settings) -> None:
         log_level="warning",
         timeout_graceful_shutdown=1,
     )
+
+
+def _say(what: str, text: str) -> None:
+    print(f"{what:10} {text}", flush=True)
 
 
 def _is_set(name: str) -> bool:

@@ -20,8 +20,8 @@ class SettingsError(Exception):
 
     def __init__(self, errors: Mapping[str, str]) -> None:
         self.errors = dict(errors)
-        lines = (f"  {name}: {fault}" for name, fault in sorted(self.errors.items()))
-        super().__init__("\n".join(("the configuration is invalid:", *lines)))
+        lines = [f"{name}: {fault}" for name, fault in sorted(self.errors.items())]
+        super().__init__("\n  ".join(lines if len(lines) == 1 else ["bad settings:", *lines]))
 
 
 def _postgres_url(value: str) -> None:
