@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from groundwork.core.config import Settings, settings_or_exit
-from groundwork.core.database import connect, create_pool
+from groundwork.core.database import Connector, create_pool
 from groundwork.core.exceptions import http_exception
 from groundwork.core.lifecycle import POOL_CLOSE_SECONDS, Lifecycle
 from groundwork.core.logging import configure_logging
@@ -29,7 +29,8 @@ def create_app(settings: Settings | None = None) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[State]:
-        pool = await create_pool(settings)
+        connect = Connector(settings)
+        pool = await create_pool(settings, connect)
         readiness = Readiness(settings, pool, connect)
         with lifecycle.handle_signals(on_drain=readiness.drain):
             yield State(settings=settings, pool=pool, readiness=readiness, lifecycle=lifecycle)

@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 from groundwork.core.config import Settings
-from groundwork.core.database import Connection, Pool, connect
+from groundwork.core.database import Connection, Connector, Pool
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.readiness import Readiness
 from groundwork.core.state import State
@@ -70,7 +70,7 @@ def settings(database_url: str) -> Settings:
 @pytest.fixture
 async def connection(settings: Settings) -> AsyncGenerator[Connection]:
     """Give a connection in a transaction that is rolled back after the test."""
-    connection = await connect(settings)
+    connection = await Connector(settings)()
     transaction = connection.transaction()
     await transaction.start()
     yield connection
@@ -87,7 +87,7 @@ def pool(connection: Connection) -> Pool:
 @pytest.fixture
 async def state(settings: Settings, pool: Pool) -> AsyncGenerator[State]:
     """Give what the lifespan would give, with the pool that rolls back."""
-    readiness = Readiness(settings, pool, connect)
+    readiness = Readiness(settings, pool, Connector(settings))
     yield State(settings=settings, pool=pool, readiness=readiness, lifecycle=Lifecycle(settings))
     readiness.close()
 

@@ -5,6 +5,7 @@ from collections.abc import Coroutine
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -16,6 +17,13 @@ type Pool = asyncpg.Pool[asyncpg.Record]
 
 # What a lost, late or refusing database raises; a refused connection is an OSError.
 ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+# After these libpq asks the next host as well; a wrong password is wrong everywhere.
+_TRY_NEXT_HOST = (
+    OSError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.ConnectionDoesNotExistError,
+    asyncpg.TargetServerAttributeNotMatched,
+)
 
 _PACKAGE = Path(__file__).parents[1]
 # A wheel carries sql/ inside the package, a checkout beside it.
@@ -37,31 +45,56 @@ def migration_ids() -> tuple[str, ...]:
     )
 
 
-def create_pool(settings: Settings) -> Pool:
-    """Return a pool that connects when it is first used, so a start needs no database."""
-    return asyncpg.create_pool(
-        settings.database_url,
-        min_size=0,
-        max_size=settings.db_pool_max_size,
-        timeout=settings.db_connect_timeout,
-        command_timeout=settings.db_command_timeout,
-        statement_cache_size=settings.db_statement_cache_size,
-    )
+class Connector:
+    """Opens connections to DATABASE_URL, for the pool and for the readiness check.
 
-
-async def connect(settings: Settings) -> Connection:
-    """Open one connection outside the pool.
-
-    Raises:
-        OSError: unreachable, or TimeoutError after DB_CONNECT_TIMEOUT.
-        asyncpg.PostgresError: refused by the server.
+    asyncpg's timeout is for the whole list of hosts, so a silent one would hide those behind it:
+    here each host has its share of DB_CONNECT_TIMEOUT, and the last good one is asked first.
     """
-    return await asyncpg.connect(
-        settings.database_url,
-        timeout=settings.db_connect_timeout,
-        command_timeout=settings.db_command_timeout,
-        statement_cache_size=settings.db_statement_cache_size,
-    )
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.database_url
+        self._hosts = _hosts(settings.database_url)
+        self._timeout = settings.db_connect_timeout / len(self._hosts)
+        self._options: dict[str, Any] = {
+            "command_timeout": settings.db_command_timeout,
+            "statement_cache_size": settings.db_statement_cache_size,
+        }
+
+    async def __call__(self, _: None = None, **options: Any) -> Connection:
+        """Open one connection; the pool passes a DSN, none, and options of its own.
+
+        Raises:
+            OSError: unreachable, or TimeoutError after DB_CONNECT_TIMEOUT.
+            asyncpg.PostgresError: refused by the server.
+            asyncpg.TargetServerAttributeNotMatched: no host is what target_session_attrs wants.
+        """
+        options |= self._options
+        for host in tuple(self._hosts):
+            try:
+                connection: Connection = await asyncpg.connect(
+                    self._url, timeout=self._timeout, **host, **options
+                )
+            except _TRY_NEXT_HOST as error:
+                failure = error
+            else:
+                self._hosts.remove(host)
+                self._hosts.insert(0, host)
+                return connection
+        raise failure
+
+
+def create_pool(settings: Settings, connect: Connector) -> Pool:
+    """Return a pool that connects when it is first used, so a start needs no database."""
+    opener: Any = connect  # its type in the stubs is a private protocol
+    return asyncpg.create_pool(min_size=0, max_size=settings.db_pool_max_size, connect=opener)
+
+
+def detach[T](work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Start work that nobody needs to wait for: a failure of it is not reported as forgotten."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task
 
 
 async def within[T](seconds: float, work: Coroutine[Any, Any, T]) -> T:
@@ -73,11 +106,21 @@ async def within[T](seconds: float, work: Coroutine[Any, Any, T]) -> T:
     Raises:
         TimeoutError: it took longer.
     """
-    task = asyncio.create_task(work)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    await asyncio.wait({task}, timeout=seconds)
-    if not task.done():
+    task = detach(work)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if task.done():
+            return task.result()
+    finally:
         task.cancel()
-        message = f"no answer within {seconds} s"
-        raise TimeoutError(message)
-    return task.result()
+    message = f"no answer within {seconds:.3f} s"
+    raise TimeoutError(message)
+
+
+def _hosts(url: str) -> list[dict[str, Any]]:
+    """Return host and port for each of several hosts; for one, leave it to asyncpg."""
+    listed = urlsplit(url).netloc.rpartition("@")[2].split(",")
+    if len(listed) == 1:
+        return [{}]
+    split = [urlsplit(f"//{host}") for host in listed]
+    return [{"host": host.hostname, "port": host.port or 5432} for host in split]

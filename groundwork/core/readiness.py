@@ -3,16 +3,24 @@
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Literal
 
 import asyncpg
 
+from groundwork.core.check_connection import CheckConnection
 from groundwork.core.config import Settings
-from groundwork.core.database import Connection, Pool, migration_ids, sql
+from groundwork.core.database import Connection, Pool, detach, migration_ids
 
 logger = logging.getLogger(__name__)
+
+_LOST = ("database_unreachable", "database_timeout")
+# A check ends a little before its callers lose patience, so that they get what it found.
+_CHECK_SHARE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,70 +38,80 @@ class Result:
     checked_at: float = field(default_factory=time.monotonic)
 
 
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change of status or reason, and for how many seconds the last one had held."""
+
+    at: datetime
+    status: str
+    reason: str | None
+    previous: str
+    lasted_seconds: float
+
+
 class Readiness:
     """Asks the database on a connection of its own, so that a full pool is not an outage."""
 
     def __init__(
-        self,
-        settings: Settings,
-        pool: Pool,
-        connect: Callable[[Settings], Awaitable[Connection]],
+        self, settings: Settings, pool: Pool, connect: Callable[[], Awaitable[Connection]]
     ) -> None:
         self.latest = Result("unavailable", "starting")
-        self._settings = settings
+        self.transitions: deque[Transition] = deque(maxlen=20)
+        self._timeout = settings.readiness_timeout
+        self._ttl = settings.readiness_ttl
         self._pool = pool
-        self._connect = connect
-        self._connection: Connection | None = None
-        self._draining = False
+        self._connection = CheckConnection(connect, settings.db_connect_timeout)
         self._check: asyncio.Task[None] | None = None
+        self._draining = False
         self._checked = self._since = time.monotonic()
 
     async def check(self) -> Result:
         """Return a result at most READINESS_TTL old, within READINESS_TIMEOUT."""
         if self._draining:
             return self.latest
-        fresh = time.monotonic() - self._checked < self._settings.readiness_ttl
+        # Counted from a check's start: one that took its whole time is soon made again.
+        fresh = time.monotonic() - self._checked < self._ttl
         if self._check is None or (self._check.done() and not fresh):
             self._checked = time.monotonic()
-            self._check = asyncio.create_task(self._run())
+            # In a context of its own: its log lines belong to no one request.
+            self._check = Context().run(detach, self._run())
         if not self._check.done():
-            # Shared and not awaited: a caller that leaves takes nothing with it.
-            await asyncio.wait({self._check}, timeout=self._settings.readiness_timeout)
+            # Not awaited itself: a caller that leaves takes nothing with it.
+            await asyncio.wait({self._check}, timeout=self._timeout)
         if not self._check.done():
-            self._publish(Result("unavailable", "database_timeout", cause="no answer in time"))
+            self._publish(Result("unavailable", "database_timeout", cause="the check hangs"))
         return self.latest
 
     def drain(self) -> None:
         """Be unavailable from now on: this instance is about to stop."""
-        self._draining = True
         self._publish(Result("unavailable", "draining"))
+        self._draining = True
 
     def close(self) -> None:
         """Let go of the connection, and of a check under way."""
         if self._check is not None:
             self._check.cancel()
-        if self._connection is not None:
-            self._connection.terminate()
+        self._connection.close()
 
     async def _run(self) -> None:
         started = time.monotonic()
         try:
-            if self._connection is None:
-                self._connection = await self._connect(self._settings)
-            row = await self._connection.fetchrow(sql("health/ready"))
-            assert row is not None  # noqa: S101 - the statement always gives one row
+            row = await self._connection.ask(started + self._timeout * _CHECK_SHARE)
             result = self._judge(row, time.monotonic() - started)
+        except asyncpg.UndefinedTableError:
+            result = Result("unavailable", "migrations_pending", pending=migration_ids())
         except Exception as error:  # noqa: BLE001 - whatever it is, this instance is not ready
-            if self._connection is not None:
-                self._connection.terminate()
-                self._connection = None
-            result = _failure(error)
+            cause = f"{type(error).__name__}: {error}"
+            result = Result("unavailable", _reason(error), cause=cause)
+        if self._connection.went_stale or result.reason in _LOST:
+            # The pool's connections are as dead; else requests would find it out one by one.
+            await self._pool.expire_connections()
         self._publish(result)
 
     def _judge(self, row: asyncpg.Record, latency: float) -> Result:
-        applied = tuple(row["applied"])
-        pending = tuple(sorted(set(migration_ids()) - set(applied)))
-        unknown = tuple(sorted(set(applied) - set(migration_ids())))
+        applied, known = tuple(sorted(row["applied"])), migration_ids()
+        pending = tuple(name for name in known if name not in applied)
+        unknown = tuple(name for name in applied if name not in known)
         status: Literal["ok", "degraded", "unavailable"] = "ok"
         reason = None
         if row["is_read_only"]:
@@ -105,13 +123,17 @@ class Readiness:
         return Result(status, reason, pending, unknown, applied, row["postgres_version"], latency)
 
     def _publish(self, result: Result) -> None:
-        if self._draining and result.reason != "draining":
+        if self._draining:
             return
         previous, self.latest = self.latest, result
         if (result.status, result.reason) == (previous.status, previous.reason):
             return
         now = time.monotonic()
         lasted, self._since = round(now - self._since, 3), now
+        before = previous.reason or previous.status
+        self.transitions.append(
+            Transition(datetime.now(UTC), result.status, result.reason, before, lasted)
+        )
         logger.log(
             logging.INFO if result.status == "ok" else logging.WARNING,
             "readiness is %s",
@@ -119,16 +141,10 @@ class Readiness:
             extra={
                 "reason": result.reason,
                 "cause": result.cause,
-                "previous": previous.reason or previous.status,
+                "previous": before,
                 "lasted_seconds": lasted,
             },
         )
-
-
-def _failure(error: Exception) -> Result:
-    if isinstance(error, asyncpg.UndefinedTableError):
-        return Result("unavailable", "migrations_pending", pending=migration_ids())
-    return Result("unavailable", _reason(error), cause=f"{type(error).__name__}: {error}")
 
 
 def _reason(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """How is this instance doing? Results, no HTTP."""
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 from groundwork import __version__
@@ -34,6 +35,7 @@ async def get_details(
         "environment": settings.environment,
         "uptime_seconds": round(time.monotonic() - lifecycle.started, 3),
         "installation": installation,
+        "transitions": [asdict(transition) for transition in readiness.transitions],
         "components": {"database": _database(pool, result)},
     }
 

@@ -1,0 +1,105 @@
+"""The readiness check's own connection: asked within a deadline, replaced when it fails."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+
+from groundwork.core.database import Connection, detach, sql, within
+
+# So long a cancel request may take to reach the server, lest its statement wait there for ever.
+_CANCEL_SECONDS = 1.0
+_FIRST = asyncio.FIRST_COMPLETED
+
+
+class CheckConnection:
+    """Opened when first asked, kept while it answers.
+
+    A slow but working database, for which a connect takes longer than a check may, is reached by
+    an attempt that outlives its check. One that has just come back is found at once by the fresh
+    attempt beside it. So there are two at most.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Awaitable[Connection]], connect_timeout: float
+    ) -> None:
+        self.went_stale = False
+        self._connect = connect
+        self._connect_timeout = connect_timeout
+        self._connection: Connection | None = None
+        self._patient: asyncio.Task[asyncpg.Record] | None = None
+
+    async def ask(self, deadline: float) -> asyncpg.Record:
+        """Return the row of sql/health/ready.sql by `deadline`, a time.monotonic().
+
+        A connection that went stale since the last time is replaced, and asked once more.
+
+        Raises:
+            TimeoutError: no answer in time.
+            Exception: what the database or the driver raised.
+        """
+        self.went_stale = False
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            try:
+                row = await _query(connection, deadline - time.monotonic())
+            except (TimeoutError, asyncpg.UndefinedTableError):
+                raise
+            except Exception:  # noqa: BLE001 - the second attempt tells what is the matter
+                self.went_stale = True
+            else:
+                self._connection = connection
+                return row
+        return await self._attempt_until(deadline)
+
+    def close(self) -> None:
+        """Let go of the connection, and of an attempt that goes on."""
+        if self._patient is not None:
+            self._patient.cancel()
+        if self._connection is not None:
+            self._connection.terminate()
+
+    async def _attempt_until(self, deadline: float) -> asyncpg.Record:
+        fresh = detach(self._attempt())
+        patient = self._patient
+        waiting = {fresh} if patient is None or patient.done() else {fresh, patient}
+        while True:
+            left = deadline - time.monotonic()
+            done, waiting = await asyncio.wait(waiting, timeout=left, return_when=_FIRST)
+            winner = next((attempt for attempt in done if attempt.exception() is None), None)
+            if winner is not None:
+                self._patient = None
+                for other in waiting:
+                    other.cancel()
+                return winner.result()
+            if fresh in done:
+                return fresh.result()  # raises what it failed with
+            if not done:
+                if patient in waiting:
+                    fresh.cancel()
+                else:
+                    self._patient = fresh
+                message = "no answer in time"
+                raise TimeoutError(message)
+
+    async def _attempt(self) -> asyncpg.Record:
+        connection = await self._connect()
+        row = await _query(connection, self._connect_timeout)
+        if self._connection is not None:
+            self._connection.terminate()
+        self._connection = connection
+        return row
+
+
+async def _query(connection: Connection, seconds: float) -> asyncpg.Record:
+    try:
+        row = await within(seconds, connection.fetchrow(sql("health/ready")))
+    except (TimeoutError, asyncio.CancelledError):
+        asyncio.get_running_loop().call_later(_CANCEL_SECONDS, connection.terminate)
+        raise
+    except Exception:
+        connection.terminate()
+        raise
+    assert row is not None  # noqa: S101 - the statement always gives one row
+    return row
