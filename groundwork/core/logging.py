@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, override
@@ -12,6 +11,7 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
 from groundwork.core.config import Settings
+from groundwork.core.log_queue import QueueHandler
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
@@ -23,18 +23,24 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 def configure_logging(settings: Settings) -> None:
     """Send every logger's lines through ours, uvicorn's too; may be called again."""
-    handler = logging.StreamHandler(sys.stdout)
-    handler.set_name("groundwork")
-    handler.setFormatter(Json() if settings.log_json else Readable())
     root = logging.getLogger()
-    for earlier in [h for h in root.handlers if h.name == handler.name]:
+    for earlier in [one for one in root.handlers if isinstance(one, QueueHandler)]:
         root.removeHandler(earlier)
+        earlier.close()
+    handler = QueueHandler()
+    handler.setFormatter(Json() if settings.log_json else Readable())
     root.addHandler(handler)
     root.setLevel(settings.log_level.upper())
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
         server_logger = logging.getLogger(name)
         server_logger.handlers.clear()
         server_logger.propagate = name != "uvicorn.access"  # the access line is our own
+
+
+def dropped_lines() -> int:
+    """Count the lines that were lost because nobody read them."""
+    handlers = logging.getLogger().handlers
+    return sum(one.dropped for one in handlers if isinstance(one, QueueHandler))
 
 
 def extras(record: logging.LogRecord) -> dict[str, Any]:

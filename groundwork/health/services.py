@@ -8,6 +8,7 @@ from groundwork import __version__
 from groundwork.core.config import Settings
 from groundwork.core.database import ERRORS, Connection, Pool, sql, within
 from groundwork.core.lifecycle import Lifecycle
+from groundwork.core.logging import dropped_lines
 from groundwork.core.readiness import Readiness, Result
 
 
@@ -36,6 +37,7 @@ async def get_details(
         "uptime_seconds": round(time.monotonic() - lifecycle.started, 3),
         "installation": installation,
         "transitions": [asdict(transition) for transition in readiness.transitions],
+        "process": {"log_lines_dropped": dropped_lines()},
         "components": {"database": _database(pool, result)},
     }
 

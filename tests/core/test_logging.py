@@ -114,7 +114,7 @@ def test_a_readable_line_is_one_line() -> None:
 
 
 def test_configured_twice_writes_once(
-    settings: Settings, capsys: pytest.CaptureFixture[str]
+    settings: Settings, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A second set-up takes the first one's place; uvicorn's loggers follow it."""
     for _ in range(2):
@@ -122,4 +122,5 @@ def test_configured_twice_writes_once(
 
     logging.getLogger("uvicorn.error").info("started")
 
-    assert len(capsys.readouterr().out.splitlines()) == 1
+    logging.getLogger().handlers[-1].flush()
+    assert len(capfd.readouterr().out.splitlines()) == 1
