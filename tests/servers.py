@@ -17,9 +17,11 @@ import httpx
 
 from tests.databases import bare_environment
 
+CHECKOUT = str(Path(__file__).parents[1])
 PATIENCE = 20.0  # seconds; these bounds catch a hang, they measure nothing
 SERVE = (sys.executable, "-m", "groundwork", "serve")
 UVICORN = (sys.executable, "-m", "uvicorn", "--factory", "groundwork.main:create_app")
+APP = (sys.executable, "-m", "uvicorn", "--factory", "tests.faults.app:create_app")
 
 
 @dataclass
@@ -38,6 +40,16 @@ class Server:
         """Return what it has written so far."""
         return self.log.read_text().splitlines()
 
+    def send(self, number: int) -> float:
+        """Send a signal; return the time.monotonic() of it."""
+        self.process.send_signal(number)
+        return time.monotonic()
+
+    def wait(self) -> tuple[int, float]:
+        """Wait for the end; return the exit code and the time.monotonic() of it."""
+        code = self.process.wait(PATIENCE)
+        return code, time.monotonic()
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal, wait for the end and return the exit code."""
         self.process.send_signal(number)
@@ -55,9 +67,10 @@ def free_port() -> int:
 def serve(command: Sequence[str] = SERVE, **environment: str) -> Iterator[Server]:
     """Start the service with these settings alone, wait until it is live, end it afterwards."""
     port = free_port()
-    if command is UVICORN:
+    if "uvicorn" in command:
         command = (*command, "--port", str(port))
-    settings = {"PORT": str(port), "SHUTDOWN_DRAIN_SECONDS": "0"} | environment
+    settings = {"PORT": str(port), "SHUTDOWN_DRAIN_SECONDS": "0", "PYTHONPATH": CHECKOUT}
+    settings |= environment
     with TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
         process = subprocess.Popen(
             command, env=bare_environment() | settings, stdout=log, stderr=log, cwd=folder

