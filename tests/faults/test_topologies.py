@@ -1,0 +1,110 @@
+"""Readiness through a pooler, and over a primary that dies."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.cluster import PASSWORD, Cluster
+from tests.faults.probes import burst, until
+from tests.faults.proxy import Proxy
+from tests.servers import APP, end, free_port, serve
+
+PGBOUNCER = """
+[databases]
+groundwork = host=127.0.0.1 port={upstream}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+pool_mode = transaction
+auth_type = trust
+auth_file = {folder}/users
+server_login_retry = 1
+"""
+
+
+@pytest.fixture
+def pooler(cluster: Cluster) -> Iterator[int]:
+    """Give the port of a PgBouncer in transaction mode."""
+    port, folder = free_port(), cluster.data.with_name("pgbouncer")
+    folder.mkdir()
+    (folder / "users").write_text(f'"app" "{PASSWORD}"\n')
+    configuration = folder / "pgbouncer.ini"
+    configuration.write_text(
+        PGBOUNCER.format(upstream=cluster.port, port=port, folder=folder),
+    )
+    process = subprocess.Popen(
+        ["pgbouncer", "--quiet", configuration],
+        user=cluster.data.owner() if os.geteuid() == 0 else None,  # root may not run it either
+        stderr=subprocess.DEVNULL,
+    )
+    yield port
+    end(process)
+
+
+@pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="PgBouncer is not installed")
+async def test_through_a_pooler(cluster: Cluster, pooler: int) -> None:
+    """Through PgBouncer in transaction mode it gets ready, and notices an outage and its end."""
+    url = cluster.url(port=pooler)
+    with serve(APP, DATABASE_URL=url, DB_STATEMENT_CACHE_SIZE="0") as server:
+        await until(server.port, 200)
+        answers = await burst(server.port, "/query")
+        cluster.stop()
+        red = await until(server.port, 503, "database_unreachable")
+        cluster.start()
+        green = await until(server.port, 200)
+
+    print(f"PgBouncer: red after {red:.2f} s, green {green:.2f} s after the restart")
+    assert {answer.status for answer in answers} == {200}
+
+
+@pytest.fixture
+def replica(cluster: Cluster) -> Iterator[Cluster]:
+    """Give a streaming replica of the cluster."""
+    cluster.stop()
+    replica = cluster.copy()
+    (replica.data / "standby.signal").touch()
+    with (replica.data / "postgresql.auto.conf").open("a") as configuration:
+        primary = f"host=127.0.0.1 port={cluster.port} user=postgres"
+        configuration.write(f"primary_conninfo = '{primary}'\n")
+    cluster.start()
+    try:
+        replica.start()
+        yield replica
+    finally:
+        replica.stop()
+
+
+@pytest.mark.parametrize("dies", ["by kill -9", "without a word"])
+async def test_a_primary_that_dies(cluster: Cluster, replica: Cluster, dies: str) -> None:
+    """With both hosts in the address, readiness finds the replica when it has been promoted."""
+    with Proxy(cluster.port).running() as proxy:
+        hosts = f"127.0.0.1:{proxy.port},127.0.0.1:{replica.port}"
+        url = cluster.url().replace(f"127.0.0.1:{cluster.port}", hosts)
+        with serve(DATABASE_URL=f"{url}?target_session_attrs=read-write") as server:
+            await until(server.port, 200)
+            if dies == "by kill -9":
+                cluster.stop(signal.SIGKILL)
+                red = await until(server.port, 503, "database_read_only")
+            else:
+                proxy.set("freeze")
+                red = await until(server.port, 503, "database_timeout")
+            replica.run("SELECT pg_promote()")
+            green = await until(server.port, 200)
+            answers = await burst(server.port)
+
+    print(f"primary dies {dies}: red after {red:.2f} s, green {green:.2f} s after the promotion")
+    assert {answer.status for answer in answers} == {200}
+
+
+async def test_a_standby_alone_is_not_ready(replica: Cluster) -> None:
+    """A server that is a standby takes no writes, so it is not ready, and says why."""
+    with serve(DATABASE_URL=replica.url()) as server:
+        await until(server.port, 503, "database_read_only")
+        await asyncio.to_thread(replica.run, "SELECT pg_promote()")
+        await until(server.port, 200)
