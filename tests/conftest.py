@@ -13,13 +13,13 @@ import pytest
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
+from groundwork import main
 from groundwork.core.config import Settings
 from groundwork.core.database import Connection, Connector, Pool
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.readiness import Readiness
 from groundwork.core.state import State
 from groundwork.dev import postgres
-from groundwork.main import create_app
 from tests.databases import TransactionPool, migrate, new_database
 
 
@@ -93,9 +93,10 @@ async def state(settings: Settings, pool: Pool) -> AsyncGenerator[State]:
 
 
 @pytest.fixture
-def app(settings: Settings) -> Starlette:
-    """Give the application; a test may add a route to it."""
-    return create_app(settings)
+def app(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Starlette:
+    """Give the application, its log left to caplog; a test may add a route to it."""
+    monkeypatch.setattr(main, "configure_logging", lambda _: None)
+    return main.create_app(settings)
 
 
 @pytest.fixture
@@ -120,5 +121,8 @@ def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[N
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
+    for handler in root.handlers:
+        if handler not in handlers:
+            handler.close()
     root.handlers[:] = handlers
     root.setLevel(level)
