@@ -40,17 +40,24 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def database_url(server_url: str) -> Iterator[str]:
-    """Give a migrated database of this run's own; tests leave nothing in it."""
+def migrated(server_url: str) -> Iterator[str]:
+    """Give the name of a migrated database to copy; nobody connects to it."""
     with new_database(server_url) as url:
         migrate(url).check_returncode()
+        yield urlsplit(url).path[1:]
+
+
+@pytest.fixture(scope="session")
+def database_url(server_url: str, migrated: str) -> Iterator[str]:
+    """Give a migrated database of this run's own; tests leave nothing in it."""
+    with new_database(server_url, template=migrated) as url:
         yield url
 
 
 @pytest.fixture
-def own_database(server_url: str, database_url: str) -> Iterator[str]:
+def own_database(server_url: str, migrated: str) -> Iterator[str]:
     """Give a migrated database for one test: committed data, locks, several connections."""
-    with new_database(server_url, template=urlsplit(database_url).path[1:]) as url:
+    with new_database(server_url, template=migrated) as url:
         yield url
 
 

@@ -94,11 +94,11 @@ async def test_requests_in_flight_are_finished(database_url: str) -> None:
     ids=["a handler", "a statement", "a thread", "the lifespan"],
 )
 async def test_nothing_that_hangs_delays_the_end(
-    database_url: str, path: str | None, environment: dict[str, str]
+    own_database: str, path: str | None, environment: dict[str, str]
 ) -> None:
     """Whatever hangs, the process ends within drain + grace + 3 s."""
-    times = {"SHUTDOWN_DRAIN_SECONDS": "0.5", "SHUTDOWN_GRACE_SECONDS": "1"}
-    with serve(APP, DATABASE_URL=database_url, **times, **environment) as server:
+    times = {"SHUTDOWN_DRAIN_SECONDS": "0.3", "SHUTDOWN_GRACE_SECONDS": "0.5"}
+    with serve(APP, DATABASE_URL=own_database, **times, **environment) as server:
         await until(server.port, 200)
         await asyncio.sleep(KNOWN)
         hanging = asyncio.create_task(get(server.port, path or "/health/live"))
@@ -108,14 +108,14 @@ async def test_nothing_that_hangs_delays_the_end(
         await asyncio.wait({hanging})
         hanging.exception()
 
-    print(f"hung {path or 'lifespan'}: exit {code} after {ended - asked:.2f} s, bound 4.5 s")
-    assert ended - asked < 0.5 + 1 + 3 + NOISE
+    print(f"hung {path or 'lifespan'}: exit {code} after {ended - asked:.2f} s, bound 3.8 s")
+    assert ended - asked < 0.3 + 0.5 + 3 + NOISE
     assert code == 1
 
 
 async def test_a_frozen_database_delays_no_end(cluster: Cluster) -> None:
     """With requests in a database that has stopped, the bound holds, and it is no clean stop."""
-    times = {"SHUTDOWN_DRAIN_SECONDS": "0.5", "SHUTDOWN_GRACE_SECONDS": "1"}
+    times = {"SHUTDOWN_DRAIN_SECONDS": "0.3", "SHUTDOWN_GRACE_SECONDS": "0.5"}
     with serve(APP, DATABASE_URL=cluster.url(), **times) as server:
         await until(server.port, 200)
         await asyncio.sleep(KNOWN)
@@ -129,8 +129,8 @@ async def test_a_frozen_database_delays_no_end(cluster: Cluster) -> None:
         for task in hanging:
             task.exception()
 
-    print(f"frozen database: exit after {ended - asked:.2f} s, bound 4.5 s")
-    assert ended - asked < 0.5 + 1 + 3 + NOISE
+    print(f"frozen database: exit after {ended - asked:.2f} s, bound 3.8 s")
+    assert ended - asked < 0.3 + 0.5 + 3 + NOISE
 
 
 @pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT,)])
@@ -217,8 +217,8 @@ frontend all
   bind 127.0.0.1:{port}
   default_backend instances
 backend instances
-  server one 127.0.0.1:{one} check inter 200ms fall 2 rise 1
-  server two 127.0.0.1:{two} check inter 200ms fall 2 rise 1
+  server one 127.0.0.1:{one} check inter 100ms fall 2 rise 1
+  server two 127.0.0.1:{two} check inter 100ms fall 2 rise 1
 """
 
 
@@ -243,7 +243,7 @@ async def test_instances_are_replaced_without_a_lost_request(
                 await asyncio.to_thread(instance.wait)
                 instances[index] = start(database_url, instance.port)
                 await asyncio.to_thread(wait_until, lambda i=index: is_live(instances[i]))
-                await asyncio.sleep(1.2)
+                await asyncio.sleep(KNOWN)
         for load in loads:
             await load.stop()
     finally:
@@ -260,7 +260,7 @@ async def test_instances_are_replaced_without_a_lost_request(
 
 def start(database_url: str, port: int) -> Server:
     """Start an instance that drains for longer than the balancer takes to notice."""
-    environment = {"DATABASE_URL": database_url, "PORT": str(port), "SHUTDOWN_DRAIN_SECONDS": "1.5"}
+    environment = {"DATABASE_URL": database_url, "PORT": str(port), "SHUTDOWN_DRAIN_SECONDS": "1"}
     process = subprocess.Popen(
         SERVE, env=bare_environment() | environment, stdout=subprocess.DEVNULL
     )
