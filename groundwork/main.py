@@ -15,6 +15,7 @@ from groundwork.core.database import Connector, create_pool
 from groundwork.core.exceptions import http_exception
 from groundwork.core.lifecycle import POOL_CLOSE_SECONDS, Lifecycle
 from groundwork.core.logging import configure_logging
+from groundwork.core.metrics import RequestMetrics
 from groundwork.core.middleware import BodyLimit, ErrorBoundary, RequestContext
 from groundwork.core.readiness import Readiness
 from groundwork.core.state import State
@@ -25,7 +26,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
     """Return the service; without settings it reads the environment, or exits with 2."""
     settings = settings or settings_or_exit()
     configure_logging(settings)
-    lifecycle = Lifecycle(settings)
+    lifecycle, requests = Lifecycle(settings), RequestMetrics()
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[State]:
@@ -33,7 +34,13 @@ def create_app(settings: Settings | None = None) -> Starlette:
         pool = await create_pool(settings, connect)
         readiness = Readiness(settings, pool, connect)
         with lifecycle.handle_signals(on_drain=readiness.drain):
-            yield State(settings=settings, pool=pool, readiness=readiness, lifecycle=lifecycle)
+            yield State(
+                settings=settings,
+                pool=pool,
+                readiness=readiness,
+                lifecycle=lifecycle,
+                requests=requests,
+            )
         readiness.close()
         with contextlib.suppress(TimeoutError):  # it then cuts the connections by itself
             await asyncio.wait_for(pool.close(), POOL_CLOSE_SECONDS)
@@ -42,7 +49,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
     app = Starlette(
         lifespan=lifespan,
         middleware=[
-            Middleware(RequestContext, lifecycle, quiet=health.PROBES),
+            Middleware(RequestContext, lifecycle, requests, quiet=health.PROBES),
             Middleware(
                 CORSMiddleware,
                 allow_origins=origins,

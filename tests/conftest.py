@@ -17,6 +17,7 @@ from groundwork import main
 from groundwork.core.config import Settings
 from groundwork.core.database import Connection, Connector, Pool
 from groundwork.core.lifecycle import Lifecycle
+from groundwork.core.metrics import RequestMetrics
 from groundwork.core.readiness import Readiness
 from groundwork.core.state import State
 from groundwork.dev import postgres
@@ -95,7 +96,13 @@ def pool(connection: Connection) -> Pool:
 async def state(settings: Settings, pool: Pool) -> AsyncGenerator[State]:
     """Give what the lifespan would give, with the pool that rolls back."""
     readiness = Readiness(settings, pool, Connector(settings))
-    yield State(settings=settings, pool=pool, readiness=readiness, lifecycle=Lifecycle(settings))
+    yield State(
+        settings=settings,
+        pool=pool,
+        readiness=readiness,
+        lifecycle=Lifecycle(settings),
+        requests=RequestMetrics(),
+    )
     readiness.close()
 
 

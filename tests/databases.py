@@ -68,6 +68,7 @@ class TransactionPool:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._turn = asyncio.Lock()
+        self._queue: asyncio.LifoQueue[None] = asyncio.LifoQueue()  # where asyncpg's waiters are
 
     @asynccontextmanager
     async def acquire(self) -> AsyncGenerator[Connection]:

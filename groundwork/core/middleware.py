@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from groundwork.core.exceptions import problem, server_error
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.logging import request_id
+from groundwork.core.metrics import RequestMetrics
 
 logger = logging.getLogger(__name__)
 access = logging.getLogger("groundwork.access")
@@ -33,9 +34,16 @@ class RequestContext:
     probe is an answer, and readiness logs its transitions itself.
     """
 
-    def __init__(self, app: ASGIApp, lifecycle: Lifecycle, quiet: Collection[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        lifecycle: Lifecycle,
+        requests: RequestMetrics,
+        quiet: Collection[str],
+    ) -> None:
         self.app = app
         self.lifecycle = lifecycle
+        self.requests = requests
         self.quiet = quiet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,10 +70,14 @@ class RequestContext:
             await send(message)
 
         token = request_id.set(current)
+        self.requests.in_flight += 1
         try:
             await self.app(scope, receive, send_with_headers)
         finally:
-            self._log(scope, status, time.perf_counter() - started)
+            self.requests.in_flight -= 1
+            seconds = time.perf_counter() - started
+            self.requests.observe(scope, status, seconds)
+            self._log(scope, status, seconds)
             request_id.reset(token)
 
     def _log(self, scope: Scope, status: int, seconds: float) -> None:

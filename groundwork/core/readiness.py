@@ -15,9 +15,21 @@ import asyncpg
 from groundwork.core.check_connection import CheckConnection
 from groundwork.core.config import Settings
 from groundwork.core.database import Connection, Pool, detach, migration_ids
+from groundwork.core.metrics import Histogram
 
 logger = logging.getLogger(__name__)
 
+REASONS = (
+    "ok",
+    "starting",
+    "database_unreachable",
+    "database_timeout",
+    "database_rejected",
+    "database_read_only",
+    "migrations_pending",
+    "pool_saturated",
+    "draining",
+)
 _LOST = ("database_unreachable", "database_timeout")
 # A check ends a little before its callers lose patience, so that they get what it found.
 _CHECK_SHARE = 0.95
@@ -56,6 +68,7 @@ class Readiness:
         self, settings: Settings, pool: Pool, connect: Callable[[], Awaitable[Connection]]
     ) -> None:
         self.latest = Result("unavailable", "starting")
+        self.durations = Histogram()
         self.transitions: deque[Transition] = deque(maxlen=20)
         self._timeout = settings.readiness_timeout
         self._ttl = settings.readiness_ttl
@@ -103,6 +116,7 @@ class Readiness:
         except Exception as error:  # noqa: BLE001 - whatever it is, this instance is not ready
             cause = f"{type(error).__name__}: {error}"
             result = Result("unavailable", _reason(error), cause=cause)
+        self.durations.observe(time.monotonic() - started)
         if self._connection.went_stale or result.reason in _LOST:
             # The pool's connections are as dead; else requests would find it out one by one.
             await self._pool.expire_connections()

@@ -5,6 +5,7 @@ from typing import TypedDict
 from groundwork.core.config import Settings
 from groundwork.core.database import Pool
 from groundwork.core.lifecycle import Lifecycle
+from groundwork.core.metrics import RequestMetrics
 from groundwork.core.readiness import Readiness
 
 
@@ -18,3 +19,4 @@ class State(TypedDict):
     pool: Pool
     readiness: Readiness
     lifecycle: Lifecycle
+    requests: RequestMetrics

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from groundwork.core.access import require_ops_token
 from groundwork.core.state import State
-from groundwork.health.services import get_details
+from groundwork.health.services import get_details, loop_lag
 
 PROBES = ("/health/live", "/health/ready")
 NO_STORE = {"Cache-Control": "no-store"}
@@ -46,6 +46,16 @@ async def details(request: Request[State]) -> Response:
     return Response(body, headers=NO_STORE, media_type="application/json")
 
 
+async def metrics(request: Request[State]) -> Response:
+    """Give Prometheus its figures; a scrape is a question to the database like any other."""
+    from groundwork.health.exposition import expose
+
+    require_ops_token(request)
+    await request.state["readiness"].check()
+    text = expose(request.state, await loop_lag())
+    return Response(text, headers=NO_STORE, media_type="text/plain; version=0.0.4")
+
+
 def _as_json(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
@@ -54,4 +64,5 @@ routes = [
     Route("/health/live", live),
     Route("/health/ready", ready),
     Route("/health/details", details),
+    Route("/metrics", metrics),
 ]

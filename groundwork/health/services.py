@@ -1,7 +1,10 @@
 """How is this instance doing? Results, no HTTP."""
 
+import asyncio
+import resource
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from groundwork import __version__
@@ -37,9 +40,29 @@ async def get_details(
         "uptime_seconds": round(time.monotonic() - lifecycle.started, 3),
         "installation": installation,
         "transitions": [asdict(transition) for transition in readiness.transitions],
-        "process": {"log_lines_dropped": dropped_lines()},
+        "process": {
+            "memory_bytes": _memory(),
+            "event_loop_lag_ms": round(await loop_lag() * 1000, 3),
+            "log_lines_dropped": dropped_lines(),
+        },
         "components": {"database": _database(pool, result)},
     }
+
+
+async def loop_lag() -> float:
+    """Return how long one turn of the event loop takes now, in seconds."""
+    started = time.perf_counter()
+    await asyncio.sleep(0)
+    return time.perf_counter() - started
+
+
+def _memory() -> int | None:
+    """Return the resident memory in bytes, where the system tells it as Linux does."""
+    try:
+        pages = Path("/proc/self/statm").read_text("ascii").split()[1]
+    except OSError:
+        return None
+    return int(pages) * resource.getpagesize()
 
 
 def _database(pool: Pool, result: Result) -> dict[str, Any]:
