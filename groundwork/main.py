@@ -19,6 +19,7 @@ from groundwork.core.metrics import RequestMetrics
 from groundwork.core.middleware import BodyLimit, ErrorBoundary, RequestContext
 from groundwork.core.readiness import Readiness
 from groundwork.core.state import State
+from groundwork.core.tracing import tracing
 from groundwork.health import routes as health
 
 
@@ -49,6 +50,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
     app = Starlette(
         lifespan=lifespan,
         middleware=[
+            *tracing(),
             Middleware(RequestContext, lifecycle, requests, quiet=health.PROBES),
             Middleware(
                 CORSMiddleware,

@@ -14,10 +14,12 @@ from groundwork.core.config import Settings
 from groundwork.core.log_queue import QueueHandler
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+# W3C Trace Context as it came in, for log lines and for whatever a feature calls in its turn.
+traceparent: ContextVar[str | None] = ContextVar("traceparent", default=None)
 
 # uvicorn repeats its messages with ANSI codes in color_message.
 _NOT_EXTRAS = frozenset({*RESERVED_ATTRS, "color_message"})
-_OURS = ("timestamp", "level", "logger", "request_id", "exception")
+_OURS = ("timestamp", "level", "logger", "request_id", "trace_id", "exception")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -69,6 +71,8 @@ class Json(JsonFormatter):
         log_data["message"] = record.message
         if (current := request_id.get()) is not None:
             log_data["request_id"] = current
+        if (trace := traceparent.get()) is not None:
+            log_data["trace_id"] = trace.split("-")[1]
         log_data |= extras(record)
         if "exc_info" in message_dict:
             log_data["exception"] = message_dict.pop("exc_info")

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from groundwork.core.exceptions import problem, server_error
 from groundwork.core.lifecycle import Lifecycle
-from groundwork.core.logging import request_id
+from groundwork.core.logging import request_id, traceparent
 from groundwork.core.metrics import RequestMetrics
 
 logger = logging.getLogger(__name__)
@@ -24,6 +24,8 @@ CLIENT_CLOSED_REQUEST = 499  # nginx's code for a client that left before the an
 MAX_BODY_BYTES = 1024 * 1024
 
 _TOO_LARGE = "The body is over 1 MiB."
+# Version 00 of W3C Trace Context; ids of zeros alone are invalid there.
+_TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
 
 
@@ -51,7 +53,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        current = _request_id(scope)
+        current, trace = _ids(scope)
         started = time.perf_counter()
         status = CLIENT_CLOSED_REQUEST
 
@@ -69,7 +71,7 @@ class RequestContext:
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 
-        token = request_id.set(current)
+        tokens = request_id.set(current), traceparent.set(trace)
         self.requests.in_flight += 1
         try:
             await self.app(scope, receive, send_with_headers)
@@ -78,7 +80,8 @@ class RequestContext:
             seconds = time.perf_counter() - started
             self.requests.observe(scope, status, seconds)
             self._log(scope, status, seconds)
-            request_id.reset(token)
+            request_id.reset(tokens[0])
+            traceparent.reset(tokens[1])
 
     def _log(self, scope: Scope, status: int, seconds: float) -> None:
         level = logging.ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
@@ -159,8 +162,12 @@ class BodyLimit:
         await self.app(scope, receive_counting, send)
 
 
-def _request_id(scope: Scope) -> str:
+def _ids(scope: Scope) -> tuple[str, str | None]:
+    """Return the request's id, the caller's or a new one, and its trace context, if any."""
+    current = trace = None
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            return bytes(value).decode()
-    return str(uuid.uuid4())
+            current = bytes(value).decode()
+        elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
+            trace = bytes(value).decode()
+    return current or str(uuid.uuid4()), trace

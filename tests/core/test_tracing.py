@@ -1,0 +1,103 @@
+"""Traces: read from the caller, in the log lines, and exported where that is asked for."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from tests.databases import bare_environment
+from tests.servers import serve
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+
+
+def access_line(database_url: str, traceparent: str) -> dict[str, object]:
+    """Return the access line of a request with this header."""
+    with serve(DATABASE_URL=database_url) as server:
+        server.get("/nowhere", headers={"traceparent": traceparent})
+        server.stop()
+        lines = [json.loads(line) for line in server.lines()]
+    (line,) = [line for line in lines if line["logger"] == "groundwork.access"]
+    return dict(line)
+
+
+def test_the_callers_trace_is_in_the_log(database_url: str) -> None:
+    """A request with traceparent has its trace id in its lines."""
+    assert access_line(database_url, PARENT)["trace_id"] == TRACE
+
+
+@pytest.mark.parametrize(
+    "traceparent",
+    [
+        "",
+        TRACE,
+        PARENT.upper(),
+        PARENT.replace(TRACE, "0" * 32),
+        PARENT.replace("00f067aa0ba902b7", "0" * 16),
+        f"{PARENT}-more",
+        PARENT.replace("00-", "ff-", 1),
+    ],
+)
+def test_a_malformed_trace_is_ignored(database_url: str, traceparent: str) -> None:
+    """What is no W3C trace context leaves no trace."""
+    assert "trace_id" not in access_line(database_url, traceparent)
+
+
+class Collector(BaseHTTPRequestHandler):
+    """Keeps what is posted to it."""
+
+    bodies: list[bytes]
+
+    def do_POST(self) -> None:
+        """Take a batch of spans."""
+        self.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def collector() -> Iterator[HTTPServer]:
+    """Give an OTLP collector."""
+    Collector.bodies = []
+    with HTTPServer(("127.0.0.1", 0), Collector) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_spans_are_exported(database_url: str, collector: HTTPServer) -> None:
+    """With the extra and OTEL_* set, a span of the caller's trace names the route."""
+    endpoint = f"http://127.0.0.1:{collector.server_port}"
+    with serve(DATABASE_URL=database_url, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint) as server:
+        server.get("/health/details", headers={"traceparent": PARENT})
+        server.stop()
+
+    spans = b"".join(Collector.bodies)
+    assert bytes.fromhex(TRACE) in spans
+    assert b"GET /health/details" in spans
+
+
+def test_without_otel_nothing_of_it_is_imported(database_url: str) -> None:
+    """Unless OTEL_* is set, the extra costs nothing, installed or not."""
+    program = (
+        "import sys; from groundwork.main import create_app; create_app(); print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=bare_environment() | {"DATABASE_URL": database_url},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert not [name for name in done.stdout.split() if name.startswith("opentelemetry")]
