@@ -197,6 +197,17 @@ def test_a_failing_migration_leaves_nothing(copy: Path, own_database: str) -> No
     assert run(own_database, "SELECT count(*) FROM _yoyo_migration") == [(2,)]
 
 
+def test_change_and_note_are_one_transaction(copy: Path, own_database: str) -> None:
+    """When the note that it is applied can't be written, the change is not there either."""
+    (copy / "sql/migrations/0003.create-lone.sql").write_text("CREATE TABLE lone ();")
+    run(own_database, "ALTER TABLE _yoyo_migration ADD CHECK (migration_id NOT LIKE '%lone')")
+
+    code, output = finish(start(copy, own_database))
+
+    assert (code, "0003.create-lone" in output) == (1, True)
+    assert run(own_database, "SELECT to_regclass('lone')") == [(None,)]
+
+
 def test_an_unresolved_dependency_is_an_error(copy: Path, own_database: str) -> None:
     """A migration that names an unknown one is refused, where yoyo would pass over it."""
     (copy / "sql/migrations/0003.create-odd.sql").write_text("-- depends: 0000.nothing\nSELECT 1;")

@@ -248,24 +248,39 @@ async def test_a_silent_failover_costs_one_probe(proxy: Proxy, app: Server) -> N
     assert {answer.status for answer in answers} == {200}
 
 
-async def test_one_line_each_way(proxy: Proxy, service: Server) -> None:
-    """1,000 failing probes are two lines, down and up, without password or traceback."""
+async def test_a_locked_table_collects_no_sessions(cluster: Cluster, service: Server) -> None:
+    """A check that is late is cancelled on the server too: it does not wait there for the lock."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     await until(service.port, 200)
-    wait_until(lambda: "readiness is ok" in service.lines()[-1])
-    before = len(service.lines())
-    proxy.set("refuse")
-    await until(service.port, 503, "database_unreachable")
-    answers = await burst(service.port, total=1000)
-    proxy.set("pass")
-    await until(service.port, 200)
+    with locked_table(cluster):
+        await until(service.port, 503, "database_timeout")
+        watch = Watch(service.port, "/health/ready")
+        await asyncio.sleep(8)
+        ((sessions,),) = cluster.run(waiting)
+        await watch.stop()
 
-    wait_until(lambda: "readiness is ok" in service.lines()[-1])
-    lines = [json.loads(line) for line in service.lines()[before:]]
+    assert int(str(sessions)) <= 2
+
+
+async def test_one_line_each_way(cluster: Cluster, proxy: Proxy) -> None:
+    """1,000 failing probes are two lines, down and up, without password or traceback."""
+    with serve(DATABASE_URL=cluster.url(port=proxy.port), READINESS_TTL="0.01") as service:
+        await until(service.port, 200)
+        wait_until(lambda: "readiness is ok" in service.lines()[-1])
+        before = len(service.lines())
+        proxy.set("refuse")
+        await until(service.port, 503, "database_unreachable")
+        answers = await burst(service.port, total=1000)
+        proxy.set("pass")
+        await until(service.port, 200)
+        wait_until(lambda: "readiness is ok" in service.lines()[-1])
+        lines = [json.loads(line) for line in service.lines()[before:]]
+
     assert {answer.status for answer in answers} == {503}
     assert [line["message"] for line in lines] == ["readiness is unavailable", "readiness is ok"]
     assert lines[0]["reason"] == "database_unreachable"
     assert lines[1]["lasted_seconds"] > 0
-    assert not [line for line in service.lines() if PASSWORD in line or "Traceback" in line]
+    assert not [line for line in lines if PASSWORD in str(line) or "Traceback" in str(line)]
 
 
 async def test_a_role_that_may_only_read(cluster: Cluster) -> None:
