@@ -20,6 +20,7 @@ from groundwork.core.middleware import BodyLimit, ErrorBoundary, RequestContext
 from groundwork.core.readiness import Readiness
 from groundwork.core.state import State
 from groundwork.core.tracing import tracing
+from groundwork.docs import routes as docs
 from groundwork.health import routes as health
 
 
@@ -63,7 +64,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
             Middleware(BodyLimit),
         ],
         exception_handlers={HTTPException: http_exception},
-        routes=[*health.routes],
+        routes=[*health.routes, *docs.routes],
     )
     app.router.redirect_slashes = False
     return app

@@ -59,7 +59,7 @@ def test_the_wheel_serves_from_an_empty_folder(tmp_path: Path, empty_database: s
         check=True,
     )
     with serve([*command, "serve"], **environment) as server:
-        ready = server.get("/health/ready")
+        ready, style = server.get("/health/ready"), server.get("/docs/swagger-ui.css")
 
     assert [f"applied {name}" in migrated.stdout for name in migration_ids()] == [True, True]
-    assert ready.status_code == 200
+    assert (ready.status_code, style.status_code) == (200, 200)

@@ -1,0 +1,228 @@
+"""GET /openapi.json, and whether it is true."""
+
+import base64
+import dataclasses
+from collections.abc import Iterator
+from unittest.mock import AsyncMock
+
+import httpx
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from groundwork import __version__
+from groundwork.core.config import Settings
+from groundwork.core.middleware import MAX_BODY_BYTES
+from groundwork.core.readiness import REASONS, Result
+from groundwork.core.state import State
+from tests.docs.description import DESCRIPTION, GUARDED, PATHS, URLS, differences
+from tests.servers import PATIENCE, Server, serve
+
+TOKEN = "a-token-for-the-operators"
+BASIC = base64.b64encode(f"anybody:{TOKEN}".encode()).decode()
+PRODUCTION = {"environment": "production"}
+WITH_TOKEN = PRODUCTION | {"ops_token": TOKEN}
+NO_DATABASE = "postgresql://nobody@127.0.0.1:1/nothing"
+STATES = (
+    Result("ok"),
+    Result("degraded", "pool_saturated"),
+    Result("unavailable", "starting"),
+    Result("unavailable", "database_unreachable"),
+    Result("unavailable", "database_timeout"),
+    Result("unavailable", "database_rejected"),
+    Result("unavailable", "database_read_only"),
+    Result("unavailable", "migrations_pending", pending=("0009.create-notes",)),
+    Result("unavailable", "draining"),
+)
+
+each_path = pytest.mark.parametrize(("path", "url"), URLS, ids=[url for _, url in URLS])
+
+
+async def boom(_: Request) -> Response:
+    """Fail."""
+    raise RuntimeError
+
+
+@pytest.fixture
+def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+    """Give development's settings, with what the test's parameter changes."""
+    return dataclasses.replace(settings, **getattr(request, "param", {}))
+
+
+@pytest.fixture(scope="module", params=["database up", "database down"])
+def server(request: pytest.FixtureRequest, database_url: str) -> Iterator[Server]:
+    """Give a running service, once with a database and once without."""
+    url = database_url if request.param == "database up" else NO_DATABASE
+    with serve(DATABASE_URL=url) as server:
+        yield server
+
+
+def ask(server: Server, method: str, url: str, body: bytes = b"") -> httpx.Response:
+    """Send one request with a body."""
+    return httpx.request(
+        method, f"http://127.0.0.1:{server.port}{url}", content=body, timeout=PATIENCE
+    )
+
+
+async def test_the_description_is_openapi(client: httpx.AsyncClient) -> None:
+    """What is served is a valid OpenAPI 3.1 document, and the one that these tests try."""
+    document = (await client.get("/openapi.json")).json()
+
+    assert document == DESCRIPTION
+    assert list(OpenAPIV31SpecValidator(document).iter_errors()) == []
+
+
+@pytest.mark.parametrize("settings", [{"app_name": "Our projects"}], indirect=True)
+async def test_it_names_the_service(client: httpx.AsyncClient) -> None:
+    """The title is APP_NAME, the version the package's."""
+    info = (await client.get("/openapi.json")).json()["info"]
+
+    assert info["title"] == "Our projects"
+    assert info["version"] == __version__
+
+
+def test_every_route_has_an_entry_and_every_entry_a_route(app: Starlette) -> None:
+    """The routes of the application and the paths of the description are the same."""
+    routes = [route.path for route in app.routes if isinstance(route, Route)]
+
+    assert sorted(routes) == sorted(PATHS)
+    assert len(routes) == len(app.routes)
+
+
+def test_every_method_of_a_route_is_described(app: Starlette) -> None:
+    """A route answers GET, which has an entry, and HEAD, which the description says of all."""
+    methods = {route.path: route.methods for route in app.routes if isinstance(route, Route)}
+
+    assert methods == {path: {"GET", "HEAD"} for path in PATHS}
+    assert [path for path in PATHS if list(DESCRIPTION["paths"][path]) != ["get"]] == []
+
+
+@each_path
+def test_answers_are_as_described(server: Server, path: str, url: str) -> None:
+    """Each path answers what is described for its status, whatever the database does."""
+    response = ask(server, "GET", url)
+
+    assert response.status_code in {200, 503}
+    assert differences(path, response) == []
+
+
+@each_path
+def test_head_is_get_without_a_body(server: Server, path: str, url: str) -> None:
+    """HEAD has the status and the headers that GET has."""
+    head, get = ask(server, "HEAD", url), ask(server, "GET", url)
+
+    assert head.content == b""
+    assert head.status_code == get.status_code
+    assert head.headers.keys() == get.headers.keys(), path
+
+
+@each_path
+def test_other_methods_are_answered_as_described(server: Server, path: str, url: str) -> None:
+    """Another method is 405 with Allow."""
+    response = ask(server, "POST", url)
+
+    assert response.status_code == 405
+    assert differences(path, response) == []
+
+
+@each_path
+def test_a_large_body_is_answered_as_described(server: Server, path: str, url: str) -> None:
+    """A body that nobody wants is 413."""
+    response = ask(server, "GET", url, bytes(MAX_BODY_BYTES + 1))
+
+    assert response.status_code == 413
+    assert differences(path, response) == []
+
+
+@each_path
+async def test_a_fault_is_answered_as_described(
+    app: Starlette, client: httpx.AsyncClient, path: str, url: str
+) -> None:
+    """An exception in a route is 500."""
+    app.router.routes[:] = [Route(path, boom)]
+
+    response = await client.get(url)
+
+    assert response.status_code == 500
+    assert differences(path, response) == []
+
+
+@pytest.mark.parametrize("settings", [PRODUCTION], indirect=True)
+@each_path
+async def test_without_a_token_configured_only_the_open_paths_are_there(
+    client: httpx.AsyncClient, path: str, url: str
+) -> None:
+    """Outside development what the description puts under a token is 404, the rest is open."""
+    response = await client.get(url)
+
+    assert (response.status_code == 404) is (path in GUARDED)
+    assert differences(path, response) == []
+
+
+@pytest.mark.parametrize("settings", [WITH_TOKEN], indirect=True)
+@each_path
+async def test_a_token_is_wanted_where_the_description_says_so(
+    client: httpx.AsyncClient, path: str, url: str
+) -> None:
+    """Outside development what the description puts under a token is 401 without it."""
+    response = await client.get(url)
+
+    assert (response.status_code == 401) is (path in GUARDED)
+    assert differences(path, response) == []
+
+
+@pytest.mark.parametrize("settings", [WITH_TOKEN], indirect=True)
+@pytest.mark.parametrize("authorization", [f"Bearer {TOKEN}", f"Basic {BASIC}"])
+@each_path
+async def test_the_token_opens_everything(
+    client: httpx.AsyncClient, authorization: str, path: str, url: str
+) -> None:
+    """The token is taken as both security schemes say."""
+    response = await client.get(url, headers={"Authorization": authorization})
+
+    assert response.status_code == 200
+    assert differences(path, response) == []
+
+
+def test_every_reason_is_described() -> None:
+    """The reasons in the description are the service's, and the tests below have each of them."""
+    described = DESCRIPTION["components"]["schemas"]["Reason"]["enum"]
+
+    assert sorted(REASONS) == sorted(reason or "ok" for reason in described)
+    assert sorted(REASONS) == sorted(state.reason or "ok" for state in STATES)
+
+
+@pytest.mark.parametrize("result", STATES, ids=lambda result: result.reason or result.status)
+@pytest.mark.parametrize("path", ["/health/ready", "/health/details"])
+async def test_every_state_is_described(
+    client: httpx.AsyncClient,
+    state: State,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    result: Result,
+) -> None:
+    """Readiness and details are as described in each state that the service knows."""
+    monkeypatch.setattr(state["readiness"], "check", AsyncMock(return_value=result))
+
+    assert differences(path, await client.get(path)) == []
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        Result("unavailable", "full_moon"),
+        Result("unavailable"),
+        Result("degraded"),
+        Result("unavailable", "migrations_pending"),
+    ],
+)
+async def test_no_other_state_is_described(
+    client: httpx.AsyncClient, state: State, monkeypatch: pytest.MonkeyPatch, result: Result
+) -> None:
+    """A state that the service does not know is none that the description allows."""
+    monkeypatch.setattr(state["readiness"], "check", AsyncMock(return_value=result))
+
+    assert differences("/health/ready", await client.get("/health/ready")) != []
