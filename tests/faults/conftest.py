@@ -1,5 +1,6 @@
 """A cluster, a proxy in front of it, and the service behind both, for each test of its own."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def cluster(template: Cluster) -> Iterator[Cluster]:
         cluster.start()
         yield cluster
     finally:
-        cluster.stop()
+        cluster.stop(signal.SIGQUIT)
 
 
 @pytest.fixture

@@ -100,15 +100,15 @@ def down(cluster: Cluster) -> Iterator[None]:
 
 CASES = {
     "connection refused": Case(lambda _, p: mode(p, "refuse"), "database_unreachable"),
-    "silent accept": Case(lambda _, p: mode(p, "silent"), "database_timeout", 6),
+    "silent accept": Case(lambda _, p: mode(p, "silent"), "database_timeout", 3),
     "frozen for 20 s": Case(lambda _, p: mode(p, "freeze"), "database_timeout", 20),
     "RST": Case(lambda _, p: mode(p, "reset"), "database_unreachable"),
     "SIGSTOP for 10 s": Case(lambda c, _: stopped(c), "database_timeout", 10),
-    "latency 2 s": Case(lambda _, p: mode(p, "pass", 2.0), "database_timeout", 5),
+    "latency 2 s": Case(lambda _, p: mode(p, "pass", 2.0), "database_timeout", 3),
     "no connection slots": Case(lambda c, _: no_slots(c), "database_rejected"),
     "wrong password": Case(lambda c, _: wrong_password(c), "database_rejected"),
     "database dropped": Case(lambda c, _: dropped(c), "database_rejected"),
-    "migration table locked": Case(lambda c, _: locked_table(c), "database_timeout", 4),
+    "migration table locked": Case(lambda c, _: locked_table(c), "database_timeout", 3),
     "server down": Case(lambda c, _: down(c), "database_unreachable"),
 }
 
@@ -255,7 +255,7 @@ async def test_a_locked_table_collects_no_sessions(cluster: Cluster, service: Se
     with locked_table(cluster):
         await until(service.port, 503, "database_timeout")
         watch = Watch(service.port, "/health/ready")
-        await asyncio.sleep(8)
+        await asyncio.sleep(5)
         ((sessions,),) = cluster.run(waiting)
         await watch.stop()
 
@@ -305,9 +305,9 @@ async def test_faults_leave_nothing_behind(cluster: Cluster, app: Server) -> Non
     before = footprint(app, (await get(app.port, "/tasks")).body["tasks"])
     loads = [Watch(app.port, path) for path in ("/query", "/health/ready", "/health/details")]
     for number in (signal.SIGINT, signal.SIGKILL, signal.SIGQUIT, signal.SIGINT):
-        await asyncio.sleep(2)
+        await asyncio.sleep(1.5)
         cluster.stop(number)
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.7)
         cluster.start()
     await until(app.port, 200)
     for load in loads:

@@ -97,7 +97,7 @@ async def test_nothing_that_hangs_delays_the_end(
     own_database: str, path: str | None, environment: dict[str, str]
 ) -> None:
     """Whatever hangs, the process ends within drain + grace + 3 s."""
-    times = {"SHUTDOWN_DRAIN_SECONDS": "0.3", "SHUTDOWN_GRACE_SECONDS": "0.5"}
+    times = {"SHUTDOWN_DRAIN_SECONDS": "0.2", "SHUTDOWN_GRACE_SECONDS": "0.2"}
     with serve(APP, DATABASE_URL=own_database, **times, **environment) as server:
         await until(server.port, 200)
         await asyncio.sleep(KNOWN)
@@ -108,14 +108,14 @@ async def test_nothing_that_hangs_delays_the_end(
         await asyncio.wait({hanging})
         hanging.exception()
 
-    print(f"hung {path or 'lifespan'}: exit {code} after {ended - asked:.2f} s, bound 3.8 s")
-    assert ended - asked < 0.3 + 0.5 + 3 + NOISE
+    print(f"hung {path or 'lifespan'}: exit {code} after {ended - asked:.2f} s, bound 3.4 s")
+    assert ended - asked < 0.2 + 0.2 + 3 + NOISE
     assert code == 1
 
 
 async def test_a_frozen_database_delays_no_end(cluster: Cluster) -> None:
     """With requests in a database that has stopped, the bound holds, and it is no clean stop."""
-    times = {"SHUTDOWN_DRAIN_SECONDS": "0.3", "SHUTDOWN_GRACE_SECONDS": "0.5"}
+    times = {"SHUTDOWN_DRAIN_SECONDS": "0.2", "SHUTDOWN_GRACE_SECONDS": "0.2"}
     with serve(APP, DATABASE_URL=cluster.url(), **times) as server:
         await until(server.port, 200)
         await asyncio.sleep(KNOWN)
@@ -129,8 +129,8 @@ async def test_a_frozen_database_delays_no_end(cluster: Cluster) -> None:
         for task in hanging:
             task.exception()
 
-    print(f"frozen database: exit after {ended - asked:.2f} s, bound 3.8 s")
-    assert ended - asked < 0.3 + 0.5 + 3 + NOISE
+    print(f"frozen database: exit after {ended - asked:.2f} s, bound 3.4 s")
+    assert ended - asked < 0.2 + 0.2 + 3 + NOISE
 
 
 @pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT,)])
@@ -260,7 +260,7 @@ async def test_instances_are_replaced_without_a_lost_request(
 
 def start(database_url: str, port: int) -> Server:
     """Start an instance that drains for longer than the balancer takes to notice."""
-    environment = {"DATABASE_URL": database_url, "PORT": str(port), "SHUTDOWN_DRAIN_SECONDS": "1"}
+    environment = {"DATABASE_URL": database_url, "PORT": str(port), "SHUTDOWN_DRAIN_SECONDS": "0.8"}
     process = subprocess.Popen(
         SERVE, env=bare_environment() | environment, stdout=subprocess.DEVNULL
     )
