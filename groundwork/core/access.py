@@ -8,7 +8,8 @@ from starlette.requests import Request
 
 from groundwork.core.state import State
 
-_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="Groundwork", Basic realm="Groundwork"'}
+# Basic comes first: Chromium reads only the first scheme of a header, and can't ask for Bearer.
+_CHALLENGE = {"WWW-Authenticate": 'Basic realm="Groundwork", Bearer realm="Groundwork"'}
 
 
 def require_ops_token(request: Request[State]) -> None:

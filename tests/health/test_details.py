@@ -115,13 +115,13 @@ async def test_details_hide_without_a_token_configured(client: httpx.AsyncClient
 async def test_details_refuse_a_wrong_token(
     client: httpx.AsyncClient, authorization: str | None
 ) -> None:
-    """Anything but the token gets 401 and is told how to give it."""
+    """Anything but the token gets 401, and a browser is told first what it can ask for."""
     headers = {} if authorization is None else {b"Authorization": authorization.encode("latin-1")}
 
     response = await client.get("/health/details", headers=headers)
 
     assert response.status_code == 401
-    assert response.headers["www-authenticate"].startswith("Bearer")
+    assert response.headers["www-authenticate"].startswith("Basic")
     assert response.json()["title"] == "Unauthorized"
 
 
