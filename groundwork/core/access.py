@@ -12,20 +12,28 @@ from groundwork.core.state import State
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="Groundwork", Bearer realm="Groundwork"'}
 
 
+def may_see_figures(request: Request[State]) -> bool:
+    """Tell whether it is development, or OPS_TOKEN is given: as Bearer or as Basic's password."""
+    settings = request.state["settings"]
+    if settings.environment == "development":
+        return True
+    if settings.ops_token is None:
+        return False
+    given = _token(request.headers.get("authorization", ""))
+    return hmac.compare_digest(given, settings.ops_token.encode())
+
+
 def require_ops_token(request: Request[State]) -> None:
-    """Let development in; elsewhere OPS_TOKEN, as Bearer or as the password of Basic.
+    """Let in who may see the figures.
 
     Raises:
         HTTPException: 404 where no token is configured, 401 where it is not the one given.
     """
-    settings = request.state["settings"]
-    if settings.environment == "development":
+    if may_see_figures(request):
         return
-    if settings.ops_token is None:
+    if request.state["settings"].ops_token is None:
         raise HTTPException(404)
-    given = _token(request.headers.get("authorization", ""))
-    if not hmac.compare_digest(given, settings.ops_token.encode()):
-        raise HTTPException(401, headers=_CHALLENGE)
+    raise HTTPException(401, headers=_CHALLENGE)
 
 
 def _token(authorization: str) -> bytes:
