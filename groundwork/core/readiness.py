@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import asyncpg
 
@@ -33,6 +33,8 @@ REASONS = (
 _LOST = ("database_unreachable", "database_timeout")
 # A check ends a little before its callers lose patience, so that they get what it found.
 _CHECK_SHARE = 0.95
+# Ten minutes' worth of checks at the default READINESS_TTL.
+_HISTORY = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,13 @@ class Result:
     latency: float | None = None
     cause: str | None = None
     checked_at: float = field(default_factory=time.monotonic)
+
+
+class Sample(NamedTuple):
+    """When a check ended, a time.monotonic(), and its latency in seconds; None: it failed."""
+
+    at: float
+    latency: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,7 @@ class Readiness:
         self.latest = Result("unavailable", "starting")
         self.durations = Histogram()
         self.transitions: deque[Transition] = deque(maxlen=20)
+        self.history: deque[Sample] = deque(maxlen=_HISTORY)
         self._timeout = settings.readiness_timeout
         self._ttl = settings.readiness_ttl
         self._pool = pool
@@ -117,6 +127,7 @@ class Readiness:
             cause = f"{type(error).__name__}: {error}"
             result = Result("unavailable", _reason(error), cause=cause)
         self.durations.observe(time.monotonic() - started)
+        self.history.append(Sample(result.checked_at, result.latency))
         if self._connection.went_stale or result.reason in _LOST:
             # The pool's connections are as dead; else requests would find it out one by one.
             await self._pool.expire_connections()
