@@ -1,0 +1,53 @@
+"""Pages of one file: values are escaped, and only the page's own style and script may run."""
+
+import base64
+import hashlib
+from html import escape
+from string import Template
+
+
+class Html(str):
+    """Text that is HTML already; what is not gets escaped on its way into a page."""
+
+    __slots__ = ()
+
+
+def fill(template: str, **values: object) -> Html:
+    """Return the template with each $name replaced by its value, escaped unless it is Html."""
+    texts = {
+        name: value if isinstance(value, Html) else escape(str(value))
+        for name, value in values.items()
+    }
+    return Html(Template(template).substitute(texts))
+
+
+def drop(page: str, part: str) -> str:
+    """Return the page without what stands between <!-- part --> and <!-- /part -->."""
+    before, _, rest = page.partition(f"<!-- {part} -->")
+    return before + rest.partition(f"<!-- /{part} -->")[2]
+
+
+def page_headers(page: str) -> dict[str, str]:
+    """Return what goes with a page that has one <style>, one <script>, and asks nobody else."""
+    policy = (
+        "default-src 'none'",
+        f"style-src '{_hash(page, 'style')}'",
+        f"script-src '{_hash(page, 'script')}'",
+        "img-src data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+    return {
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": "; ".join(policy),
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def _hash(page: str, tag: str) -> str:
+    """Return the source expression for an element without attributes (CSP, section 2.3.1)."""
+    text = page.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
