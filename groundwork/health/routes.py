@@ -6,11 +6,13 @@ from http import HTTPStatus
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from groundwork.core.access import require_ops_token
+from groundwork.core.access import may_see_figures, require_ops_token
+from groundwork.core.html import page_headers
 from groundwork.core.state import State
+from groundwork.health import page
 from groundwork.health.services import get_details, loop_lag
 
 PROBES = ("/health/live", "/health/ready")
@@ -38,12 +40,21 @@ async def ready(request: Request[State]) -> Response:
 async def details(request: Request[State]) -> Response:
     """Report on this instance to those with OPS_TOKEN; 200 also when it is unavailable."""
     require_ops_token(request)
-    state = request.state
-    report = await get_details(
-        state["settings"], state["pool"], state["readiness"], state["lifecycle"]
-    )
-    body = json.dumps(report, default=_as_json, indent=2)
+    body = json.dumps(await _report(request), default=_as_json, indent=2)
     return Response(body, headers=NO_STORE, media_type="application/json")
+
+
+async def status_page(request: Request[State]) -> Response:
+    """Show people how this instance does: to everybody its state, with OPS_TOKEN its figures."""
+    if "figures" in request.query_params:
+        require_ops_token(request)  # so that a browser asks for it
+    settings, readiness = request.state["settings"], request.state["readiness"]
+    if may_see_figures(request):
+        text = page.render(settings.app_name, await _report(request), readiness.history)
+    else:
+        status = (await readiness.check()).status
+        text = page.render_state(settings.app_name, status, guarded=bool(settings.ops_token))
+    return HTMLResponse(text, headers=page_headers(page.template()))
 
 
 async def metrics(request: Request[State]) -> Response:
@@ -56,11 +67,19 @@ async def metrics(request: Request[State]) -> Response:
     return Response(text, headers=NO_STORE, media_type="text/plain; version=0.0.4")
 
 
+async def _report(request: Request[State]) -> dict[str, Any]:
+    state = request.state
+    return await get_details(
+        state["settings"], state["pool"], state["readiness"], state["lifecycle"]
+    )
+
+
 def _as_json(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 routes = [
+    Route("/", status_page),
     Route("/health/live", live),
     Route("/health/ready", ready),
     Route("/health/details", details),

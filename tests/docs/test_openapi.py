@@ -196,7 +196,7 @@ def test_every_reason_is_described() -> None:
 
 
 @pytest.mark.parametrize("result", STATES, ids=lambda result: result.reason or result.status)
-@pytest.mark.parametrize("path", ["/health/ready", "/health/details"])
+@pytest.mark.parametrize("path", ["/", "/health/ready", "/health/details"])
 async def test_every_state_is_described(
     client: httpx.AsyncClient,
     state: State,
@@ -204,7 +204,7 @@ async def test_every_state_is_described(
     path: str,
     result: Result,
 ) -> None:
-    """Readiness and details are as described in each state that the service knows."""
+    """Readiness, details and page are as described in each state that the service knows."""
     monkeypatch.setattr(state["readiness"], "check", AsyncMock(return_value=result))
 
     assert differences(path, await client.get(path)) == []

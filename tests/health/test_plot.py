@@ -1,0 +1,69 @@
+"""The plot of the database's latency."""
+
+import re
+
+import pytest
+
+from groundwork.core.readiness import Sample
+from groundwork.health.plot import draw, summary
+
+
+def curve(*samples: tuple[float, float | None]) -> str:
+    """Return the path drawn for samples of so many seconds ago."""
+    drawn = draw([Sample(1000 - ago, latency) for ago, latency in samples], now=1000)
+    found = re.search(r'class="latency" d="(.*?)"', drawn)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize(
+    ("latency", "height"), [(1, "0.0"), (0.01, "50.0"), (0.0001, "100.0"), (0.00001, "100.0")]
+)
+def test_the_axis_is_logarithmic(latency: float, height: str) -> None:
+    """From 0.1 ms at the bottom to 1 s at the top; what is less stays on the bottom line."""
+    assert curve((0, latency)) == f"M600.0 {height}h0"
+
+
+def test_neighbours_are_joined() -> None:
+    """Samples of checks that follow each other are one line."""
+    assert curve((20, 0.01), (10, 0.1)) == "M580.0 50.0h0L590.0 25.0h0"
+
+
+@pytest.mark.parametrize(
+    "samples", [((60, 0.01), (10, 0.1)), ((20, 0.01), (15, None), (10, 0.1))], ids=["pause", "fail"]
+)
+def test_the_line_breaks(samples: tuple[tuple[float, float | None], ...]) -> None:
+    """Where nobody asked for a while, or a check failed, no line pretends to know."""
+    assert curve(*samples).count("M") == 2
+
+
+def test_failed_checks_are_marked() -> None:
+    """A failed check is a line from top to bottom at its time."""
+    drawn = draw([Sample(990, None)], now=1000)
+
+    assert '<path class="failed" d="M590.0 0v100"/>' in drawn
+
+
+def test_old_checks_are_left_out() -> None:
+    """What was longer than ten minutes ago is not drawn."""
+    assert curve((601, 0.01)) == ""
+
+
+@pytest.mark.parametrize(
+    ("latencies", "words"),
+    [
+        ([], "0 checks in the last 10 minutes, none answered."),
+        ([None], "1 check in the last 10 minutes, none answered."),
+        (
+            [0.001, 0.002, 0.5],
+            "3 checks in the last 10 minutes, none failed. Median 2 ms, slowest 500 ms.",
+        ),
+        (
+            [0.001, None],
+            "2 checks in the last 10 minutes, 1 failed. Median 1 ms, slowest 1 ms.",
+        ),
+    ],
+)
+def test_the_summary_says_it_in_words(latencies: list[float | None], words: str) -> None:
+    """Whoever can't see the plot reads what it shows."""
+    assert summary([Sample(0, latency) for latency in latencies], now=1) == words
