@@ -52,7 +52,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         lifespan=lifespan,
         middleware=[
             *tracing(),
-            Middleware(RequestContext, lifecycle, requests, quiet=health.PROBES),
+            Middleware(RequestContext, lifecycle, requests, quiet=health.QUIET),
             Middleware(
                 CORSMiddleware,
                 allow_origins=origins,

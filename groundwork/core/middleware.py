@@ -32,8 +32,8 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
 class RequestContext:
     """Gives each request its id, its time and its access line. Outermost.
 
-    Probes, the paths in `quiet`, are logged at DEBUG when they answer 200 or 503: a failing
-    probe is an answer, and readiness logs its transitions itself.
+    What asks all the time, probes above all, is in `quiet` and logged at DEBUG when it answers
+    200 or 503: a failing probe is an answer, and readiness logs its transitions itself.
     """
 
     def __init__(

@@ -220,12 +220,13 @@ async def test_the_access_line(client: httpx.AsyncClient, caplog: pytest.LogCapt
     assert "hunter2" not in entry.getMessage()
 
 
-async def test_probes_are_quiet(
-    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/"])
+async def test_what_asks_all_the_time_is_quiet(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:
-    """A probe that is answered leaves its line at DEBUG."""
+    """A probe that is answered leaves its line at DEBUG, and so does the status page."""
     caplog.set_level(logging.DEBUG)
-    await client.get("/health/live")
+    await client.get(path)
 
     (entry,) = [entry for entry in caplog.records if entry.name == "groundwork.access"]
     assert entry.levelno == logging.DEBUG
