@@ -1,16 +1,21 @@
-"""Errors as RFC 9457 problem details."""
+"""Errors as RFC 9457 problem details, those that nobody caught as well."""
 
+import logging
 import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
-from starlette.types import Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from groundwork.core.logging import request_id
+
+logger = logging.getLogger(__name__)
+
+_HIDDEN = "An unexpected error."
 
 
 def problem(
@@ -38,7 +43,32 @@ async def http_exception(request: Request, error: Exception) -> JSONResponse:
     return problem(request.scope, error.status_code, error.detail, error.headers)
 
 
-def server_error(scope: Scope, error: Exception, *, debug: bool) -> JSONResponse:
-    """Answer an exception nobody caught; only DEBUG shows what it was."""
-    detail = "".join(traceback.format_exception(error)) if debug else "An unexpected error."
-    return problem(scope, HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+class ErrorBoundary:
+    """Answers what nobody caught. Inside CORS, so that a browser may read the answer."""
+
+    def __init__(self, app: ASGIApp, *, debug: bool) -> None:
+        self.app = app
+        self.debug = debug
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; log an exception once and answer it as a problem."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def send_noting_start(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_noting_start)
+        except ClientDisconnect:
+            logger.info("the client left in the middle of its request")
+        except Exception as error:
+            logger.exception("unhandled exception")
+            # With the answer half sent, an incomplete one makes the server cut the connection.
+            if not started:
+                shown = "".join(traceback.format_exception(error)) if self.debug else _HIDDEN
+                await problem(scope, 500, shown)(scope, receive, send)

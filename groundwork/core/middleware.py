@@ -1,4 +1,4 @@
-"""What every request passes: request id, timing and access line; errors; the body's size."""
+"""What every request passes: request id, timing and access line; the limit of its body."""
 
 import logging
 import re
@@ -9,15 +9,13 @@ from http import HTTPStatus
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from groundwork.core.exceptions import problem, server_error
+from groundwork.core.exceptions import problem
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.logging import request_id, traceparent
 from groundwork.core.metrics import RequestMetrics
 
-logger = logging.getLogger(__name__)
 access = logging.getLogger("groundwork.access")
 
 CLIENT_CLOSED_REQUEST = 499  # nginx's code for a client that left before the answer
@@ -101,36 +99,6 @@ class RequestContext:
             "client": client[0] if client else None,
         }
         access.log(level, "%s %s %d", scope["method"], scope["path"], status, extra=fields)
-
-
-class ErrorBoundary:
-    """Answers what nobody caught. Inside CORS, so that a browser may read the answer."""
-
-    def __init__(self, app: ASGIApp, *, debug: bool) -> None:
-        self.app = app
-        self.debug = debug
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; log an exception once and answer it as a problem."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        started = False
-
-        async def send_noting_start(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_noting_start)
-        except ClientDisconnect:
-            logger.info("the client left in the middle of its request")
-        except Exception as error:
-            logger.exception("unhandled exception")
-            # With the answer half sent, an incomplete one makes the server cut the connection.
-            if not started:
-                await server_error(scope, error, debug=self.debug)(scope, receive, send)
 
 
 class BodyLimit:

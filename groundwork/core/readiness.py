@@ -6,9 +6,8 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import asyncpg
 
@@ -16,58 +15,15 @@ from groundwork.core.check_connection import CheckConnection
 from groundwork.core.config import Settings
 from groundwork.core.database import Connection, Pool, detach, migration_ids
 from groundwork.core.metrics import Histogram
+from groundwork.core.result import Result, Sample, Transition, reason_of
 
 logger = logging.getLogger(__name__)
 
-REASONS = (
-    "ok",
-    "starting",
-    "database_unreachable",
-    "database_timeout",
-    "database_rejected",
-    "database_read_only",
-    "migrations_pending",
-    "pool_saturated",
-    "draining",
-)
 _LOST = ("database_unreachable", "database_timeout")
 # A check ends a little before its callers lose patience, so that they get what it found.
 _CHECK_SHARE = 0.95
 # Ten minutes' worth of checks at the default READINESS_TTL.
 _HISTORY = 600
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a check found. Latency in seconds; `cause` is for the log, never for an answer."""
-
-    status: Literal["ok", "degraded", "unavailable"]
-    reason: str | None = None
-    pending: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
-    applied: tuple[str, ...] = ()
-    server_version: str | None = None
-    latency: float | None = None
-    cause: str | None = None
-    checked_at: float = field(default_factory=time.monotonic)
-
-
-class Sample(NamedTuple):
-    """When a check ended, a time.monotonic(), and its latency in seconds; None: it failed."""
-
-    at: float
-    latency: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """A change of status or reason, and for how many seconds the last one had held."""
-
-    at: datetime
-    status: str
-    reason: str | None
-    previous: str
-    lasted_seconds: float
 
 
 class Readiness:
@@ -125,7 +81,7 @@ class Readiness:
             result = Result("unavailable", "migrations_pending", pending=migration_ids())
         except Exception as error:  # noqa: BLE001 - whatever it is, this instance is not ready
             cause = f"{type(error).__name__}: {error}"
-            result = Result("unavailable", _reason(error), cause=cause)
+            result = Result("unavailable", reason_of(error), cause=cause)
         self.durations.observe(time.monotonic() - started)
         self.history.append(Sample(result.checked_at, result.latency))
         if self._connection.went_stale or result.reason in _LOST:
@@ -170,17 +126,3 @@ class Readiness:
                 "lasted_seconds": lasted,
             },
         )
-
-
-def _reason(error: Exception) -> str:
-    """Sort an error by its class and SQLSTATE; its text is for the log alone."""
-    match error:
-        case TimeoutError() | asyncpg.QueryCanceledError():
-            return "database_timeout"
-        case asyncpg.TargetServerAttributeNotMatched():
-            return "database_read_only"
-        # Class 08 is a lost connection, 57 a server that is starting or stopping.
-        case asyncpg.PostgresError(sqlstate=str(code)) if not code.startswith(("08", "57")):
-            return "database_rejected"
-        case _:
-            return "database_unreachable"

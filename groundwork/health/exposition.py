@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from groundwork import __version__
 from groundwork.core.logging import dropped_lines
 from groundwork.core.metrics import BUCKETS, Histogram
-from groundwork.core.readiness import REASONS
+from groundwork.core.result import REASONS
 from groundwork.core.state import State
 
 _ROUTE = ("method", "route", "status")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from groundwork.core.html import Html, drop, fill
-from groundwork.core.readiness import Sample
+from groundwork.core.result import Sample
 from groundwork.health import plot
 from groundwork.health.words import HEADLINES, IN_SHORT, REASONS, components, duration, in_a_word
 

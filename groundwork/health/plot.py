@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from statistics import median
 
-from groundwork.core.readiness import Sample
+from groundwork.core.result import Sample
 from groundwork.health.words import milliseconds
 
 WINDOW_SECONDS = 600

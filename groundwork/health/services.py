@@ -12,7 +12,8 @@ from groundwork.core.config import Settings
 from groundwork.core.database import ERRORS, Connection, Pool, sql, within
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.logging import dropped_lines
-from groundwork.core.readiness import Readiness, Result
+from groundwork.core.readiness import Readiness
+from groundwork.core.result import Result
 
 
 async def get_installation(connection: Connection | Pool) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from groundwork import __version__
 from groundwork.core.config import Settings
 from groundwork.core.middleware import MAX_BODY_BYTES
-from groundwork.core.readiness import REASONS, Result
+from groundwork.core.result import REASONS, Result
 from groundwork.core.state import State
 from tests.docs.description import DESCRIPTION, GUARDED, PATHS, URLS, differences
 from tests.servers import PATIENCE, Server, serve

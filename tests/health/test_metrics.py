@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from groundwork import __version__
 from groundwork.core.config import Settings
-from groundwork.core.readiness import REASONS
+from groundwork.core.result import REASONS
 from tests.servers import serve
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from groundwork.core.readiness import Sample
+from groundwork.core.result import Sample
 from groundwork.health.plot import draw, summary
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from groundwork.core.readiness import REASONS
+from groundwork.core.result import REASONS
 from groundwork.health.words import REASONS as EXPLAINED
 from groundwork.health.words import components, duration, in_a_word
 
