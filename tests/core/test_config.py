@@ -60,6 +60,8 @@ def test_a_missing_address_is_named() -> None:
         ("PORT", "65536"),
         ("DATABASE_URL", "mysql://a:s3cret@b/c"),
         ("DATABASE_URL", "postgresql://a:s3cret@b:port/c"),
+        ("DATABASE_URL", "postgresql://a:s3cret@[::1/c"),
+        ("DATABASE_URL", "postgresql://a:s3cret\u2100@b/c"),
         ("DATABASE_URL", ""),
         ("DB_POOL_MAX_SIZE", "0"),
         ("DB_CONNECT_TIMEOUT", "0"),
@@ -148,7 +150,9 @@ def test_an_unreadable_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL_FILE", "/nowhere")
     monkeypatch.setenv("PORT", "abc")
 
-    assert list(errors()) == ["DATABASE_URL", "PORT"]
+    monkeypatch.setenv("ENVIRONMENT_FILE", "/nowhere")
+
+    assert set(errors()) == {"DATABASE_URL", "ENVIRONMENT", "PORT"}
 
 
 def test_dotenv_in_development_alone(monkeypatch: pytest.MonkeyPatch) -> None:
