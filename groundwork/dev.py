@@ -96,7 +96,7 @@ def _leave(*_: object) -> None:
 
 def _serve(settings: Settings) -> None:
     address = f"http://{settings.host}:{settings.port}"
-    _say("service", f"{address}/health/ready and {address}/health/details")
+    _say("service", f"{address}/ in a browser, {address}/health/ready for a program")
     _say("", "reloads when a file in groundwork/ or sql/ changes; Ctrl-C stops it all")
     uvicorn.run(
         "groundwork.dev:create_app",
