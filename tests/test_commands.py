@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -229,6 +230,7 @@ def test_dev_reloads_while_the_database_stays(tmp_path: Path) -> None:
         subprocess.run(["cp", "-r", package / name, tmp_path], check=True)
     with dev(tmp_path / "run", PYTHONPATH=str(tmp_path)) as server:
         before = postmaster(tmp_path / "run")
+        time.sleep(1)  # uvicorn begins to watch a moment after its child may be ready
         init = tmp_path / "groundwork/__init__.py"
         init.write_text(init.read_text().replace(__version__, "9.9.9"))
         wait_until(lambda: version(server) == "9.9.9")
