@@ -8,19 +8,11 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from groundwork.core.access import require_ops_token
+from groundwork.core.html import page_headers
 from groundwork.core.state import State
 from groundwork.docs.services import get_description, get_page, get_part
 
 NO_STORE = {"Cache-Control": "no-store"}
-_PAGE_HEADERS = NO_STORE | {
-    # Nothing inline, and no other host; `data:` for the icons in Swagger UI's style sheet.
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 async def openapi(request: Request[State]) -> Response:
@@ -32,7 +24,7 @@ async def openapi(request: Request[State]) -> Response:
 async def page(request: Request[State]) -> Response:
     """Answer the page that renders it."""
     require_ops_token(request)
-    return HTMLResponse(get_page(), headers=_PAGE_HEADERS)
+    return HTMLResponse(get_page(), headers=page_headers())
 
 
 async def part(request: Request[State]) -> Response:

@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from groundwork.core.access import may_see_figures, require_ops_token
-from groundwork.core.html import page_headers
+from groundwork.core.html import page_headers, source
 from groundwork.core.state import State
 from groundwork.health import page
 from groundwork.health.services import get_details, loop_lag
@@ -55,7 +55,8 @@ async def status_page(request: Request[State]) -> Response:
     else:
         status = (await readiness.check()).status
         text = page.render_state(settings.app_name, status, guarded=bool(settings.ops_token))
-    return HTMLResponse(text, headers=page_headers(page.template()))
+    style, script = (source(page.template(), tag) for tag in ("style", "script"))
+    return HTMLResponse(text, headers=page_headers(style, script))
 
 
 async def metrics(request: Request[State]) -> Response:
