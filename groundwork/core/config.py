@@ -12,6 +12,9 @@ from environs import EnvValidationError, FileAwareEnv, ValidationError
 from environs import validate as check
 
 DEVELOPMENT_SECRET = "development-only-secret-replace-me"  # noqa: S105 - refused elsewhere
+SECRET_LENGTH = 32
+ENVIRONMENTS = ("development", "staging", "production")
+_POSITIVE = check.Range(min=0, min_inclusive=False)
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -26,8 +29,7 @@ class SettingsError(Exception):
 
 def _postgres_url(value: str) -> None:
     """Refuse what psql would not take, with the cure."""
-    scheme = value.partition("://")[0]
-    name, plus, driver = scheme.partition("+")
+    name, plus, driver = value.partition("://")[0].partition("+")
     try:
         hosts = urlsplit(value).netloc.rpartition("@")[2].split(",")
     except ValueError:  # its text may hold the password
@@ -50,19 +52,13 @@ def _setting(
     return field(default=default, repr=not secret, metadata={"rules": rules, "expect": expect})
 
 
-def _above(low: float) -> check.Range:
-    return check.Range(min=low, min_inclusive=False)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """One field for each environment variable, named alike; times are seconds."""
 
     app_name: str = _setting("Groundwork", check.Length(min=1), expect="a name")
     environment: str = _setting(
-        "development",
-        check.OneOf(("development", "staging", "production")),
-        expect="development, staging or production",
+        "development", check.OneOf(ENVIRONMENTS), expect=", ".join(ENVIRONMENTS)
     )
     debug: bool = _setting(default=False, expect="true or false")
     host: str = _setting("127.0.0.1", check.Length(min=1), expect="an address to listen on")
@@ -71,8 +67,8 @@ class Settings:
         MISSING, _postgres_url, expect="postgresql://user:password@host:5432/database", secret=True
     )
     db_pool_max_size: int = _setting(15, check.Range(1), expect="1 or more")
-    db_connect_timeout: float = _setting(5.0, _above(0), expect="seconds, more than 0")
-    db_command_timeout: float = _setting(30.0, _above(0), expect="seconds, more than 0")
+    db_connect_timeout: float = _setting(5.0, _POSITIVE, expect="seconds, more than 0")
+    db_command_timeout: float = _setting(30.0, _POSITIVE, expect="seconds, more than 0")
     db_statement_cache_size: int = _setting(100, check.Range(0), expect="0 or more")
     secret_key: str = _setting(
         DEVELOPMENT_SECRET,
@@ -116,12 +112,12 @@ def load_settings() -> Settings:
         env.seal()
     except EnvValidationError as error:
         faults = cast("Mapping[str, list[str]]", error.error_messages)
-        errors |= {name: " ".join(messages) for name, messages in faults.items()}
+        errors |= {name: " ".join(faults[name]) for name in faults}
     errors |= _contradictions(values)
-    if errors:
-        expected = {item.name.upper(): item.metadata["expect"] for item in fields(Settings)}
-        raise SettingsError({k: f"{v} Expected: {expected[k]}." for k, v in errors.items()})
-    return Settings(**values)
+    if not errors:
+        return Settings(**values)
+    expected = {item.name.upper(): item.metadata["expect"] for item in fields(Settings)}
+    raise SettingsError({name: f"{errors[name]} Expected: {expected[name]}." for name in errors})
 
 
 def settings_or_exit() -> Settings:
@@ -148,8 +144,7 @@ def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
     if environment == "production" and values.get("debug"):
         errors["DEBUG"] = f"Not with ENVIRONMENT={environment}."
     secret = values.get("secret_key", "")
-    if environment in {"staging", "production"} and (
-        secret == DEVELOPMENT_SECRET or len(secret) < 32  # noqa: PLR2004
-    ):
+    weak = secret == DEVELOPMENT_SECRET or len(secret) < SECRET_LENGTH
+    if environment in {"staging", "production"} and weak:
         errors["SECRET_KEY"] = f"Missing, too short or the example, with ENVIRONMENT={environment}."
     return errors
