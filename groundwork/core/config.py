@@ -81,7 +81,7 @@ class Settings:
     cors_allow_origins: tuple[str, ...] = _setting((), expect="origins, comma-separated")
     log_level: str = _setting(
         "INFO",
-        check.OneOf((*LOG_LEVELS, *map(str.lower, LOG_LEVELS))),
+        check.OneOf((*LOG_LEVELS, *map(str.lower, LOG_LEVELS)), error="Not a log level."),
         expect=", ".join(LOG_LEVELS),
     )
     log_json: bool = _setting(default=True, expect="true or false")
