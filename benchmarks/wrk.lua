@@ -1,0 +1,7 @@
+-- One line for the harness; a `done` alone costs the requests nothing.
+function done(summary, latency, requests)
+    local errors = summary.errors
+    io.write(string.format("figures %d %d %d %d %d\n",
+        summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+        errors.connect + errors.read + errors.write + errors.status + errors.timeout))
+end
