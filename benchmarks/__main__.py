@@ -1,7 +1,8 @@
-"""One command that measures it all: `uv run python -m benchmarks`; some 20 minutes, or --quick."""
+"""One command that measures it all: `uv run python -m benchmarks`; some 12 minutes, or --quick."""
 
 import argparse
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
@@ -231,8 +232,9 @@ def main() -> None:
     parser.add_argument("--only", choices=SECTIONS, help="one section")
     options = parser.parse_args()
     chosen = [options.only] if options.only else ["compare"] if options.quick else [*SECTIONS]
-    rounds, seconds = (3, 0.4) if options.quick else (7, 1.5)
+    rounds, seconds = (3, 0.4) if options.quick else (5, 1.2)
     core = split_cores()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends what it has started
     with postgresql() as database:
         run = Run(database, core, rounds, seconds, options.quick)
         print(f"{describe(database.version)}. Medians of {rounds} rounds (lowest-highest).\n")

@@ -83,7 +83,7 @@ def postgresql() -> Iterator[Database]:
 
 def _answers(url: str) -> bool:
     try:
-        psycopg2.connect(url).close()
+        psycopg2.connect(url, connect_timeout=2).close()
     except psycopg2.OperationalError:
         return False
     return True
