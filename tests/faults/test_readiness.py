@@ -101,9 +101,9 @@ def down(cluster: Cluster) -> Iterator[None]:
 CASES = {
     "connection refused": Case(lambda _, p: mode(p, "refuse"), "database_unreachable"),
     "silent accept": Case(lambda _, p: mode(p, "silent"), "database_timeout", 3),
-    "frozen for 20 s": Case(lambda _, p: mode(p, "freeze"), "database_timeout", 20),
+    "frozen": Case(lambda _, p: mode(p, "freeze"), "database_timeout", 7),
     "RST": Case(lambda _, p: mode(p, "reset"), "database_unreachable"),
-    "SIGSTOP for 10 s": Case(lambda c, _: stopped(c), "database_timeout", 10),
+    "SIGSTOP": Case(lambda c, _: stopped(c), "database_timeout", 5),
     "latency 2 s": Case(lambda _, p: mode(p, "pass", 2.0), "database_timeout", 3),
     "no connection slots": Case(lambda c, _: no_slots(c), "database_rejected"),
     "wrong password": Case(lambda c, _: wrong_password(c), "database_rejected"),
