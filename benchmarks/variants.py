@@ -3,8 +3,6 @@
 import sys
 from typing import override
 
-from starlette.types import Scope
-
 from groundwork import main
 from groundwork.core.config import load_settings
 from groundwork.core.metrics import RequestMetrics
@@ -17,7 +15,7 @@ class NoMetrics(RequestMetrics):
     __slots__ = ()
 
     @override
-    def observe(self, scope: Scope, status: int, seconds: float) -> None:
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         pass
 
 

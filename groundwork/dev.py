@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import uvicorn
 from dotenv import dotenv_values
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from groundwork.core.config import Settings, settings_or_exit
 from groundwork.core.database import SQL_DIR
@@ -49,7 +49,7 @@ def dev() -> None:
             _serve(settings)
 
 
-def create_app() -> Starlette:
+def create_app() -> ASGIApp:
     """Apply what is pending, then return the service; runs anew at each reload."""
     from groundwork import main
     from groundwork.core import migrations

@@ -24,7 +24,7 @@ from groundwork.docs import routes as docs
 from groundwork.health import routes as health
 
 
-def create_app(settings: Settings | None = None) -> Starlette:
+def create_app(settings: Settings | None = None) -> RequestContext:
     """Return the service; without settings it reads the environment, or exits with 2."""
     settings = settings or settings_or_exit()
     configure_logging(settings)
@@ -52,7 +52,6 @@ def create_app(settings: Settings | None = None) -> Starlette:
         lifespan=lifespan,
         middleware=[
             *tracing(),
-            Middleware(RequestContext, lifecycle, requests, quiet=health.QUIET),
             Middleware(
                 CORSMiddleware,
                 allow_origins=origins,
@@ -67,4 +66,4 @@ def create_app(settings: Settings | None = None) -> Starlette:
         routes=[*health.routes, *docs.routes],
     )
     app.router.redirect_slashes = False
-    return app
+    return RequestContext(app, lifecycle, requests, quiet=health.QUIET, probes=health.PROBES)

@@ -18,6 +18,7 @@ from groundwork.core.config import Settings
 from groundwork.core.database import Connection, Connector, Pool
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.metrics import RequestMetrics
+from groundwork.core.middleware import RequestContext
 from groundwork.core.readiness import Readiness
 from groundwork.core.state import State
 from groundwork.dev import postgres
@@ -107,19 +108,29 @@ async def state(settings: Settings, pool: Pool) -> AsyncGenerator[State]:
 
 
 @pytest.fixture
-def app(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Starlette:
-    """Give the application, its log left to caplog; a test may add a route to it."""
+def service(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> RequestContext:
+    """Give the whole service, its log left to caplog."""
     monkeypatch.setattr(main, "configure_logging", lambda _: None)
     return main.create_app(settings)
 
 
 @pytest.fixture
-async def client(app: Starlette, state: State) -> AsyncGenerator[httpx.AsyncClient]:
-    """Give a client of the application that sees and keeps what the test's connection does."""
+def app(service: RequestContext) -> Starlette:
+    """Give the application in it; a test may add a route."""
+    return service.app
+
+
+@pytest.fixture
+async def client(
+    service: RequestContext,
+    app: Starlette,  # noqa: ARG001 - a module may have added routes to it
+    state: State,
+) -> AsyncGenerator[httpx.AsyncClient]:
+    """Give a client of the service that sees and keeps what the test's connection does."""
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"] = dict(state)
-        await app(scope, receive, send)
+        await service(scope, receive, send)
 
     transport = httpx.ASGITransport(with_state)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:

@@ -3,8 +3,6 @@
 from bisect import bisect_left
 from collections import defaultdict
 
-from starlette.types import Scope
-
 # Seconds. From a probe's time to that of a request which has long lost its caller.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
@@ -34,9 +32,7 @@ class RequestMetrics:
         self.in_flight = 0
         self.by_route: defaultdict[tuple[str, str, int], Histogram] = defaultdict(Histogram)
 
-    def observe(self, scope: Scope, status: int, seconds: float) -> None:
-        """Count one request that has been answered."""
-        method = scope["method"] if scope["method"] in METHODS else "other"
-        route = scope.get("route")
-        path = "unmatched" if route is None else route.path
-        self.by_route[method, path, status].observe(seconds)
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one request that has been answered; `route` is a template, or "unmatched"."""
+        known = method if method in METHODS else "other"
+        self.by_route[known, route, status].observe(seconds)

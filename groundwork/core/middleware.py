@@ -1,12 +1,11 @@
 """What every request passes: request id, timing and access line; the limit of its body."""
 
 import logging
-import re
 import time
-import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from http import HTTPStatus
 
+from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +14,9 @@ from groundwork.core.exceptions import problem
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.logging import request_id, traceparent
 from groundwork.core.metrics import RequestMetrics
+from groundwork.core.prepared import Prepared
+from groundwork.core.request_ids import new_request_ids, request_id_of, traceparent_of
+from groundwork.core.state import State
 
 access = logging.getLogger("groundwork.access")
 
@@ -22,64 +24,91 @@ CLIENT_CLOSED_REQUEST = 499  # nginx's code for a client that left before the an
 MAX_BODY_BYTES = 1024 * 1024
 
 _TOO_LARGE = "The body is over 1 MiB."
-# Version 00 of W3C Trace Context; ids of zeros alone are invalid there.
-_TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
+# What the layers within would act upon; a request without them is plain.
+_ACTED_UPON = (b"origin", b"content-length", b"transfer-encoding")
+_READ = frozenset({b"x-request-id", b"traceparent", *_ACTED_UPON})
 
 
 class RequestContext:
-    """Gives each request its id, its time and its access line. Outermost.
+    """Gives each request its id, its time and its access line. Around the whole application.
 
-    What asks all the time, probes above all, is in `quiet` and logged at DEBUG when it answers
-    200 or 503: a failing probe is an answer, and readiness logs its transitions itself.
+    What asks all the time is in `quiet`, and logged at DEBUG when it answers 200 or 503: a failing
+    probe is an answer, and readiness logs its transitions itself. Of those, `probes` are answered
+    here where nothing else is to be done, since the way to a route costs as much as the server.
     """
 
     def __init__(
         self,
-        app: ASGIApp,
+        app: Starlette,
         lifecycle: Lifecycle,
         requests: RequestMetrics,
+        *,
         quiet: Collection[str],
+        probes: Mapping[str, Callable[[State], Prepared | None]],
     ) -> None:
         self.app = app
         self.lifecycle = lifecycle
         self.requests = requests
         self.quiet = quiet
+        self.probes = probes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, with its id and its time on the answer."""
+        """Answer a plain probe, or pass the request on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        current, trace = _ids(scope)
         started = time.perf_counter()
+        current, trace, is_plain = _read(scope["headers"])
+        path, method = scope["path"], scope["method"]
+        answer = None
+        if path in self.probes and is_plain and method in {"GET", "HEAD"}:
+            answer = self.probes[path](scope["state"])
+        if answer is None or access.isEnabledFor(logging.DEBUG):
+            tokens = request_id.set(current.decode()), traceparent.set(trace)
+            try:
+                await self._pass_on(scope, receive, send, current, started)
+            finally:
+                request_id.reset(tokens[0])
+                traceparent.reset(tokens[1])
+            return
+        seconds = time.perf_counter() - started
+        headers = [*answer.headers, *self._headers(current, seconds)]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send(answer.body)
+        self.requests.observe(method, path, answer.status, seconds)
+
+    async def _pass_on(
+        self, scope: Scope, receive: Receive, send: Send, current: bytes, started: float
+    ) -> None:
         status = CLIENT_CLOSED_REQUEST
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                elapsed = (time.perf_counter() - started) * 1000
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"x-request-id", current.encode()),
-                    (b"server-timing", b"app;dur=%.3f" % elapsed),
-                ]
-                if self.lifecycle.draining:
-                    message["headers"].append((b"connection", b"close"))
+                ours = self._headers(current, time.perf_counter() - started)
+                message["headers"] = [*message.get("headers", ()), *ours]
             await send(message)
 
-        tokens = request_id.set(current), traceparent.set(trace)
         self.requests.in_flight += 1
         try:
             await self.app(scope, receive, send_with_headers)
         finally:
             self.requests.in_flight -= 1
             seconds = time.perf_counter() - started
-            self.requests.observe(scope, status, seconds)
+            route = scope.get("route")
+            template = "unmatched" if route is None else route.path
+            self.requests.observe(scope["method"], template, status, seconds)
             self._log(scope, status, seconds)
-            request_id.reset(tokens[0])
-            traceparent.reset(tokens[1])
+
+    def _headers(self, current: bytes, seconds: float) -> list[tuple[bytes, bytes]]:
+        headers = [
+            (b"x-request-id", current),
+            (b"server-timing", b"app;dur=%.3f" % (seconds * 1000)),
+        ]
+        if self.lifecycle.draining:
+            headers.append((b"connection", b"close"))
+        return headers
 
     def _log(self, scope: Scope, status: int, seconds: float) -> None:
         level = logging.ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
@@ -130,12 +159,17 @@ class BodyLimit:
         await self.app(scope, receive_counting, send)
 
 
-def _ids(scope: Scope) -> tuple[str, str | None]:
-    """Return the request's id, the caller's or a new one, and its trace context, if any."""
+def _read(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, str | None, bool]:
+    """Return the request's id, the caller's or a new one; its trace, if any; if it is plain."""
     current = trace = None
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            current = bytes(value).decode()
-        elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
-            trace = bytes(value).decode()
-    return current or str(uuid.uuid4()), trace
+    is_plain = True
+    for name, value in headers:
+        if name not in _READ:
+            continue
+        if name == b"x-request-id":
+            current = request_id_of(value) or current
+        elif name == b"traceparent":
+            trace = traceparent_of(value) or trace
+        else:
+            is_plain = False
+    return current or next(new_request_ids), trace, is_plain

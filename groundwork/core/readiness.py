@@ -44,19 +44,23 @@ class Readiness:
         self._draining = False
         self._checked = self._since = time.monotonic()
 
+    def fresh(self) -> Result | None:
+        """Return the latest result if it is less than READINESS_TTL old, or final."""
+        # Counted from a check's start: one that took its whole time is soon made again.
+        is_due = time.monotonic() - self._checked >= self._ttl
+        is_known = self._check is not None and self._check.done() and not is_due
+        return self.latest if is_known or self._draining else None
+
     async def check(self) -> Result:
         """Return a result at most READINESS_TTL old, within READINESS_TIMEOUT."""
-        if self._draining:
-            return self.latest
-        # Counted from a check's start: one that took its whole time is soon made again.
-        fresh = time.monotonic() - self._checked < self._ttl
-        if self._check is None or (self._check.done() and not fresh):
+        if (known := self.fresh()) is not None:
+            return known
+        if self._check is None or self._check.done():
             self._checked = time.monotonic()
             # In a context of its own: its log lines belong to no one request.
             self._check = Context().run(detach, self._run())
-        if not self._check.done():
-            # Not awaited itself: a caller that leaves takes nothing with it.
-            await asyncio.wait({self._check}, timeout=self._timeout)
+        # Not awaited itself: a caller that leaves takes nothing with it.
+        await asyncio.wait({self._check}, timeout=self._timeout)
         if not self._check.done():
             self._publish(Result("unavailable", "database_timeout", cause="the check hangs"))
         return self.latest

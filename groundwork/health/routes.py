@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -11,6 +12,7 @@ from starlette.routing import Route
 
 from groundwork.core.access import may_see_figures, require_ops_token
 from groundwork.core.html import page_headers, source
+from groundwork.core.prepared import Prepared
 from groundwork.core.state import State
 from groundwork.health import page
 from groundwork.health.services import get_details, loop_lag
@@ -18,24 +20,18 @@ from groundwork.health.services import get_details, loop_lag
 # The page asks again by itself, so its lines would be as many as the probes'.
 QUIET = ("/", "/health/live", "/health/ready")
 NO_STORE = {"Cache-Control": "no-store"}
+LIVE = Prepared(JSONResponse({"status": "ok"}, headers=NO_STORE))
 
 
-async def live(_: Request[State]) -> Response:
+async def live(_: Request[State]) -> Prepared:
     """Answer that the process runs: no I/O, no lock, no await on anything shared."""
-    return JSONResponse({"status": "ok"}, headers=NO_STORE)
+    return LIVE
 
 
-async def ready(request: Request[State]) -> Response:
+async def ready(request: Request[State]) -> Prepared:
     """Answer whether to send requests here; a degraded instance still takes them."""
     result = await request.state["readiness"].check()
-    body: dict[str, Any] = {"status": result.status}
-    if result.reason:
-        body["reason"] = result.reason
-    if result.reason == "migrations_pending":
-        body["pending"] = result.pending
-    ok = result.status != "unavailable"
-    status = HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE
-    return JSONResponse(body, status, NO_STORE)
+    return _ready(result.status, result.reason, result.pending)
 
 
 async def details(request: Request[State]) -> Response:
@@ -69,6 +65,23 @@ async def metrics(request: Request[State]) -> Response:
     return Response(text, headers=NO_STORE, media_type="text/plain; version=0.0.4")
 
 
+def _known_ready(state: State) -> Prepared | None:
+    result = state["readiness"].fresh()
+    return None if result is None else _ready(result.status, result.reason, result.pending)
+
+
+@lru_cache
+def _ready(status: str, reason: str | None, pending: tuple[str, ...]) -> Prepared:
+    body: dict[str, Any] = {"status": status}
+    if reason:
+        body["reason"] = reason
+    if reason == "migrations_pending":
+        body["pending"] = pending
+    ok = status != "unavailable"
+    code = HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE
+    return Prepared(JSONResponse(body, code, NO_STORE))
+
+
 async def _report(request: Request[State]) -> dict[str, Any]:
     state = request.state
     return await get_details(
@@ -87,3 +100,6 @@ routes = [
     Route("/health/details", details),
     Route("/metrics", metrics),
 ]
+
+# What is known without asking anybody; None where the route has to.
+PROBES = {"/health/live": lambda _: LIVE, "/health/ready": _known_ready}

@@ -15,7 +15,9 @@ from starlette.types import Receive, Scope, Send
 
 from groundwork.core.config import Settings
 from groundwork.core.logging import request_id
-from groundwork.core.middleware import MAX_BODY_BYTES
+from groundwork.core.middleware import MAX_BODY_BYTES, RequestContext
+from groundwork.core.request_ids import new_request_ids
+from groundwork.core.state import State
 
 ORIGIN = "https://app.example"
 
@@ -89,6 +91,16 @@ async def test_each_request_gets_an_id_of_its_own(client: httpx.AsyncClient) -> 
 
     assert len(ids) == 3
     assert request_id.get() is None
+
+
+def test_new_ids_are_random_uuids() -> None:
+    """They are of version 4 and RFC 9562's variant, and differ within a batch and beyond."""
+    ids = [next(new_request_ids).decode() for _ in range(1000)]
+
+    kinds = {(uuid.UUID(one).version, uuid.UUID(one).variant) for one in ids}
+    assert kinds == {(4, uuid.RFC_4122)}
+    assert len(set(ids)) == 1000
+    assert all(str(uuid.UUID(one)) == one for one in ids)
 
 
 async def test_every_answer_says_how_long_it_took(client: httpx.AsyncClient) -> None:
@@ -198,6 +210,57 @@ async def test_cors_for_the_origins_configured(client: httpx.AsyncClient) -> Non
     assert "access-control-allow-origin" not in other.headers
 
 
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
+async def test_an_origin_stays_with_its_answer(client: httpx.AsyncClient, path: str) -> None:
+    """What CORS writes into an answer is not in the next one, though both are made of one."""
+    ours = await client.get(path, headers={"Origin": ORIGIN})
+    nobody = await client.get(path)
+    other = await client.get(path, headers={"Origin": "https://evil.example"})
+
+    assert ours.headers["access-control-allow-origin"] == ORIGIN
+    for response in (nobody, other):
+        assert "access-control-allow-origin" not in response.headers
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
+async def test_a_known_answer_reaches_no_route(
+    service: RequestContext, client: httpx.AsyncClient, path: str
+) -> None:
+    """A plain probe is answered as by its route, and counted under it, without the way there."""
+    routed = await client.get(path)
+    service.app.router.routes.clear()
+    short = await client.get(path)
+
+    assert (short.status_code, short.content) == (routed.status_code, routed.content)
+    assert short.headers.keys() == routed.headers.keys() - {"vary"}  # nobody may store it
+    assert sum(service.requests.by_route["GET", path, 200].counts) == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [("DELETE", {}, 405), ("GET", {"Content-Length": "9999999"}, 413)],
+)
+async def test_only_a_plain_probe_is_answered_early(
+    client: httpx.AsyncClient, method: str, headers: dict[str, str], status: int
+) -> None:
+    """What is not a plain question goes the whole way, and is refused there."""
+    response = await client.request(method, "/health/live", headers=headers)
+
+    assert response.status_code == status
+
+
+async def test_a_known_answer_tells_of_the_drain(
+    client: httpx.AsyncClient, state: State, service: RequestContext
+) -> None:
+    """Readiness that has been told to drain is 503 at once, and closes the connection."""
+    service.lifecycle.draining = True
+    state["readiness"].drain()
+    response = await client.get("/health/ready")
+
+    assert response.json() == {"status": "unavailable", "reason": "draining"}
+    assert response.headers["connection"] == "close"
+
+
 async def test_preflight_has_an_id_too(client: httpx.AsyncClient) -> None:
     """A preflight is answered outside the routes, with the id all the same."""
     headers = {"Origin": ORIGIN, "Access-Control-Request-Method": "GET"}
@@ -232,7 +295,10 @@ async def test_what_asks_all_the_time_is_quiet(
     assert entry.levelno == logging.DEBUG
 
 
-async def test_a_client_that_leaves(app: Starlette, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.usefixtures("app")
+async def test_a_client_that_leaves(
+    service: RequestContext, caplog: pytest.LogCaptureFixture
+) -> None:
     """A client that leaves in the middle of its body is 499 in the log, and no error."""
     caplog.set_level(logging.INFO)
     scope: Scope = {
@@ -249,7 +315,7 @@ async def test_a_client_that_leaves(app: Starlette, caplog: pytest.LogCaptureFix
     async def send(_: object) -> None:
         pytest.fail("an answer to nobody")
 
-    await app(scope, receive, send)
+    await service(scope, receive, send)
 
     assert [vars(entry).get("status") for entry in caplog.records] == [None, 499]
     assert {entry.levelno for entry in caplog.records} == {logging.INFO}

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from groundwork import main
+from groundwork.core.middleware import RequestContext
 from groundwork.core.state import State
 
 
@@ -45,9 +46,10 @@ def block(_: Request[State]) -> JSONResponse:
     return JSONResponse("done")
 
 
-def create_app() -> Starlette:
+def create_app() -> RequestContext:
     """Return the service with these routes."""
-    app = main.create_app()
+    service = main.create_app()
+    app = service.app
     app.router.routes += [
         Route("/query", query),
         Route("/hold/{seconds}", hold),
@@ -65,4 +67,4 @@ def create_app() -> Starlette:
 
     if "NEVER_RETURN" in os.environ:
         app.router.lifespan_context = never_returns
-    return app
+    return service
