@@ -85,9 +85,17 @@ class Connector:
 
 
 def create_pool(settings: Settings, connect: Connector) -> Pool:
-    """Return a pool that connects when it is first used, so a start needs no database."""
-    opener: Any = connect  # its type in the stubs is a private protocol
-    return asyncpg.create_pool(min_size=0, max_size=settings.db_pool_max_size, connect=opener)
+    """Return a pool that connects when it is first used, so a start needs no database.
+
+    A connection goes back as it is, but for an open transaction, which is rolled back: asyncpg's
+    own reset doubles the time of a short query, and no statement here changes its session.
+    """
+    options: dict[str, Any] = {"connect": connect, "reset": _keep}
+    return asyncpg.create_pool(min_size=0, max_size=settings.db_pool_max_size, **options)
+
+
+async def _keep(_: Connection) -> None:
+    """Reset nothing."""
 
 
 def detach[T](work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -42,8 +42,7 @@ class Sample(NamedTuple):
     latency: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(NamedTuple):
     """A change of status or reason, and for how many seconds the last one had held."""
 
     at: datetime

@@ -37,7 +37,7 @@ async def ready(request: Request[State]) -> Prepared:
 async def details(request: Request[State]) -> Response:
     """Report on this instance to those with OPS_TOKEN; 200 also when it is unavailable."""
     require_ops_token(request)
-    body = json.dumps(await _report(request), default=_as_json, indent=2)
+    body = json.dumps(await _report(request), default=_as_json, separators=(",", ":"))
     return Response(body, headers=NO_STORE, media_type="application/json")
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import resource
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ async def get_details(
         "environment": settings.environment,
         "uptime_seconds": round(time.monotonic() - lifecycle.started, 3),
         "installation": installation,
-        "transitions": [asdict(transition) for transition in readiness.transitions],
+        "transitions": [transition._asdict() for transition in readiness.transitions],
         "process": {
             "memory_bytes": _memory(),
             "event_loop_lag_ms": round(await loop_lag() * 1000, 3),

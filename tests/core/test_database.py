@@ -1,12 +1,22 @@
 """The SQL files, the common columns, and bounded waiting."""
 
 import asyncio
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from groundwork.core.database import SQL_DIR, Connection, migration_ids, sql, within
+from groundwork.core.config import Settings
+from groundwork.core.database import (
+    SQL_DIR,
+    Connection,
+    Connector,
+    create_pool,
+    migration_ids,
+    sql,
+    within,
+)
 from tests.factories import create_installation
 
 QUERIES = sorted(path for path in SQL_DIR.rglob("*.sql") if path.parent.name != "migrations")
@@ -19,6 +29,28 @@ async def test_every_query_can_be_prepared(connection: Connection, path: Path) -
 
     assert text.startswith("-- ")
     assert (await connection.prepare(text)).get_attributes()
+
+
+@pytest.mark.parametrize("path", QUERIES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_no_query_changes_its_session(path: Path) -> None:
+    """Connections go back to the pool as they are, and behind PgBouncer to anybody."""
+    session = r"set_config\(|pg_(try_)?advisory_(lock|unlock)|\b(listen|declare|prepare|temp)\b"
+
+    assert re.search(session, path.read_text("utf-8"), re.IGNORECASE) is None
+
+
+async def test_a_transaction_left_open_is_rolled_back(settings: Settings) -> None:
+    """A connection that comes back in the middle of a transaction is clean for the next."""
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda *_: None)  # asyncpg reports it there
+    async with create_pool(settings, Connector(settings)) as pool:
+        async with pool.acquire() as connection:
+            await connection.transaction().start()
+            await connection.execute("DELETE FROM installation")
+
+        async with pool.acquire() as connection:
+            assert not connection.is_in_transaction()
+            assert await connection.fetchval("SELECT count(*) FROM installation") == 1
 
 
 def test_migrations_are_listed_without_their_rollbacks() -> None:
