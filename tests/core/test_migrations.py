@@ -12,33 +12,11 @@ from pathlib import Path
 import pytest
 
 from groundwork.core.database import SQL_DIR, migration_ids
-from tests.databases import bare_environment, migrate, run
+from tests.databases import CHECKOUT, bare_environment, migrate, run, schema, yoyo
 from tests.servers import wait_until
 
 FILES = SQL_DIR / "migrations"
-CHECKOUT = Path(__file__).parents[2]
-SCHEMA = """
-    SELECT 'column', table_name, column_name, data_type, column_default, is_nullable
-    FROM information_schema.columns WHERE table_schema = 'public'
-    UNION ALL SELECT 'index', tablename, indexname, indexdef, '', ''
-    FROM pg_indexes WHERE schemaname = 'public'
-    UNION ALL SELECT 'function', proname, prosrc, '', '', ''
-    FROM pg_proc WHERE pronamespace = 'public'::regnamespace
-    UNION ALL SELECT 'trigger', tgname, pg_get_triggerdef(oid), '', '', ''
-    FROM pg_trigger WHERE NOT tgisinternal
-    ORDER BY 1, 2, 3, 4
-"""
-# The package finds its sql/ beside itself, so a copy of the package may have other migrations.
 RUN = "import sys; from groundwork.core.migrations import migrate; sys.exit(migrate())"
-
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """Give a copy of the package and of sql/, for a test to change."""
-    ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(CHECKOUT / "groundwork", tmp_path / "groundwork", ignore=ignore)
-    shutil.copytree(SQL_DIR, tmp_path / "sql")
-    return tmp_path
 
 
 def start(folder: Path, url: str) -> subprocess.Popen[str]:
@@ -57,19 +35,6 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Wait for the end; return exit code and output."""
     output, _ = process.communicate(timeout=30)
     return process.returncode, output
-
-
-def yoyo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run yoyo in the checkout, as its user does."""
-    return subprocess.run(
-        [Path(sys.executable).with_name("yoyo"), *arguments],
-        cwd=CHECKOUT,
-        env=bare_environment() | environment,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
 
 
 def test_files_are_numbered_and_can_be_undone() -> None:
@@ -100,7 +65,7 @@ def test_up_down_up_is_what_migrate_makes(empty_database: str, own_database: str
         if arguments[0] == "rollback":
             assert run(empty_database, "SELECT to_regclass('installation')") == [(None,)]
 
-    assert run(empty_database, SCHEMA) == run(own_database, SCHEMA)
+    assert schema(empty_database) == schema(own_database)
 
 
 def test_yoyo_lists_the_same(own_database: str) -> None:

