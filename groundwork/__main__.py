@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
         case "migrate":
             from groundwork.core.migrations import migrate
 
-            sys.exit(migrate())
+            migrate()
         case "probe":
             from groundwork.probe import probe
 

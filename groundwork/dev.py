@@ -54,8 +54,7 @@ def create_app() -> ASGIApp:
     from groundwork import main
     from groundwork.core import migrations
 
-    if code := migrations.migrate():
-        sys.exit(code)
+    migrations.migrate()
     return main.create_app()
 
 

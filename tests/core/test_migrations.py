@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from groundwork.core.database import SQL_DIR, migration_ids
-from tests.databases import CHECKOUT, bare_environment, migrate, run, schema, yoyo
+from tests.databases import CHECKOUT, NOTES, bare_environment, migrate, run, schema, yoyo
 from tests.servers import wait_until
 
 FILES = SQL_DIR / "migrations"
-RUN = "import sys; from groundwork.core.migrations import migrate; sys.exit(migrate())"
+RUN = "from groundwork.core.migrations import migrate; migrate()"
 
 
 def start(folder: Path, url: str) -> subprocess.Popen[str]:
@@ -107,7 +107,18 @@ def test_five_at_once(copy: Path, empty_database: str) -> None:
     output = "".join(output for _, output in outcomes)
     assert [code for code, _ in outcomes] == [0] * 5
     assert output.count("applied 0003.create-slow") == 1
-    assert run(empty_database, "SELECT count(*) FROM _yoyo_migration") == [(3,)]
+    assert run(empty_database, NOTES) == [(3, 3)]
+
+
+def test_five_at_once_on_a_database_without_notes(copy: Path, own_database: str) -> None:
+    """The first release that notes texts may be started in replicas as well."""
+    run(own_database, "DROP TABLE _groundwork_migration")
+    outcomes = [finish(process) for process in [start(copy, own_database) for _ in range(5)]]
+
+    output = "".join(output for _, output in outcomes)
+    assert [code for code, _ in outcomes] == [0] * 5
+    assert output.count("noted 0001.create-set-updated-at") == 1
+    assert run(own_database, NOTES) == [(2, 2)]
 
 
 def test_indexes_can_be_made_concurrently_while_others_wait(
@@ -122,6 +133,7 @@ def test_indexes_can_be_made_concurrently_while_others_wait(
 
     assert [code for code, _ in outcomes] == [0] * 3
     assert run(empty_database, "SELECT to_regclass('by_creation') IS NULL") == [(False,)]
+    assert run(empty_database, NOTES) == [(3, 3)]
 
 
 def test_killed_in_the_middle(copy: Path, empty_database: str) -> None:
@@ -134,10 +146,12 @@ def test_killed_in_the_middle(copy: Path, empty_database: str) -> None:
     wait_until(lambda: run(empty_database, sleeping))
     killed.send_signal(signal.SIGKILL)
     finish(killed)
+    left = run(empty_database, NOTES)
 
     code, output = finish(start(copy, empty_database))
 
     assert (code, "applied 0003.create-slow" in output) == (0, True)
+    assert (left, run(empty_database, NOTES)) == ([(2, 2)], [(3, 3)])
 
 
 def test_yoyos_stale_lock_is_cleared(own_database: str) -> None:
