@@ -201,6 +201,38 @@ async def test_bodies_over_the_limit_are_refused(client: httpx.AsyncClient) -> N
         assert response.json()["detail"] == "The body is over 1 MiB."
 
 
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        (b"0" * 5000 + b"5", 200),
+        (b"9" * 5000, 413),
+        (b"%d" % (MAX_BODY_BYTES + 1), 413),
+        (b"-1", 200),
+        (b"+5", 200),
+        (b"5, 5", 200),
+        (b"", 200),
+        (b"\xb2", 200),
+        (b"\xd9\xa5", 200),  # a digit five, an Arabic one
+    ],
+)
+async def test_a_strange_length_breaks_nothing(
+    client: httpx.AsyncClient, told: bytes, status: int
+) -> None:
+    """What a server lets through as Content-Length is no reason for a 500."""
+    response = await client.post("/echo", content=b"12345", headers={b"Content-Length": told})
+
+    assert response.status_code == status
+    assert status == 413 or response.json() == 5
+
+
+async def test_a_length_that_lies_gets_nobody_past_the_limit(client: httpx.AsyncClient) -> None:
+    """The bytes that come count, not the few that were told."""
+    body = b"x" * (MAX_BODY_BYTES + 1)
+    response = await client.post("/echo", content=body, headers={"Content-Length": "5"})
+
+    assert response.status_code == 413
+
+
 async def test_cors_for_the_origins_configured(client: httpx.AsyncClient) -> None:
     """One origin is let in, another is not."""
     ours = await client.get("/health/live", headers={"Origin": ORIGIN})
