@@ -28,7 +28,7 @@ def problem(
             "title": HTTPStatus(status).phrase,
             "status": status,
             "detail": detail,
-            "instance": quote(scope["path"]),
+            "instance": "/" + quote(scope["path"].lstrip("/")),  # // would name a host
             "request_id": request_id.get(),
         },
         status,

@@ -1,6 +1,7 @@
 """What every request passes, seen from outside."""
 
 import dataclasses
+import json
 import logging
 import uuid
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from groundwork.core.config import Settings
+from groundwork.core.exceptions import problem
 from groundwork.core.logging import request_id
 from groundwork.core.middleware import MAX_BODY_BYTES, RequestContext
 from groundwork.core.request_ids import new_request_ids
@@ -163,6 +165,25 @@ async def test_unknown_paths_are_problems(client: httpx.AsyncClient, path: str) 
 
     assert response.status_code == 404
     assert response.json()["title"] == "Not Found"
+
+
+@pytest.mark.parametrize(
+    ("path", "instance"),
+    [
+        ("//evil.example/x", "/evil.example/x"),
+        ("///evil.example", "/evil.example"),
+        ("/\\evil.example", "/%5Cevil.example"),
+        ('/"><script>', "/%22%3E%3Cscript%3E"),
+        ("/\r\nX-Evil: 1", "/%0D%0AX-Evil%3A%201"),
+        ("/javascript:alert(1)", "/javascript%3Aalert%281%29"),
+        ("*", "/%2A"),
+    ],
+)
+def test_a_problem_names_no_other_host(path: str, instance: str) -> None:
+    """Its instance is a path here: // would begin the name of a host (RFC 3986, 4.2)."""
+    body = problem({"type": "http", "path": path}, 404, "Not Found").body
+
+    assert json.loads(bytes(body))["instance"] == instance
 
 
 async def test_wrong_methods_are_told_the_right_ones(client: httpx.AsyncClient) -> None:
