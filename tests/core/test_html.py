@@ -1,5 +1,9 @@
 """Pages of one file."""
 
+import httpx
+from starlette.applications import Starlette
+from starlette.routing import Route
+
 from groundwork.core.html import Html, drop, fill
 
 
@@ -19,3 +23,19 @@ def test_html_is_kept() -> None:
 def test_a_part_is_dropped() -> None:
     """Between its two comments a part goes, and the rest stays."""
     assert drop("a<!-- part -->b<!-- /part -->c", "part") == "ac"
+
+
+async def test_every_page_is_guarded(app: Starlette, client: httpx.AsyncClient) -> None:
+    """A browser guesses no type, tells nobody where it was, frames and runs nothing foreign."""
+    paths = [route.path for route in app.routes if isinstance(route, Route)]
+    answers = [await client.get(path) for path in paths if "{" not in path]
+    pages = [one.headers for one in answers if one.headers["content-type"].startswith("text/html")]
+
+    assert len(pages) >= 2
+    for headers in pages:
+        policy = headers["content-security-policy"].split("; ")
+        assert {"default-src 'none'", "frame-ancestors 'none'"} <= set(policy)
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cache-control"] == "no-store"

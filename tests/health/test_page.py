@@ -205,15 +205,6 @@ async def test_page_needs_nobody_else(client: httpx.AsyncClient) -> None:
     assert kinds == {"data", "docs", "health/details", "metrics"}
 
 
-async def test_page_is_not_kept(client: httpx.AsyncClient) -> None:
-    """Nobody caches it, guesses its type, or learns from it where the reader came from."""
-    headers = (await client.get("/")).headers
-
-    assert headers["cache-control"] == "no-store"
-    assert headers["x-content-type-options"] == "nosniff"
-    assert headers["referrer-policy"] == "no-referrer"
-
-
 async def test_page_answers_head(client: httpx.AsyncClient) -> None:
     """HEAD is answered as GET is."""
     response = await client.head("/")
