@@ -35,6 +35,11 @@ async def hang(request: Request[State]) -> JSONResponse:
     return JSONResponse("done")
 
 
+async def echo(request: Request[State]) -> JSONResponse:
+    """Answer the length of the body."""
+    return JSONResponse(len(await request.body()))
+
+
 async def tasks(_: Request[State]) -> JSONResponse:
     """Count the tasks of the event loop, this request's included."""
     return JSONResponse({"tasks": len(asyncio.all_tasks())})
@@ -54,6 +59,7 @@ def create_app() -> RequestContext:
         Route("/query", query),
         Route("/hold/{seconds}", hold),
         Route("/hang/{seconds}", hang),
+        Route("/echo", echo, methods=["POST"]),
         Route("/tasks", tasks),
         Route("/block", block),
     ]
