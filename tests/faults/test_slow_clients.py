@@ -1,0 +1,86 @@
+"""Clients that never finish what they ask: they cost a descriptor each, and nobody's answer."""
+
+import asyncio
+import signal
+from asyncio import StreamWriter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import cycle
+from pathlib import Path
+
+from tests.faults.probes import Watch
+from tests.servers import APP, Server, serve, wait_until
+
+CLIENTS = 500
+NOISE = 1.0  # seconds that a noisy machine may add to a bound
+KNOWN = 1.1  # from its second second on an instance is worth draining
+HEAD = b"POST /echo HTTP/1.1\r\nHost: x\r\n"
+BEGUN = (
+    b"",
+    HEAD,
+    HEAD + b"X-Slow: ",
+    HEAD + b"Content-Length: 1000000\r\n\r\n",
+    HEAD + b"Transfer-Encoding: chunked\r\n\r\nfffff\r\n",
+)
+
+
+@asynccontextmanager
+async def slow_clients(server: Server) -> AsyncIterator[None]:
+    """Open CLIENTS connections that send the beginning of a request, then a byte a second."""
+    writers = [(await asyncio.open_connection("127.0.0.1", server.port))[1] for _ in range(CLIENTS)]
+    for writer, begun in zip(writers, cycle(BEGUN), strict=False):
+        writer.write(begun)
+    dripping = asyncio.create_task(drip(writers))
+    await asyncio.to_thread(wait_until, lambda: open_files(server) > CLIENTS)
+    try:
+        yield
+    finally:
+        dripping.cancel()
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.gather(*(one.wait_closed() for one in writers), return_exceptions=True)
+
+
+async def drip(writers: list[StreamWriter]) -> None:
+    """Send a byte a second on each; one of each five has sent none yet, and goes on so."""
+    while True:
+        for number, writer in enumerate(writers):
+            if number % len(BEGUN) and not writer.is_closing():
+                writer.write(b"x")
+            await asyncio.sleep(1 / CLIENTS)
+
+
+def open_files(server: Server) -> int:
+    """Count the descriptors of the service."""
+    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+
+
+async def test_slow_clients_hurt_nobody(database_url: str) -> None:
+    """With 500 half-sent requests open, liveness and readiness answer as before."""
+    with serve(APP, DATABASE_URL=database_url) as server:
+        async with slow_clients(server):
+            live, ready = (Watch(server.port, f"/health/{name}") for name in ("live", "ready"))
+            await asyncio.sleep(4)
+            await live.stop()
+            await ready.stop()
+            still_open = open_files(server)
+
+    print(f"{CLIENTS} slow clients: live in {live.median():.4f} s, at worst {live.worst():.4f} s")
+    assert still_open > CLIENTS
+    assert not live.failures + ready.failures
+    assert {answer.status for answer in live.answers + ready.answers} == {200}
+    assert live.median() < 0.1
+    assert max(live.worst(), ready.worst()) < 0.9 + NOISE
+
+
+async def test_slow_clients_delay_no_end(database_url: str) -> None:
+    """With 500 half-sent requests open, the process ends within drain + grace + 3 s."""
+    times = {"SHUTDOWN_DRAIN_SECONDS": "0.5", "SHUTDOWN_GRACE_SECONDS": "0.5"}
+    with serve(APP, DATABASE_URL=database_url, **times) as server:
+        await asyncio.sleep(KNOWN)
+        async with slow_clients(server):
+            asked = server.send(signal.SIGTERM)
+            _, ended = await asyncio.to_thread(server.wait)
+
+    print(f"{CLIENTS} slow clients: exit after {ended - asked:.2f} s, bound 4.0 s")
+    assert ended - asked < 0.5 + 0.5 + 3 + NOISE
