@@ -20,7 +20,8 @@ traceparent: ContextVar[str | None] = ContextVar("traceparent", default=None)
 # uvicorn repeats its messages with ANSI codes in color_message.
 _NOT_EXTRAS = frozenset({*RESERVED_ATTRS, "color_message"})
 _OURS = ("timestamp", "level", "logger", "request_id", "trace_id", "exception")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# Control characters, line breaks, and what turns the direction of text around.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def configure_logging(settings: Settings) -> None:

@@ -108,9 +108,12 @@ def test_a_readable_line() -> None:
     assert text.endswith("INFO     shop: hello order=7")
 
 
-def test_a_readable_line_is_one_line() -> None:
-    """A line break in a message does not make a line of its own."""
-    assert "\n" not in Readable().format(record("a\nb", path="/c\nd"))
+@pytest.mark.parametrize(
+    "sign", ["\n", "\r", "\x1b", "\x9b", "\u2028", "\u202e", "\u2067", "\u200f"]
+)
+def test_a_readable_line_shows_what_it_says(sign: str) -> None:
+    """A message breaks no line, commands no terminal, and turns no text around."""
+    assert sign not in Readable().format(record(f"a{sign}b", path=f"/c{sign}d"))
 
 
 def test_configured_twice_writes_once(
