@@ -8,6 +8,7 @@ from collections import deque
 from typing import override
 
 _LIMIT = 10_000
+_CHARACTERS = 16 * 1024 * 1024  # of all lines: one may hold a path of 64 KiB, escaped, twice
 _FLUSH_SECONDS = 0.3
 
 
@@ -23,13 +24,15 @@ class QueueHandler(logging.Handler):
         self.dropped = 0
         self._descriptor = descriptor
         self._lines: deque[str] = deque()
+        # Characters in all. Two counters, as the thread that writes must not share one.
+        self._taken = self._written = 0
         self._wake = threading.Event()
         self._closed = False
         threading.Thread(target=self._write_all, name="log writer", daemon=True).start()
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        if len(self._lines) >= _LIMIT:
+        if len(self._lines) >= _LIMIT or self._taken - self._written >= _CHARACTERS:
             self.dropped += 1
             return
         try:
@@ -38,6 +41,7 @@ class QueueHandler(logging.Handler):
             self.handleError(record)
             return
         self._lines.append(line)
+        self._taken += len(line)
         self._wake.set()
 
     @override
@@ -60,7 +64,7 @@ class QueueHandler(logging.Handler):
             while self._lines:
                 # It leaves the queue once it is out, so an empty queue means that all is written.
                 self._write(f"{self._lines[0]}\n".encode())
-                self._lines.popleft()
+                self._written += len(self._lines.popleft())
 
     def _write(self, data: bytes) -> None:
         try:

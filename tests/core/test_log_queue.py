@@ -11,6 +11,7 @@ import pytest
 from groundwork.core.log_queue import QueueHandler
 
 LIMIT = 10_000
+MOST = 16 * 1024 * 1024
 
 
 def record(message: str) -> logging.LogRecord:
@@ -49,11 +50,31 @@ def test_a_stalled_reader_delays_nobody(pipe: tuple[int, int]) -> None:
 
     assert time.monotonic() - started < 5
     assert handler.dropped >= LIMIT * 2 - LIMIT - 65536 // 100 - 1
-    os.set_blocking(pipe[0], False)
-    while handler._lines:  # noqa: SLF001 - the reader is back, so that the thread can end
-        with suppress(BlockingIOError):
-            os.read(pipe[0], 65536)
+    read_all(handler, pipe[0])
     handler.close()
+
+
+def test_long_lines_fill_it_sooner(pipe: tuple[int, int]) -> None:
+    """It holds some megabytes at most, so that nobody fills the memory with long paths."""
+    handler = QueueHandler(pipe[1])
+    for _ in range(400):
+        handler.emit(record("x" * 100_000))
+    kept = 400 - handler.dropped
+
+    assert 4_000_000 < kept * 100_000 <= MOST + 200_000
+    read_all(handler, pipe[0])
+    for _ in range(5):
+        handler.emit(record("there is room again"))
+    assert handler.dropped == 400 - kept
+    handler.close()
+
+
+def read_all(handler: QueueHandler, reading: int) -> None:
+    """Be a reader that is back, so that the thread can end."""
+    os.set_blocking(reading, False)
+    while handler._lines:  # noqa: SLF001 - nobody else may know how many are left
+        with suppress(BlockingIOError):
+            os.read(reading, 65536)
 
 
 def test_a_reader_that_is_gone_is_counted() -> None:
