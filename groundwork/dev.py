@@ -14,10 +14,10 @@ from urllib.parse import quote
 
 import uvicorn
 from dotenv import dotenv_values
-from starlette.types import ASGIApp
 
 from groundwork.core.config import Settings, settings_or_exit
 from groundwork.core.database import SQL_DIR
+from groundwork.core.migrations import migrate
 
 HOME = Path(".groundwork")
 _STOP_SECONDS = 10
@@ -47,15 +47,6 @@ def dev() -> None:
             os.environ["DATABASE_URL"] = url
             _say("database", f"psql '{url}'")
             _serve(settings)
-
-
-def create_app() -> ASGIApp:
-    """Apply what is pending, then return the service; runs anew at each reload."""
-    from groundwork import main
-    from groundwork.core import migrations
-
-    migrations.migrate()
-    return main.create_app()
 
 
 @contextmanager
@@ -94,11 +85,13 @@ def _leave(*_: object) -> None:
 
 
 def _serve(settings: Settings) -> None:
+    """Apply what is pending, once: a reload would apply a migration that is half written."""
+    migrate()
     address = f"http://{settings.host}:{settings.port}"
     _say("service", f"{address}/ in a browser, {address}/health/ready for a program")
-    _say("", "reloads when a file in groundwork/ or sql/ changes; Ctrl-C stops it all")
+    _say("", "reloads when a file changes; applies new migrations when it is started again")
     uvicorn.run(
-        "groundwork.dev:create_app",
+        "groundwork.main:create_app",
         factory=True,
         host=settings.host,
         port=settings.port,
