@@ -9,10 +9,9 @@ from starlette.routing import Route
 
 from groundwork.core.access import require_ops_token
 from groundwork.core.html import page_headers
+from groundwork.core.responses import NO_STORE
 from groundwork.core.state import State
 from groundwork.docs.services import get_description, get_page, get_part
-
-NO_STORE = {"Cache-Control": "no-store"}
 
 
 async def openapi(request: Request[State]) -> Response:

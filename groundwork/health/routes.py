@@ -1,7 +1,6 @@
 """Results to status codes."""
 
 import json
-from datetime import datetime
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
@@ -13,13 +12,13 @@ from starlette.routing import Route
 from groundwork.core.access import may_see_figures, require_ops_token
 from groundwork.core.html import page_headers, source
 from groundwork.core.prepared import Prepared
+from groundwork.core.responses import NO_STORE, as_json
 from groundwork.core.state import State
 from groundwork.health import page
 from groundwork.health.services import get_details, loop_lag
 
 # The page asks again by itself, so its lines would be as many as the probes'.
 QUIET = ("/", "/health/live", "/health/ready")
-NO_STORE = {"Cache-Control": "no-store"}
 LIVE = Prepared(JSONResponse({"status": "ok"}, headers=NO_STORE))
 
 
@@ -37,7 +36,7 @@ async def ready(request: Request[State]) -> Prepared:
 async def details(request: Request[State]) -> Response:
     """Report on this instance to those with OPS_TOKEN; 200 also when it is unavailable."""
     require_ops_token(request)
-    body = json.dumps(await _report(request), default=_as_json, separators=(",", ":"))
+    body = json.dumps(await _report(request), default=as_json, separators=(",", ":"))
     return Response(body, headers=NO_STORE, media_type="application/json")
 
 
@@ -87,10 +86,6 @@ async def _report(request: Request[State]) -> dict[str, Any]:
     return await get_details(
         state["settings"], state["pool"], state["readiness"], state["lifecycle"]
     )
-
-
-def _as_json(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 routes = [
