@@ -9,6 +9,7 @@ from urllib.parse import quote
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from groundwork.core.logging import request_id
@@ -40,7 +41,19 @@ def problem(
 async def http_exception(request: Request, error: Exception) -> JSONResponse:
     """Answer what a route or the router raised: 404, 405 with Allow, and the like."""
     assert isinstance(error, HTTPException)  # noqa: S101 - Starlette calls it for no other
-    return problem(request.scope, error.status_code, error.detail, error.headers)
+    headers = error.headers
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"Allow": _allowed(request)}
+    return problem(request.scope, error.status_code, error.detail, headers)
+
+
+def _allowed(request: Request) -> str:
+    """Return what the path answers; Starlette knows but its first route (RFC 9110, 15.5.6)."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    return ", ".join(sorted(methods))
 
 
 class ErrorBoundary:

@@ -58,6 +58,7 @@ def app(app: Starlette) -> Starlette:
     """Give the application with routes that misbehave."""
     app.router.routes += [
         Route("/boom", boom),
+        Route("/echo", echo),
         Route("/echo", echo, methods=["POST"]),
         Route("/half", Half()),
     ]
@@ -220,6 +221,16 @@ async def test_wrong_methods_are_told_the_right_ones(client: httpx.AsyncClient) 
     assert response.status_code == 405
     assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}
     assert response.json()["title"] == "Method Not Allowed"
+
+
+async def test_a_path_with_several_routes_allows_what_all_of_them_do(
+    client: httpx.AsyncClient,
+) -> None:
+    """Allow is the path's, whichever of its routes the router saw first (RFC 9110, 15.5.6)."""
+    response = await client.delete("/echo")
+
+    assert response.status_code == 405
+    assert response.headers["allow"] == "GET, HEAD, POST"
 
 
 async def in_chunks(size: int) -> AsyncIterator[bytes]:
