@@ -61,5 +61,5 @@ def test_the_wheel_serves_from_an_empty_folder(tmp_path: Path, empty_database: s
     with serve([*command, "serve"], **environment) as server:
         ready, style = server.get("/health/ready"), server.get("/docs/swagger-ui.css")
 
-    assert [f"applied {name}" in migrated.stdout for name in migration_ids()] == [True, True]
+    assert [name for name in migration_ids() if f"applied {name}" not in migrated.stdout] == []
     assert (ready.status_code, style.status_code) == (200, 200)

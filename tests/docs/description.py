@@ -10,14 +10,8 @@ from openapi_schema_validator import OAS31Validator, oas31_format_checker
 from groundwork.docs.services import get_description
 
 DESCRIPTION = get_description("Groundwork")
-PATHS = tuple(DESCRIPTION["paths"])
-GUARDED = {path for path in PATHS if "security" in DESCRIPTION["paths"][path]["get"]}
-# Each with the path that describes it: one for every value that a part of it may have.
-URLS = [
-    (path, path.replace("{part}", part))
-    for path in PATHS
-    for part in (("page.js", "swagger-ui-bundle.js", "swagger-ui.css") if "{" in path else ("",))
-]
+PATHS: dict[str, dict[str, Any]] = DESCRIPTION["paths"]
+GUARDED = {path for path in PATHS if "security" in PATHS[path].get("get", {})}
 # These say something to a client, so that one which is served is described.
 _HEADERS = {
     "Allow",
@@ -25,18 +19,36 @@ _HEADERS = {
     "Content-Encoding",
     "Content-Security-Policy",
     "ETag",
+    "Location",
     "Server-Timing",
     "WWW-Authenticate",
     "X-Request-ID",
 }
 
 
+def urls(path: str) -> list[str]:
+    """Return where GET finds a path: once for each value that its parameter may have.
+
+    A parameter that may be anything has an answer only where there is a row: the feature asks it.
+    """
+    found = [path] if "get" in PATHS[path] else []
+    for parameter in map(_resolve, PATHS[path].get("get", {}).get("parameters", ())):
+        if parameter["in"] == "path":
+            place, values = f"{{{parameter['name']}}}", parameter["schema"].get("enum", ())
+            found = [url.replace(place, value) for url in found for value in values]
+    return found
+
+
 def differences(path: str, response: httpx.Response) -> list[str]:
-    """Return how an answer to GET differs from what is described for its status."""
-    responses = DESCRIPTION["paths"][path]["get"]["responses"]
-    if str(response.status_code) not in responses:
+    """Return how an answer differs from what is described for its method and status.
+
+    Any entry of the path describes the answer to a method that the path does not know.
+    """
+    entry = PATHS[path]
+    operation = entry.get(response.request.method.lower(), next(iter(entry.values())))
+    if str(response.status_code) not in operation["responses"]:
         return [f"{response.status_code} is not described"]
-    described = _resolve(responses[str(response.status_code)])
+    described = _resolve(operation["responses"][str(response.status_code)])
     return [*_in_headers(described, response), *_in_body(described, response)]
 
 
