@@ -2,8 +2,9 @@
 
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from itertools import islice
 from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
@@ -17,12 +18,25 @@ from groundwork.core.logging import request_id
 logger = logging.getLogger(__name__)
 
 _HIDDEN = "An unexpected error."
+_MAX_ERRORS = 100  # or an answer might be many times its request
+
+
+class Invalid(HTTPException):
+    """What a request brings is refused: `errors` says where and why, as RFC 9457 shows it."""
+
+    def __init__(self, status_code: int, detail: str, errors: Iterable[dict[str, str]]) -> None:
+        super().__init__(status_code, detail)
+        self.errors = list(islice(errors, _MAX_ERRORS))
 
 
 def problem(
-    scope: Scope, status: int, detail: str, headers: Mapping[str, str] | None = None
+    scope: Scope,
+    status: int,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    **members: object,
 ) -> JSONResponse:
-    """Return an application/problem+json response (RFC 9457) for this request."""
+    """Return an application/problem+json response (RFC 9457), `members` beside the usual ones."""
     return JSONResponse(
         {
             "type": "about:blank",
@@ -31,6 +45,7 @@ def problem(
             "detail": detail,
             "instance": "/" + quote(scope["path"].lstrip("/")),  # // would name a host
             "request_id": request_id.get(),
+            **members,
         },
         status,
         headers,
@@ -44,7 +59,8 @@ async def http_exception(request: Request, error: Exception) -> JSONResponse:
     headers = error.headers
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers = {"Allow": _allowed(request)}
-    return problem(request.scope, error.status_code, error.detail, headers)
+    members = {"errors": error.errors} if isinstance(error, Invalid) else {}
+    return problem(request.scope, error.status_code, error.detail, headers, **members)
 
 
 def _allowed(request: Request) -> str:

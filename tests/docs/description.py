@@ -52,6 +52,13 @@ def differences(path: str, response: httpx.Response) -> list[str]:
     return [*_in_headers(described, response), *_in_body(described, response)]
 
 
+def is_a_problem(response: httpx.Response) -> bool:
+    """Tell whether an answer has the type and the form of problem details."""
+    reference = {"$ref": "#/components/schemas/Problem"}
+    media_type = response.headers["content-type"]
+    return media_type == "application/problem+json" and not [*_faults(reference, response.json())]
+
+
 def _in_headers(described: dict[str, Any], response: httpx.Response) -> Iterator[str]:
     headers = described.get("headers", {})
     for name in sorted(_HEADERS - headers.keys()):
