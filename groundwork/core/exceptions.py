@@ -2,11 +2,13 @@
 
 import logging
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from itertools import islice
 from urllib.parse import quote
 
+import asyncpg
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
@@ -27,6 +29,20 @@ class Invalid(HTTPException):
     def __init__(self, status_code: int, detail: str, errors: Iterable[dict[str, str]]) -> None:
         super().__init__(status_code, detail)
         self.errors = list(islice(errors, _MAX_ERRORS))
+
+
+@contextmanager
+def conflict(**details: str) -> Iterator[None]:
+    """Answer 409 with its detail where a unique constraint of this name is broken.
+
+    Any other constraint is ours to keep: that one is broken stays a fault of the service's.
+    """
+    try:
+        yield
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name not in details:
+            raise
+        raise HTTPException(409, details[error.constraint_name]) from None
 
 
 def problem(
