@@ -14,6 +14,7 @@ from groundwork.core.config import Settings
 
 type Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
 type Pool = asyncpg.Pool[asyncpg.Record]
+type Executor = Connection | Pool  # a service takes either: in a transaction, or by itself
 
 # What a lost, late or refusing database raises; a refused connection is an OSError.
 ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)

@@ -8,16 +8,16 @@ from typing import Any
 
 from groundwork import __version__
 from groundwork.core.config import Settings
-from groundwork.core.database import ERRORS, Connection, Pool, sql, within
+from groundwork.core.database import ERRORS, Executor, Pool, sql, within
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.logging import dropped_lines
 from groundwork.core.readiness import Readiness
 from groundwork.core.result import Result
 
 
-async def get_installation(connection: Connection | Pool) -> dict[str, Any] | None:
+async def get_installation(executor: Executor) -> dict[str, Any] | None:
     """Return the row that names this installation: id, created_at, updated_at."""
-    row = await connection.fetchrow(sql("health/installation"))
+    row = await executor.fetchrow(sql("health/installation"))
     return None if row is None else dict(row)
 
 
