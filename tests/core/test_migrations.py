@@ -107,7 +107,8 @@ def test_five_at_once(copy: Path, empty_database: str) -> None:
     output = "".join(output for _, output in outcomes)
     assert [code for code, _ in outcomes] == [0] * 5
     assert output.count("applied 0003.create-slow") == 1
-    assert run(empty_database, NOTES) == [(3, 3)]
+    count = len(migration_ids()) + 1
+    assert run(empty_database, NOTES) == [(count, count)]
 
 
 def test_five_at_once_on_a_database_without_notes(copy: Path, own_database: str) -> None:
@@ -118,7 +119,8 @@ def test_five_at_once_on_a_database_without_notes(copy: Path, own_database: str)
     output = "".join(output for _, output in outcomes)
     assert [code for code, _ in outcomes] == [0] * 5
     assert output.count("noted 0001.create-set-updated-at") == 1
-    assert run(own_database, NOTES) == [(2, 2)]
+    count = len(migration_ids())
+    assert run(own_database, NOTES) == [(count, count)]
 
 
 def test_indexes_can_be_made_concurrently_while_others_wait(
@@ -173,7 +175,7 @@ def test_a_failing_migration_leaves_nothing(copy: Path, own_database: str) -> No
 
     assert (code, "0003.create-half" in output, "division by zero" in output) == (1, True, True)
     assert run(own_database, "SELECT to_regclass('half')") == [(None,)]
-    assert run(own_database, "SELECT count(*) FROM _yoyo_migration") == [(2,)]
+    assert run(own_database, "SELECT count(*) FROM _yoyo_migration") == [(len(migration_ids()),)]
 
 
 def test_change_and_note_are_one_transaction(copy: Path, own_database: str) -> None:
