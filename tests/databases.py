@@ -2,13 +2,14 @@
 
 import asyncio
 import importlib.util
+import inspect
 import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -93,11 +94,7 @@ def bare_environment() -> dict[str, str]:
 
 
 class TransactionPool:
-    """Stands in for the pool: each acquire is a savepoint on the test's own connection.
-
-    So an error that the application catches spoils no later statement, and requests at once
-    take turns, since one connection runs one statement at a time.
-    """
+    """Stands in for the pool: lends the test's own connection, to one borrower at a time."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -106,9 +103,9 @@ class TransactionPool:
 
     @asynccontextmanager
     async def acquire(self) -> AsyncGenerator[Connection]:
-        """Lend the test's connection within a savepoint."""
-        async with self._turn, self._connection.transaction():
-            yield self._connection
+        """Lend the test's connection, as if nothing had begun on it."""
+        async with self._turn:
+            yield cast("Connection", _Lent(self._connection))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Lend a connection to one call of its: fetch, fetchrow, fetchval, execute and so on."""
@@ -130,3 +127,37 @@ class TransactionPool:
     def get_max_size(self) -> int:
         """Promise no more than one."""
         return 1
+
+
+class _Lent:
+    """The test's connection as it would be in production, outside the test's transaction.
+
+    There a statement commits by itself unless a transaction holds it; here it is a savepoint by
+    itself, so that an error which the application catches spoils no later statement.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._in_transaction = False
+
+    @asynccontextmanager
+    async def transaction(self, **options: Any) -> AsyncGenerator[None]:
+        """Hold statements together; within another, this is a savepoint in production too."""
+        outer, self._in_transaction = self._in_transaction, True
+        try:
+            async with self._connection.transaction(**options):
+                yield
+        finally:
+            self._in_transaction = outer
+
+    def __getattr__(self, name: str) -> Any:
+        """Lend what else a connection has: fetch, fetchrow, fetchval, execute and so on."""
+        method = getattr(self._connection, name)
+        if self._in_transaction or not inspect.iscoroutinefunction(method):
+            return method
+
+        async def call(*arguments: Any, **options: Any) -> Any:
+            async with self._connection.transaction():
+                return await method(*arguments, **options)
+
+        return call

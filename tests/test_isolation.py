@@ -1,6 +1,7 @@
 """A test leaves nothing behind, whatever it does: these run in pairs and in any order."""
 
 import asyncio
+import contextlib
 from uuid import UUID
 
 import asyncpg
@@ -96,19 +97,57 @@ async def test_requests_at_once_take_turns(client: httpx.AsyncClient) -> None:
     assert [response.json() for response in responses] == [1, 1]
 
 
-async def test_a_failing_block_is_undone(pool: Pool, connection: Connection) -> None:
-    """What a block wrote before it failed is rolled back, as a transaction would be."""
-    before = await connection.fetchval("SELECT id FROM installation")
+async def write_and_fail(connection: Connection) -> None:
+    """Run one statement that is right, and one that is not."""
+    await connection.execute("UPDATE installation SET id = $1", TAKEN)
+    await connection.execute("SELECT 1 / 0")
 
-    async def write_and_fail() -> None:
-        async with pool.acquire() as acquired:
-            await acquired.execute("UPDATE installation SET id = $1", TAKEN)
-            await acquired.execute("SELECT 1 / 0")
 
-    with pytest.raises(asyncpg.DivisionByZeroError):
-        await write_and_fail()
+async def fail_and_go_on(connection: Connection) -> None:
+    """Catch the error, and run one statement more."""
+    with contextlib.suppress(asyncpg.DivisionByZeroError):
+        await write_and_fail(connection)
+    await connection.execute("SELECT 1")
 
-    assert await connection.fetchval("SELECT id FROM installation") == before
+
+async def test_a_failing_transaction_is_undone(pool: Pool) -> None:
+    """What a transaction wrote before it failed is rolled back."""
+    async with pool.acquire() as acquired:
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            async with acquired.transaction():
+                await write_and_fail(acquired)
+
+    assert await pool.fetchval("SELECT id FROM installation") != TAKEN
+
+
+async def test_without_a_transaction_nothing_is_undone(pool: Pool) -> None:
+    """What was written before a failure stays, as in production: a test shows what is missing."""
+    async with pool.acquire() as acquired:
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await write_and_fail(acquired)
+
+    assert await pool.fetchval("SELECT id FROM installation") == TAKEN
+
+
+async def test_a_failed_transaction_takes_no_more(pool: Pool) -> None:
+    """After an error within a transaction only its end is possible, as in production."""
+    async with pool.acquire() as acquired:
+        with pytest.raises(asyncpg.InFailedSQLTransactionError):
+            async with acquired.transaction():
+                await fail_and_go_on(acquired)
+
+    assert await pool.fetchval("SELECT id FROM installation") != TAKEN
+
+
+@pytest.mark.parametrize("_", range(2))
+async def test_a_transaction_is_gone(pool: Pool, _: int) -> None:
+    """What a transaction commits is seen within its test, and never by the next."""
+    assert await pool.fetchval("SELECT id FROM installation") != TAKEN
+
+    async with pool.acquire() as acquired, acquired.transaction():
+        await acquired.execute("UPDATE installation SET id = $1", TAKEN)
+
+    assert await pool.fetchval("SELECT id FROM installation") == TAKEN
 
 
 def test_a_failing_test_leaks_nothing(pytester: pytest.Pytester, database_url: str) -> None:
