@@ -10,7 +10,8 @@ import pytest
 from groundwork.core.database import migration_ids
 from tests.databases import NOTES, migrate, run, yoyo
 
-FIRST, SECOND = "0001.create-set-updated-at", "0002.create-installation"
+FIRST, LAST = migration_ids()[0], migration_ids()[-1]
+ALL = (len(migration_ids()), len(migration_ids()))
 CHANGED = (
     "groundwork: nothing was applied: {} has changed since it was applied: "
     "restore its file, and put the change into a new migration\n"
@@ -30,7 +31,7 @@ each_command = pytest.mark.parametrize(
 )
 
 
-def add(folder: Path, name: str = "0003.create-new") -> None:
+def add(folder: Path, name: str = "9998.create-new") -> None:
     """Give a copy one more migration, which makes the table "new"."""
     (folder / f"sql/migrations/{name}.sql").write_text("CREATE TABLE new ();")
 
@@ -67,12 +68,12 @@ def test_a_changed_file_is_refused(command: Command, copy: Path, own_database: s
 @each_command
 def test_a_gone_file_is_refused(command: Command, copy: Path, own_database: str) -> None:
     """Whatever comes next was not written for a database that has it."""
-    remove(copy, SECOND)
+    remove(copy, LAST)
     add(copy)
 
     done = command(own_database, copy)
 
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", GONE.format(SECOND))
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", GONE.format(LAST))
     assert not is_new(own_database)
 
 
@@ -85,12 +86,12 @@ def test_a_gap_is_refused_with_nothing_to_apply(copy: Path, own_database: str) -
 
 def test_another_line_of_releases_is_refused(copy: Path, own_database: str) -> None:
     """Even where what it does not know comes last, it adds nothing to it."""
-    remove(copy, SECOND)
+    remove(copy, LAST)
     add(copy, "0002.another")
 
     done = migrate(own_database, copy)
 
-    assert (done.returncode, done.stderr) == (1, GONE.format(SECOND))
+    assert (done.returncode, done.stderr) == (1, GONE.format(LAST))
     assert not is_new(own_database)
 
 
@@ -99,23 +100,23 @@ def test_a_release_that_was_rolled_back_starts(
     command: Command, copy: Path, own_database: str
 ) -> None:
     """What a newer release applied is named and left as it is; there is nothing to do."""
-    remove(copy, SECOND)
+    remove(copy, LAST)
 
     done = command(own_database, copy)
 
-    left = f"groundwork: {SECOND} is a newer release's, and is left as it is\n"
+    left = f"groundwork: {LAST} is a newer release's, and is left as it is\n"
     assert (done.returncode, done.stderr) == (0, left)
-    assert run(own_database, NOTES) == [(2, 2)]
+    assert run(own_database, NOTES) == [ALL]
 
 
 def test_all_that_is_wrong_is_said_at_once(copy: Path, own_database: str) -> None:
     """A line for each file, as many as there are."""
     remove(copy, FIRST)
-    change(copy, SECOND)
+    change(copy, LAST)
 
     done = migrate(own_database, copy)
 
-    assert done.stderr == CHANGED.format(SECOND) + GONE.format(FIRST)
+    assert done.stderr == CHANGED.format(LAST) + GONE.format(FIRST)
 
 
 @pytest.mark.parametrize("first", ["CRLF", "LF"])
@@ -159,39 +160,39 @@ def test_what_has_no_note_is_noted_as_it_is(copy: Path, own_database: str) -> No
 
 def test_nothing_is_noted_when_it_is_refused(copy: Path, own_database: str) -> None:
     """Refused is refused: no note is made either."""
-    change(copy, SECOND)
+    change(copy, LAST)
     run(own_database, f"DELETE FROM _groundwork_migration WHERE migration_hash = '{HASH}'")
 
-    assert migrate(own_database, copy).stderr == CHANGED.format(SECOND)
-    assert run(own_database, NOTES) == [(2, 1)]
+    assert migrate(own_database, copy).stderr == CHANGED.format(LAST)
+    assert run(own_database, NOTES) == [(ALL[0], ALL[0] - 1)]
 
 
 def test_rolled_back_it_may_change(copy: Path, own_database: str) -> None:
     """What a developer has undone is free to be edited, and is noted anew."""
-    change(copy, SECOND)
+    change(copy, LAST)
     undone = yoyo("rollback", folder=copy, DATABASE_URL=own_database)
     notes = run(own_database, NOTES)
     done = migrate(own_database, copy)
 
-    assert (undone.returncode, notes) == (0, [(1, 1)])
-    assert (done.returncode, f"applied {SECOND}" in done.stdout) == (0, True)
-    assert run(own_database, NOTES) == [(2, 2)]
+    assert (undone.returncode, notes) == (0, [(ALL[0] - 1, ALL[0] - 1)])
+    assert (done.returncode, f"applied {LAST}" in done.stdout) == (0, True)
+    assert run(own_database, NOTES) == [ALL]
 
 
 def test_a_change_can_be_accepted(copy: Path, own_database: str) -> None:
     """Where the notes are deleted, the next migrate takes the files as they are."""
-    change(copy, SECOND)
+    change(copy, LAST)
     run(own_database, "DELETE FROM _groundwork_migration")
 
     assert migrate(own_database, copy).returncode == 0
-    assert migrate(own_database).stderr == CHANGED.format(SECOND)
+    assert migrate(own_database).stderr == CHANGED.format(LAST)
 
 
 def test_marking_notes_the_text(copy: Path, own_database: str) -> None:
     """`yoyo unmark` takes the note away, `yoyo mark` makes one of the file as it is."""
-    change(copy, SECOND)
-    for command, notes in (("unmark", (1, 1)), ("mark", (2, 2))):
-        done = yoyo(command, "--revision", SECOND, folder=copy, DATABASE_URL=own_database)
+    change(copy, LAST)
+    for command, notes in (("unmark", (ALL[0] - 1, ALL[0] - 1)), ("mark", ALL)):
+        done = yoyo(command, "--revision", LAST, folder=copy, DATABASE_URL=own_database)
         assert done.returncode == 0, done.stderr
         assert run(own_database, NOTES) == [notes]
 
@@ -201,8 +202,8 @@ def test_marking_notes_the_text(copy: Path, own_database: str) -> None:
 @pytest.mark.parametrize("directive", ["", "-- transactional: false\n"])
 def test_mark_and_note_are_one_transaction(copy: Path, own_database: str, directive: str) -> None:
     """When the text can't be noted, the migration is not marked either."""
-    (copy / "sql/migrations/0003.do.sql").write_text(f"{directive}SELECT 1;")
+    (copy / "sql/migrations/9998.do.sql").write_text(f"{directive}SELECT 1;")
     run(own_database, "ALTER TABLE _groundwork_migration ADD CHECK (false) NOT VALID")
 
     assert migrate(own_database, copy).returncode == 1
-    assert run(own_database, NOTES) == [(2, 2)]
+    assert run(own_database, NOTES) == [ALL]

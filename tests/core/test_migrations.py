@@ -18,6 +18,8 @@ from tests.servers import wait_until
 FILES = SQL_DIR / "migrations"
 RUN = "from groundwork.core.migrations import migrate; migrate()"
 
+KNOWN = len(migration_ids())
+
 
 def start(folder: Path, url: str) -> subprocess.Popen[str]:
     """Start a copy's `groundwork migrate`."""
@@ -99,16 +101,15 @@ def test_a_database_that_is_down_is_said_in_one_line() -> None:
 
 def test_five_at_once(copy: Path, empty_database: str) -> None:
     """Replicas that migrate at once all succeed, and each migration runs once."""
-    (copy / "sql/migrations/0003.create-slow.sql").write_text(
+    (copy / "sql/migrations/9998.create-slow.sql").write_text(
         "CREATE TABLE slow (); SELECT pg_sleep(0.5);"
     )
     outcomes = [finish(process) for process in [start(copy, empty_database) for _ in range(5)]]
 
     output = "".join(output for _, output in outcomes)
     assert [code for code, _ in outcomes] == [0] * 5
-    assert output.count("applied 0003.create-slow") == 1
-    count = len(migration_ids()) + 1
-    assert run(empty_database, NOTES) == [(count, count)]
+    assert output.count("applied 9998.create-slow") == 1
+    assert run(empty_database, NOTES) == [(KNOWN + 1, KNOWN + 1)]
 
 
 def test_five_at_once_on_a_database_without_notes(copy: Path, own_database: str) -> None:
@@ -119,15 +120,14 @@ def test_five_at_once_on_a_database_without_notes(copy: Path, own_database: str)
     output = "".join(output for _, output in outcomes)
     assert [code for code, _ in outcomes] == [0] * 5
     assert output.count("noted 0001.create-set-updated-at") == 1
-    count = len(migration_ids())
-    assert run(own_database, NOTES) == [(count, count)]
+    assert run(own_database, NOTES) == [(KNOWN, KNOWN)]
 
 
 def test_indexes_can_be_made_concurrently_while_others_wait(
     copy: Path, empty_database: str
 ) -> None:
     """Waiting for the lock holds no snapshot that CREATE INDEX CONCURRENTLY would wait for."""
-    (copy / "sql/migrations/0003.create-index.sql").write_text(
+    (copy / "sql/migrations/9998.create-index.sql").write_text(
         "-- transactional: false\n"
         "CREATE INDEX CONCURRENTLY by_creation ON installation (created_at);"
     )
@@ -135,12 +135,12 @@ def test_indexes_can_be_made_concurrently_while_others_wait(
 
     assert [code for code, _ in outcomes] == [0] * 3
     assert run(empty_database, "SELECT to_regclass('by_creation') IS NULL") == [(False,)]
-    assert run(empty_database, NOTES) == [(3, 3)]
+    assert run(empty_database, NOTES) == [(KNOWN + 1, KNOWN + 1)]
 
 
 def test_killed_in_the_middle(copy: Path, empty_database: str) -> None:
     """After kill -9 within a migration the next run applies it, without break-lock."""
-    (copy / "sql/migrations/0003.create-slow.sql").write_text(
+    (copy / "sql/migrations/9998.create-slow.sql").write_text(
         "CREATE TABLE slow (); SELECT pg_sleep(1);"
     )
     killed = start(copy, empty_database)
@@ -152,8 +152,8 @@ def test_killed_in_the_middle(copy: Path, empty_database: str) -> None:
 
     code, output = finish(start(copy, empty_database))
 
-    assert (code, "applied 0003.create-slow" in output) == (0, True)
-    assert (left, run(empty_database, NOTES)) == ([(2, 2)], [(3, 3)])
+    assert (code, "applied 9998.create-slow" in output) == (0, True)
+    assert (left, run(empty_database, NOTES)) == ([(KNOWN, KNOWN)], [(KNOWN + 1, KNOWN + 1)])
 
 
 def test_yoyos_stale_lock_is_cleared(own_database: str) -> None:
@@ -169,33 +169,33 @@ def test_yoyos_stale_lock_is_cleared(own_database: str) -> None:
 
 def test_a_failing_migration_leaves_nothing(copy: Path, own_database: str) -> None:
     """A migration that fails half-way is rolled back, named, and not marked."""
-    (copy / "sql/migrations/0003.create-half.sql").write_text("CREATE TABLE half (); SELECT 1 / 0;")
+    (copy / "sql/migrations/9998.create-half.sql").write_text("CREATE TABLE half (); SELECT 1 / 0;")
 
     code, output = finish(start(copy, own_database))
 
-    assert (code, "0003.create-half" in output, "division by zero" in output) == (1, True, True)
+    assert (code, "9998.create-half" in output, "division by zero" in output) == (1, True, True)
     assert run(own_database, "SELECT to_regclass('half')") == [(None,)]
     assert run(own_database, "SELECT count(*) FROM _yoyo_migration") == [(len(migration_ids()),)]
 
 
 def test_change_and_note_are_one_transaction(copy: Path, own_database: str) -> None:
     """When the note that it is applied can't be written, the change is not there either."""
-    (copy / "sql/migrations/0003.create-lone.sql").write_text("CREATE TABLE lone ();")
+    (copy / "sql/migrations/9998.create-lone.sql").write_text("CREATE TABLE lone ();")
     run(own_database, "ALTER TABLE _yoyo_migration ADD CHECK (migration_id NOT LIKE '%lone')")
 
     code, output = finish(start(copy, own_database))
 
-    assert (code, "0003.create-lone" in output) == (1, True)
+    assert (code, "9998.create-lone" in output) == (1, True)
     assert run(own_database, "SELECT to_regclass('lone')") == [(None,)]
 
 
 def test_an_unresolved_dependency_is_an_error(copy: Path, own_database: str) -> None:
     """A migration that names an unknown one is refused, where yoyo would pass over it."""
-    (copy / "sql/migrations/0003.create-odd.sql").write_text("-- depends: 0000.nothing\nSELECT 1;")
+    (copy / "sql/migrations/9998.create-odd.sql").write_text("-- depends: 0000.nothing\nSELECT 1;")
 
     code, output = finish(start(copy, own_database))
 
-    assert (code, "0003.create-odd" in output) == (1, True)
+    assert (code, "9998.create-odd" in output) == (1, True)
 
 
 def test_an_empty_folder_is_refused(copy: Path, empty_database: str) -> None:
