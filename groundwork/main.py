@@ -10,13 +10,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
+from groundwork.core.body_limit import BodyLimit
 from groundwork.core.config import Settings, settings_or_exit
 from groundwork.core.database import Connector, create_pool
 from groundwork.core.exceptions import ErrorBoundary, http_exception
 from groundwork.core.lifecycle import POOL_CLOSE_SECONDS, Lifecycle
 from groundwork.core.logging import configure_logging
 from groundwork.core.metrics import RequestMetrics
-from groundwork.core.middleware import BodyLimit, RequestContext
+from groundwork.core.middleware import RequestContext
 from groundwork.core.readiness import Readiness
 from groundwork.core.state import State
 from groundwork.core.tracing import tracing

@@ -1,4 +1,4 @@
-"""What every request passes: request id, timing and access line; the limit of its body."""
+"""What every request passes first: its id, its time, its access line, and an early answer."""
 
 import logging
 import time
@@ -6,11 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from http import HTTPStatus
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from groundwork.core.exceptions import problem
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.logging import request_id, traceparent
 from groundwork.core.metrics import RequestMetrics
@@ -21,9 +18,7 @@ from groundwork.core.state import State
 access = logging.getLogger("groundwork.access")
 
 CLIENT_CLOSED_REQUEST = 499  # nginx's code for a client that left before the answer
-MAX_BODY_BYTES = 1024 * 1024
 
-_TOO_LARGE = "The body is over 1 MiB."
 # What the layers within would act upon; a request without them is plain.
 _ACTED_UPON = (b"origin", b"content-length", b"transfer-encoding")
 _READ = frozenset({b"x-request-id", b"traceparent", *_ACTED_UPON})
@@ -128,36 +123,6 @@ class RequestContext:
             "client": client[0] if client else None,
         }
         access.log(level, "%s %s %d", scope["method"], scope["path"], status, extra=fields)
-
-
-class BodyLimit:
-    """Refuses bodies over MAX_BODY_BYTES: by Content-Length at once, else while they come in."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 413 and close: the rest of the body is not wanted."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        length = Headers(scope=scope).get("content-length", "")
-        # Cut, as int() raises on thousands of digits, be they zeros.
-        if length.isdecimal() and int(length.lstrip("0")[:20] or 0) > MAX_BODY_BYTES:
-            refusal = problem(scope, 413, _TOO_LARGE, {"Connection": "close"})
-            await refusal(scope, receive, send)
-            return
-        received = 0
-
-        async def receive_counting() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > MAX_BODY_BYTES:
-                raise HTTPException(413, _TOO_LARGE, {"Connection": "close"})
-            return message
-
-        await self.app(scope, receive_counting, send)
 
 
 def _read(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, str | None, bool]:

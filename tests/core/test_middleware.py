@@ -14,10 +14,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from groundwork.core.body_limit import MAX_BODY_BYTES
 from groundwork.core.config import Settings
 from groundwork.core.exceptions import problem
 from groundwork.core.logging import request_id
-from groundwork.core.middleware import MAX_BODY_BYTES, RequestContext
+from groundwork.core.middleware import RequestContext
 from groundwork.core.request_ids import new_request_ids
 from groundwork.core.state import State
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from groundwork.core.middleware import MAX_BODY_BYTES
+from groundwork.core.body_limit import MAX_BODY_BYTES
 from groundwork.core.validation import read_json, read_query, text
 from tests.docs.description import is_a_problem
 

@@ -15,8 +15,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from groundwork import __version__
+from groundwork.core.body_limit import MAX_BODY_BYTES
 from groundwork.core.config import Settings
-from groundwork.core.middleware import MAX_BODY_BYTES
 from groundwork.core.result import REASONS, Result
 from groundwork.core.state import State
 from tests.docs.description import DESCRIPTION, GUARDED, PATHS, differences, urls
