@@ -12,8 +12,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 from groundwork.core.body_limit import BodyLimit
 from groundwork.core.config import Settings, settings_or_exit
-from groundwork.core.database import Connector, create_pool
-from groundwork.core.exceptions import ErrorBoundary, http_exception
+from groundwork.core.database import LOST, Connector, create_pool
+from groundwork.core.exceptions import ErrorBoundary, http_exception, no_database
 from groundwork.core.lifecycle import POOL_CLOSE_SECONDS, Lifecycle
 from groundwork.core.logging import configure_logging
 from groundwork.core.metrics import RequestMetrics
@@ -58,12 +58,12 @@ def create_app(settings: Settings | None = None) -> RequestContext:
                 allow_origins=origins,
                 allow_methods=["*"],
                 allow_headers=["*"],
-                expose_headers=["X-Request-ID", "Server-Timing"],
+                expose_headers=["Location", "Retry-After", "X-Request-ID", "Server-Timing"],
             ),
             Middleware(ErrorBoundary, debug=settings.debug),
             Middleware(BodyLimit),
         ],
-        exception_handlers={HTTPException: http_exception},
+        exception_handlers={HTTPException: http_exception} | dict.fromkeys(LOST, no_database),
         routes=[*health.routes, *docs.routes],
     )
     app.router.redirect_slashes = False

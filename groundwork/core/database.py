@@ -26,6 +26,19 @@ _TRY_NEXT_HOST = (
     asyncpg.TargetServerAttributeNotMatched,
 )
 
+
+class UnreachableError(ConnectionError):
+    """The pool could open no connection; its cause says why."""
+
+
+# What a request meets when the database is lost, before its statement or in the middle of it.
+LOST = (
+    UnreachableError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
+
 _PACKAGE = Path(__file__).parents[1]
 # A wheel carries sql/ inside the package, a checkout beside it.
 SQL_DIR = next(path for path in (_PACKAGE / "sql", _PACKAGE.parent / "sql") if path.is_dir())
@@ -91,7 +104,14 @@ def create_pool(settings: Settings, connect: Connector) -> Pool:
     A connection goes back as it is, but for an open transaction, which is rolled back: asyncpg's
     own reset doubles the time of a short query, and no statement here changes its session.
     """
-    options: dict[str, Any] = {"connect": connect, "reset": _keep}
+
+    async def open_connection(*args: Any, **options: Any) -> Connection:
+        try:
+            return await connect(*args, **options)
+        except ERRORS as error:
+            raise UnreachableError from error
+
+    options: dict[str, Any] = {"connect": open_connection, "reset": _keep}
     return asyncpg.create_pool(min_size=0, max_size=settings.db_pool_max_size, **options)
 
 

@@ -79,6 +79,13 @@ async def http_exception(request: Request, error: Exception) -> JSONResponse:
     return problem(request.scope, error.status_code, error.detail, headers, **members)
 
 
+async def no_database(request: Request, error: Exception) -> JSONResponse:
+    """Answer whom the database has failed: later it may do; readiness says the same of all."""
+    cause = error.__cause__ or error
+    logger.warning("lost the database", extra={"cause": f"{type(cause).__name__}: {cause}"})
+    return problem(request.scope, 503, "The database can't be reached.", {"Retry-After": "1"})
+
+
 def _allowed(request: Request) -> str:
     """Return what the path answers; Starlette knows but its first route (RFC 9110, 15.5.6)."""
     methods: set[str] = set()
