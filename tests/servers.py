@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ CHECKOUT = str(Path(__file__).parents[1])
 PATIENCE = 20.0  # seconds; these bounds catch a hang, they measure nothing
 SERVE = (sys.executable, "-m", "groundwork", "serve")
 UVICORN = (sys.executable, "-m", "uvicorn", "--factory", "groundwork.main:create_app")
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # else httpx reads all certificates each time
 APP = (sys.executable, "-m", "uvicorn", "--factory", "tests.faults.app:create_app")
 
 
@@ -34,7 +36,12 @@ class Server:
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         """GET one path."""
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=PATIENCE, **options)
+        return self.ask("GET", path, **options)
+
+    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send one request, on a connection of its own."""
+        url = f"http://127.0.0.1:{self.port}{path}"
+        return httpx.request(method, url, timeout=PATIENCE, verify=_NO_TLS, **options)
 
     def lines(self) -> list[str]:
         """Return what it has written so far."""

@@ -20,7 +20,7 @@ from groundwork.core.config import Settings
 from groundwork.core.result import REASONS, Result
 from groundwork.core.state import State
 from tests.docs.description import DESCRIPTION, GUARDED, PATHS, differences, urls
-from tests.servers import PATIENCE, Server, serve
+from tests.servers import Server, serve
 
 TOKEN = "a-token-for-the-operators"
 BASIC = base64.b64encode(f"anybody:{TOKEN}".encode()).decode()
@@ -69,13 +69,6 @@ def methods(path: str) -> set[str]:
     return described | {"HEAD"} if "GET" in described else described
 
 
-def ask(server: Server, method: str, url: str, body: bytes = b"") -> httpx.Response:
-    """Send one request with a body."""
-    return httpx.request(
-        method, f"http://127.0.0.1:{server.port}{url}", content=body, timeout=PATIENCE
-    )
-
-
 async def test_the_description_is_openapi(client: httpx.AsyncClient) -> None:
     """What is served is a valid OpenAPI 3.1 document, and the one that these tests try."""
     document = (await client.get("/openapi.json")).json()
@@ -106,8 +99,8 @@ def test_every_route_has_an_entry_and_every_entry_a_route(app: Starlette) -> Non
 @each_path
 def test_answers_are_as_described(server: Server, path: str, url: str) -> None:
     """Each path answers as described, without a database too."""
-    is_ready = ask(server, "GET", "/health/ready").status_code == 200
-    response = ask(server, "GET", url)
+    is_ready = server.ask("GET", "/health/ready").status_code == 200
+    response = server.ask("GET", url)
 
     assert response.status_code in ({200} if is_ready else {200, 503})
     assert differences(path, response) == []
@@ -116,7 +109,7 @@ def test_answers_are_as_described(server: Server, path: str, url: str) -> None:
 @each_path
 def test_head_is_get_without_a_body(server: Server, path: str, url: str) -> None:
     """HEAD has the status and the headers that GET has."""
-    head, get = ask(server, "HEAD", url), ask(server, "GET", url)
+    head, get = server.ask("HEAD", url), server.ask("GET", url)
 
     assert head.content == b""
     assert head.status_code == get.status_code
@@ -127,7 +120,7 @@ def test_head_is_get_without_a_body(server: Server, path: str, url: str) -> None
 @each_path
 def test_other_methods_are_answered_as_described(server: Server, path: str, url: str) -> None:
     """Another method is 405, and Allow has all that are described."""
-    response = ask(server, "TRACE", url)
+    response = server.ask("TRACE", url)
 
     assert response.status_code == 405
     assert set(response.headers["allow"].split(", ")) == methods(path)
@@ -137,7 +130,7 @@ def test_other_methods_are_answered_as_described(server: Server, path: str, url:
 @each_path
 def test_a_large_body_is_answered_as_described(server: Server, path: str, url: str) -> None:
     """A body that nobody wants is 413."""
-    response = ask(server, "GET", url, bytes(MAX_BODY_BYTES + 1))
+    response = server.ask("GET", url, content=bytes(MAX_BODY_BYTES + 1))
 
     assert response.status_code == 413
     assert differences(path, response) == []
