@@ -3,7 +3,8 @@
 import dataclasses
 import logging
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
@@ -22,7 +23,9 @@ from groundwork.core.middleware import RequestContext
 from groundwork.core.readiness import Readiness
 from groundwork.core.state import State
 from groundwork.dev import postgres
-from tests.databases import TransactionPool, migrate, new_database
+from tests.databases import TransactionPool, migrate_here, new_database
+
+type Serving = Callable[[str], AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +48,7 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def migrated(server_url: str) -> Iterator[str]:
     """Give the name of a migrated database to copy; nobody connects to it."""
     with new_database(server_url) as url:
-        migrate(url).check_returncode()
+        migrate_here(url).check_returncode()
         yield urlsplit(url).path[1:]
 
 
@@ -127,14 +130,23 @@ async def client(
     state: State,
 ) -> AsyncGenerator[httpx.AsyncClient]:
     """Give a client of the service that sees and keeps what the test's connection does."""
-
-    async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["state"] = dict(state)
-        await service(scope, receive, send)
-
-    transport = httpx.ASGITransport(with_state)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with client_of(service, state) as client:
         yield client
+
+
+@pytest.fixture
+def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
+    """Give what runs the service in this process, its lifespan included, on any database."""
+    monkeypatch.setattr(main, "configure_logging", lambda _: None)
+
+    @asynccontextmanager
+    async def serving(url: str) -> AsyncGenerator[httpx.AsyncClient]:
+        service = main.create_app(Settings(database_url=url))
+        lifespan = service.app.router.lifespan_context(service.app)
+        async with lifespan as state, client_of(service, cast("State", state)) as client:
+            yield client
+
+    return serving
 
 
 @pytest.fixture(autouse=True)
@@ -151,3 +163,13 @@ def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[N
             handler.close()
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+def client_of(service: RequestContext, state: State) -> httpx.AsyncClient:
+    """Return a client of the service that has this state."""
+
+    async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"] = dict(state)
+        await service(scope, receive, send)
+
+    return httpx.AsyncClient(transport=httpx.ASGITransport(with_state), base_url="http://test")

@@ -7,14 +7,23 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import (
+    asynccontextmanager,
+    closing,
+    contextmanager,
+    redirect_stderr,
+    redirect_stdout,
+)
+from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg2
+import pytest
 
+from groundwork.core import migrations
 from groundwork.core.database import Connection
 
 CHECKOUT = Path(__file__).parents[1]
@@ -58,6 +67,20 @@ def schema(url: str) -> str:
 def migrate(url: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run `groundwork migrate` as its user does; a folder may have another copy of it."""
     return _finish([sys.executable, "-m", "groundwork", "migrate"], folder, DATABASE_URL=url)
+
+
+def migrate_here(url: str, folder: Path = CHECKOUT) -> subprocess.CompletedProcess[str]:
+    """Do in this process what migrate() does in another."""
+    code, out, err = 0, StringIO(), StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(migrations, "SQL_DIR", folder / "sql")
+        patch.setenv("DATABASE_URL", url)
+        try:
+            migrations.migrate()
+        except SystemExit as error:
+            code = 1
+            err.write(f"{error}\n")
+    return subprocess.CompletedProcess("migrate", code, out.getvalue(), err.getvalue())
 
 
 def groundwork(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -160,11 +160,17 @@ def test_probe_imports_no_package() -> None:
     assert not {"environs", "starlette", "asyncpg", "uvicorn"} & set(done.stdout.split())
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder for `groundwork dev`, whose first start there takes longest."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_dev_leaves_nothing_running(tmp_path: Path, number: int) -> None:
+def test_dev_leaves_nothing_running(home: Path, number: int) -> None:
     """`groundwork dev` brings a database, and ends with it whichever way it is stopped."""
-    with dev(tmp_path) as server:
-        database = postmaster(tmp_path)
+    with dev(home) as server:
+        database = postmaster(home)
         processes = {database, *descendants(server.process.pid)}
         address = re.search(r"psql '(.*)'", "\n".join(server.lines()))
         assert address
@@ -178,22 +184,22 @@ def test_dev_leaves_nothing_running(tmp_path: Path, number: int) -> None:
     wait_until(lambda: not any(is_running(pid) for pid in processes))
 
 
-def test_dev_keeps_its_data(tmp_path: Path) -> None:
+def test_dev_keeps_its_data(home: Path) -> None:
     """The second start finds what the first one wrote."""
     found = []
     for _ in range(2):
-        with dev(tmp_path) as server:
+        with dev(home) as server:
             found.append(server.get("/health/details").json()["installation"]["id"])
 
     assert found[0] == found[1]
 
 
-def test_dev_runs_once_a_folder(tmp_path: Path) -> None:
+def test_dev_runs_once_a_folder(home: Path) -> None:
     """A second one in the same folder, and a taken port, are told so in one line."""
-    with dev(tmp_path) as server:
+    with dev(home) as server:
         second = subprocess.run(
             DEV,
-            cwd=tmp_path,
+            cwd=home,
             env=bare_environment() | {"PORT": str(free_port())},
             capture_output=True,
             text=True,
@@ -201,7 +207,7 @@ def test_dev_runs_once_a_folder(tmp_path: Path) -> None:
         )
         taken = subprocess.run(
             DEV,
-            cwd=tmp_path,
+            cwd=home,
             env=bare_environment() | {"PORT": str(server.port)},
             capture_output=True,
             text=True,
@@ -222,20 +228,19 @@ def test_dev_takes_the_database_it_is_given(tmp_path: Path, empty_database: str)
     assert not (tmp_path / ".groundwork").exists()
 
 
-def test_dev_reloads_while_the_database_stays(tmp_path: Path) -> None:
+def test_dev_reloads_while_the_database_stays(tmp_path: Path, home: Path) -> None:
     """An edited file is served soon after, on the same database; a migration is not applied."""
     package = Path(__file__).parents[1]
-    (tmp_path / "run").mkdir()
     for name in ("groundwork", "sql"):
         subprocess.run(["cp", "-r", package / name, tmp_path], check=True)
-    with dev(tmp_path / "run", PYTHONPATH=str(tmp_path)) as server:
-        before = postmaster(tmp_path / "run")
+    with dev(home, PYTHONPATH=str(tmp_path)) as server:
+        before = postmaster(home)
         time.sleep(1)  # uvicorn begins to watch a moment after its child may be ready
         (tmp_path / "sql/migrations/9999.half-written.sql").write_text("CREATE TABLE")
         init = tmp_path / "groundwork/__init__.py"
         init.write_text(init.read_text().replace(__version__, "9.9.9"))
         wait_until(lambda: version(server) == "9.9.9")
-        assert postmaster(tmp_path / "run") == before
+        assert postmaster(home) == before
         assert server.get("/health/ready").json()["pending"] == ["9999.half-written"]
 
 

@@ -150,10 +150,13 @@ async def test_a_transaction_is_gone(pool: Pool, _: int) -> None:
     assert await pool.fetchval("SELECT id FROM installation") == TAKEN
 
 
-def test_a_failing_test_leaks_nothing(pytester: pytest.Pytester, database_url: str) -> None:
+def test_a_failing_test_leaks_nothing(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, server_url: str, database_url: str
+) -> None:
     """A test that writes and then fails leaves the database as it was."""
+    monkeypatch.setenv("TEST_DATABASE_URL", server_url)
     pytester.makeconftest("from tests.conftest import *")
-    pytester.makepyfile(
+    file = pytester.makepyfile(
         """
         from tests.factories import create_installation
 
@@ -164,6 +167,6 @@ def test_a_failing_test_leaks_nothing(pytester: pytest.Pytester, database_url: s
     )
     before = run(database_url, "SELECT * FROM installation")
 
-    pytester.runpytest_inprocess("-o", "anyio_mode=auto").assert_outcomes(failed=1)
+    pytester.runpytest_inprocess(file, "-o", "anyio_mode=auto").assert_outcomes(failed=1)
 
     assert run(database_url, "SELECT * FROM installation") == before

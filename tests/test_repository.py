@@ -43,8 +43,8 @@ def test_the_readme_explains_every_setting() -> None:
 def test_the_wheel_serves_from_an_empty_folder(tmp_path: Path, empty_database: str) -> None:
     """Installed from its wheel, without a checkout, it migrates and becomes ready."""
     uv = os.environ.get("UV", "uv")
-    build = [uv, "build", "--wheel", "--quiet", "--python", sys.executable, "--out-dir", tmp_path]
-    subprocess.run([*build, CHECKOUT], check=True, timeout=120)
+    build = [uv, "build", "--wheel", "--quiet", "--python", sys.executable]
+    subprocess.run([*build, "--out-dir", tmp_path, CHECKOUT], check=True, timeout=120)
     (wheel,) = tmp_path.glob("*.whl")
     site = tmp_path / "site"
     subprocess.run([sys.executable, "-m", "zipfile", "-e", wheel, site], check=True)

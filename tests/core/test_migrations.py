@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from groundwork.core.database import SQL_DIR, migration_ids
-from tests.databases import CHECKOUT, NOTES, bare_environment, migrate, run, schema, yoyo
+from tests.databases import (
+    CHECKOUT,
+    NOTES,
+    bare_environment,
+    migrate,
+    migrate_here,
+    run,
+    schema,
+    yoyo,
+)
 from tests.servers import wait_until
 
 FILES = SQL_DIR / "migrations"
@@ -140,9 +149,8 @@ def test_indexes_can_be_made_concurrently_while_others_wait(
 
 def test_killed_in_the_middle(copy: Path, empty_database: str) -> None:
     """After kill -9 within a migration the next run applies it, without break-lock."""
-    (copy / "sql/migrations/9998.create-slow.sql").write_text(
-        "CREATE TABLE slow (); SELECT pg_sleep(1);"
-    )
+    slow = copy / "sql/migrations/9998.create-slow.sql"
+    slow.write_text("CREATE TABLE slow (); SELECT pg_sleep(1);")
     killed = start(copy, empty_database)
     sleeping = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
     wait_until(lambda: run(empty_database, sleeping))
@@ -150,9 +158,10 @@ def test_killed_in_the_middle(copy: Path, empty_database: str) -> None:
     finish(killed)
     left = run(empty_database, NOTES)
 
-    code, output = finish(start(copy, empty_database))
+    slow.write_text("CREATE TABLE slow ();")
+    done = migrate_here(empty_database, copy)
 
-    assert (code, "applied 9998.create-slow" in output) == (0, True)
+    assert (done.returncode, "applied 9998.create-slow" in done.stdout) == (0, True)
     assert (left, run(empty_database, NOTES)) == ([(KNOWN, KNOWN)], [(KNOWN + 1, KNOWN + 1)])
 
 
@@ -161,7 +170,7 @@ def test_yoyos_stale_lock_is_cleared(own_database: str) -> None:
     run(own_database, "INSERT INTO yoyo_lock VALUES (1, now(), 1)")
     started = time.monotonic()
 
-    done = migrate(own_database)
+    done = migrate_here(own_database)
 
     assert done.returncode == 0
     assert time.monotonic() - started < 5
@@ -171,11 +180,12 @@ def test_a_failing_migration_leaves_nothing(copy: Path, own_database: str) -> No
     """A migration that fails half-way is rolled back, named, and not marked."""
     (copy / "sql/migrations/9998.create-half.sql").write_text("CREATE TABLE half (); SELECT 1 / 0;")
 
-    code, output = finish(start(copy, own_database))
+    done = migrate_here(own_database, copy)
 
-    assert (code, "9998.create-half" in output, "division by zero" in output) == (1, True, True)
+    assert done.returncode == 1
+    assert "9998.create-half failed: division by zero" in done.stderr
     assert run(own_database, "SELECT to_regclass('half')") == [(None,)]
-    assert run(own_database, "SELECT count(*) FROM _yoyo_migration") == [(len(migration_ids()),)]
+    assert run(own_database, "SELECT count(*) FROM _yoyo_migration") == [(2,)]
 
 
 def test_change_and_note_are_one_transaction(copy: Path, own_database: str) -> None:
@@ -183,9 +193,9 @@ def test_change_and_note_are_one_transaction(copy: Path, own_database: str) -> N
     (copy / "sql/migrations/9998.create-lone.sql").write_text("CREATE TABLE lone ();")
     run(own_database, "ALTER TABLE _yoyo_migration ADD CHECK (migration_id NOT LIKE '%lone')")
 
-    code, output = finish(start(copy, own_database))
+    done = migrate_here(own_database, copy)
 
-    assert (code, "9998.create-lone" in output) == (1, True)
+    assert (done.returncode, "9998.create-lone" in done.stderr) == (1, True)
     assert run(own_database, "SELECT to_regclass('lone')") == [(None,)]
 
 
@@ -193,18 +203,18 @@ def test_an_unresolved_dependency_is_an_error(copy: Path, own_database: str) -> 
     """A migration that names an unknown one is refused, where yoyo would pass over it."""
     (copy / "sql/migrations/9998.create-odd.sql").write_text("-- depends: 0000.nothing\nSELECT 1;")
 
-    code, output = finish(start(copy, own_database))
+    done = migrate_here(own_database, copy)
 
-    assert (code, "9998.create-odd" in output) == (1, True)
+    assert (done.returncode, "9998.create-odd" in done.stderr) == (1, True)
 
 
 def test_an_empty_folder_is_refused(copy: Path, empty_database: str) -> None:
     """No migrations at all is a broken installation, not an empty schema."""
     shutil.rmtree(copy / "sql/migrations")
 
-    code, output = finish(start(copy, empty_database))
+    done = migrate_here(empty_database, copy)
 
-    assert (code, "no migrations in" in output) == (1, True)
+    assert (done.returncode, "no migrations in" in done.stderr) == (1, True)
 
 
 def test_a_user_without_a_name(empty_database: str) -> None:

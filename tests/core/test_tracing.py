@@ -6,29 +6,35 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from uuid import uuid4
 
 import pytest
 
 from tests.databases import bare_environment
-from tests.servers import serve
+from tests.servers import Server, serve, wait_until
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 
-def access_line(database_url: str, traceparent: str) -> dict[str, object]:
-    """Return the access line of a request with this header."""
+@pytest.fixture(scope="module")
+def server(database_url: str) -> Iterator[Server]:
+    """Give a running service."""
     with serve(DATABASE_URL=database_url) as server:
-        server.get("/nowhere", headers={"traceparent": traceparent})
-        server.stop()
-        lines = [json.loads(line) for line in server.lines()]
-    (line,) = [line for line in lines if line["logger"] == "groundwork.access"]
-    return dict(line)
+        yield server
 
 
-def test_the_callers_trace_is_in_the_log(database_url: str) -> None:
+def access_line(server: Server, traceparent: str) -> dict[str, object]:
+    """Return the access line of a request with this header."""
+    path = f"/{uuid4()}"
+    server.get(path, headers={"traceparent": traceparent})
+    wait_until(lambda: path in server.lines()[-1])
+    return dict(json.loads(server.lines()[-1]))
+
+
+def test_the_callers_trace_is_in_the_log(server: Server) -> None:
     """A request with traceparent has its trace id in its lines."""
-    assert access_line(database_url, PARENT)["trace_id"] == TRACE
+    assert access_line(server, PARENT)["trace_id"] == TRACE
 
 
 @pytest.mark.parametrize(
@@ -45,9 +51,9 @@ def test_the_callers_trace_is_in_the_log(database_url: str) -> None:
         PARENT.replace("00-", "ff-", 1),
     ],
 )
-def test_a_malformed_trace_is_ignored(database_url: str, traceparent: str) -> None:
+def test_a_malformed_trace_is_ignored(server: Server, traceparent: str) -> None:
     """What is no W3C trace context leaves no trace."""
-    assert "trace_id" not in access_line(database_url, traceparent)
+    assert "trace_id" not in access_line(server, traceparent)
 
 
 class Collector(BaseHTTPRequestHandler):
@@ -70,7 +76,7 @@ def collector() -> Iterator[HTTPServer]:
     """Give an OTLP collector."""
     Collector.bodies = []
     with HTTPServer(("127.0.0.1", 0), Collector) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield server
         server.shutdown()

@@ -10,8 +10,8 @@ import pytest
 from groundwork import __version__
 from groundwork.core.config import Settings
 from groundwork.core.database import Connection, migration_ids
+from tests.conftest import Serving
 from tests.factories import create_installation
-from tests.servers import serve
 
 TOKEN = "a-token-for-the-operators"
 GUARDED = {"environment": "staging", "ops_token": TOKEN}
@@ -93,10 +93,10 @@ async def test_details_survive_a_broken_table(
     assert response.json()["installation"] is None
 
 
-def test_details_while_the_database_is_down() -> None:
+async def test_details_while_the_database_is_down(serving: Serving) -> None:
     """Details report an outage with 200: they are for people, not for a balancer."""
-    with serve(DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing") as server:
-        response = server.get("/health/details")
+    async with serving("postgresql://nobody@127.0.0.1:1/nothing") as client:
+        response = await client.get("/health/details")
 
     assert response.status_code == 200
     assert response.json()["status"] == "unavailable"

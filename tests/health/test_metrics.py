@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from groundwork import __version__
 from groundwork.core.config import Settings
 from groundwork.core.result import REASONS
-from tests.servers import serve
+from tests.conftest import Serving
 
 
 def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -26,12 +26,12 @@ async def scrape(client: httpx.AsyncClient) -> dict[tuple[str, tuple[tuple[str, 
     return samples((await client.get("/metrics")).text)
 
 
-def test_requests_are_counted_by_route(database_url: str) -> None:
+async def test_requests_are_counted_by_route(serving: Serving, database_url: str) -> None:
     """A request is counted and timed under its method, its route's template and its status."""
-    with serve(DATABASE_URL=database_url) as server:
+    async with serving(database_url) as client:
         for _ in range(3):
-            server.get("/health/ready")
-        found = samples(server.get("/metrics").text)
+            await client.get("/health/ready")
+        found = await scrape(client)
 
     labels = (("method", "GET"), ("route", "/health/ready"), ("status", "200"))
     assert found["groundwork_http_requests_total", labels] == 3
@@ -39,17 +39,18 @@ def test_requests_are_counted_by_route(database_url: str) -> None:
     assert found["groundwork_http_requests_in_flight", ()] == 1
 
 
-def test_unknown_paths_and_methods_make_no_series(database_url: str) -> None:
+async def test_unknown_paths_and_methods_make_no_series(
+    serving: Serving, database_url: str
+) -> None:
     """Whatever is asked for, the number of series stays what it was."""
-    with serve(DATABASE_URL=database_url) as server, httpx.Client() as client:
-        base = f"http://127.0.0.1:{server.port}"
-        client.request("BREW", f"{base}/nowhere")
-        server.get("/nowhere"), server.get("/metrics")
-        before = samples(server.get("/metrics").text)
+    async with serving(database_url) as client:
+        await client.request("BREW", "/nowhere")
+        await client.get("/nowhere"), await scrape(client)
+        before = await scrape(client)
         for number in range(300):
-            client.get(f"{base}/nowhere/{number}?{number}")
-            client.request(f"BREW{number}", f"{base}/{number}")
-        after = samples(server.get("/metrics").text)
+            await client.get(f"/nowhere/{number}?{number}")
+            await client.request(f"BREW{number}", f"/{number}")
+        after = await scrape(client)
 
     assert after.keys() == before.keys()
 

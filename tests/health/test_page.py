@@ -17,7 +17,7 @@ from groundwork.core.config import Settings
 from groundwork.core.database import migration_ids
 from groundwork.health.page import render
 from groundwork.health.words import HEADLINES, REASONS
-from tests.servers import serve
+from tests.conftest import Serving
 
 TOKEN = "a-token-for-the-operators"
 BASIC = base64.b64encode(f"anybody:{TOKEN}".encode()).decode()
@@ -213,11 +213,11 @@ async def test_page_answers_head(client: httpx.AsyncClient) -> None:
     assert "content-security-policy" in response.headers
 
 
-def test_page_while_the_database_is_down() -> None:
+async def test_page_while_the_database_is_down(serving: Serving) -> None:
     """It tells of an outage with 200, within readiness' own time: it is for people."""
-    with serve(DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing") as server:
+    async with serving("postgresql://nobody@127.0.0.1:1/nothing") as client:
         started = time.monotonic()
-        response = server.get("/")
+        response = await client.get("/")
         seconds = time.monotonic() - started
 
     assert response.status_code == 200
