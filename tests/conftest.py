@@ -4,8 +4,9 @@ import dataclasses
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -26,6 +27,17 @@ from groundwork.dev import postgres
 from tests.databases import TransactionPool, migrate_here, new_database
 
 type Serving = Callable[[str], AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start one server for all workers, which inherit its address."""
+    workers = getattr(session.config.option, "numprocesses", None)
+    if workers and "TEST_DATABASE_URL" not in os.environ:
+        stack = ExitStack()
+        session.config.add_cleanup(stack.close)
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("TEST_DATABASE_URL", stack.enter_context(postgres(folder / "postgres")))
 
 
 @pytest.fixture(scope="session")

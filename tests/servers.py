@@ -22,6 +22,7 @@ CHECKOUT = str(Path(__file__).parents[1])
 PATIENCE = 20.0  # seconds; these bounds catch a hang, they measure nothing
 SERVE = (sys.executable, "-m", "groundwork", "serve")
 UVICORN = (sys.executable, "-m", "uvicorn", "--factory", "groundwork.main:create_app")
+_RESERVED: list[socket.socket] = []
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # else httpx reads all certificates each time
 APP = (sys.executable, "-m", "uvicorn", "--factory", "tests.faults.app:create_app")
 
@@ -64,10 +65,15 @@ class Server:
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody else is given while these tests run, in other processes either.
+
+    It stays bound: those that, like all servers, set SO_REUSEADDR may listen on it nevertheless.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    _RESERVED.append(reserved)
+    return int(reserved.getsockname()[1])
 
 
 @contextmanager

@@ -1,0 +1,24 @@
+"""A plugin that shares the tests out between processes, since they wait more than they work."""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+WORKERS = 3
+
+
+@pytest.hookimpl(wrapper=True)  # so it comes first: pytest-cov wants to know as well
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None]:
+    """Ask pytest-xdist for workers, unless a file is named: their start takes a second."""
+    options = early_config.known_args_namespace
+    alone = options.usepdb or options.capture == "no" or options.collectonly
+    inside = "PYTEST_XDIST_WORKER" in os.environ
+    named = [name for name in options.file_or_dir if not Path(name).is_dir()]
+    if getattr(options, "numprocesses", 0) is None and not (alone or inside or named):
+        args += ["--numprocesses", str(WORKERS), "--dist", "worksteal"]
+        early_config.known_args_namespace = parser.parse_known_args(args)
+    return (yield)
