@@ -59,9 +59,10 @@ class Readiness:
             self._checked = time.monotonic()
             # In a context of its own: its log lines belong to no one request.
             self._check = Context().run(detach, self._run())
+        check = self._check  # while this one waits, another may start the next
         # Not awaited itself: a caller that leaves takes nothing with it.
-        await asyncio.wait({self._check}, timeout=self._timeout)
-        if not self._check.done():
+        await asyncio.wait({check}, timeout=self._timeout)
+        if not check.done():
             self._publish(Result("unavailable", "database_timeout", cause="the check hangs"))
         return self.latest
 

@@ -1,7 +1,9 @@
 """What readiness keeps; what it answers is in tests/health and tests/faults."""
 
+import asyncio
 import dataclasses
 import time
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -47,3 +49,34 @@ async def test_history_is_bounded(settings: Settings, pool: Pool) -> None:
     readiness.close()
 
     assert len(readiness.history) == 600
+
+
+async def test_a_check_that_hangs_is_a_timeout(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a check waits for beyond its deadline, its callers are answered in time."""
+    settings = dataclasses.replace(settings, readiness_timeout=0.05)
+    monkeypatch.setattr(pool, "expire_connections", asyncio.Event().wait, raising=False)
+    readiness = Readiness(settings, pool, AsyncMock(side_effect=ConnectionRefusedError))
+
+    result = await readiness.check()
+    readiness.close()
+
+    assert (result.reason, result.cause) == ("database_timeout", "the check hangs")
+
+
+async def test_the_next_check_is_not_taken_for_the_one_that_ended(
+    settings: Settings, pool: Pool
+) -> None:
+    """Of two that waited for a check, one starts the next before the other has looked."""
+    settings = dataclasses.replace(settings, readiness_ttl=0)
+    readiness = Readiness(settings, pool, Connector(settings))
+
+    async def ask_twice() -> None:
+        await readiness.check()
+        await readiness.check()
+
+    await asyncio.gather(ask_twice(), readiness.check(), readiness.check())
+    readiness.close()
+
+    assert [transition.status for transition in readiness.transitions] == ["ok"]
