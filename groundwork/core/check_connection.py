@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 
-from groundwork.core.database import Connection, detach, sql, within
+from groundwork.core.database import Connection, sql
+from groundwork.core.tasks import detach, within
 
 # So long a cancel request may take to reach the server, lest its statement wait there for ever.
 _CANCEL_SECONDS = 1.0

@@ -13,9 +13,10 @@ import asyncpg
 
 from groundwork.core.check_connection import CheckConnection
 from groundwork.core.config import Settings
-from groundwork.core.database import Connection, Pool, detach, migration_ids
+from groundwork.core.database import Connection, Pool, migration_ids
 from groundwork.core.metrics import Histogram
 from groundwork.core.result import Result, Sample, Transition, reason_of
+from groundwork.core.tasks import detach
 
 logger = logging.getLogger(__name__)
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from groundwork import __version__
 from groundwork.core.config import Settings
-from groundwork.core.database import ERRORS, Executor, Pool, sql, within
+from groundwork.core.database import ERRORS, Executor, Pool, sql
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.logging import dropped_lines
 from groundwork.core.readiness import Readiness
 from groundwork.core.result import Result
+from groundwork.core.tasks import within
 
 
 async def get_installation(executor: Executor) -> dict[str, Any] | None:

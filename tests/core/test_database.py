@@ -1,4 +1,4 @@
-"""The SQL files, the common columns, and bounded waiting."""
+"""The SQL files, the common columns, and the pool."""
 
 import asyncio
 import re
@@ -15,7 +15,6 @@ from groundwork.core.database import (
     create_pool,
     migration_ids,
     sql,
-    within,
 )
 from tests.factories import create_installation
 
@@ -68,23 +67,3 @@ async def test_updated_at_is_kept(connection: Connection) -> None:
     assert after is not None
     assert after["updated_at"] == after["now"]
     assert after["created_at"] == row["created_at"]
-
-
-async def test_within_returns_what_comes_in_time() -> None:
-    """Work that ends in time gives its result."""
-    assert await within(1, asyncio.sleep(0, "done")) == "done"
-
-
-async def test_within_does_not_wait_for_a_cancellation_that_hangs() -> None:
-    """Work that resists its cancellation delays nobody."""
-    released = asyncio.Event()
-
-    async def stubborn() -> None:
-        try:
-            await released.wait()
-        finally:
-            await released.wait()
-
-    with pytest.raises(TimeoutError):
-        await within(0.01, stubborn())
-    released.set()
