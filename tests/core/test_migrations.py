@@ -1,19 +1,24 @@
 """Migrations: on a real server, with real processes, killed for real."""
 
 import os
+import pwd
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from yoyo.connections import parse_uri
+from yoyo.migrations import default_migration_table, read_migrations
 
 from groundwork.core.database import SQL_DIR, migration_ids
+from groundwork.core.migrations import Backend
 from tests.databases import (
-    CHECKOUT,
     NOTES,
     bare_environment,
     migrate,
@@ -217,18 +222,53 @@ def test_an_empty_folder_is_refused(copy: Path, empty_database: str) -> None:
     assert (done.returncode, "no migrations in" in done.stderr) == (1, True)
 
 
-def test_a_user_without_a_name(empty_database: str) -> None:
+def test_a_user_without_a_name(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A UID that has no passwd entry migrates as well."""
-    program = f"import pwd; pwd.getpwuid = lambda uid: {{}}[uid]; {RUN}"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=CHECKOUT,
-        env={"DATABASE_URL": empty_database},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(pwd, "getpwuid", Mock(side_effect=KeyError))
 
-    assert (done.returncode, done.stderr) == (0, "")
+    migrate_here(empty_database).check_returncode()
+
     assert run(empty_database, "SELECT DISTINCT username FROM _yoyo_log") == [(str(os.getuid()),)]
+
+
+@pytest.fixture
+def backend(own_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    """Give yoyo's backend, which has taken the lock."""
+    monkeypatch.setenv("DATABASE_URL", own_database)
+    with Backend(parse_uri("groundwork://"), default_migration_table) as backend, backend.lock():
+        yield backend
+
+
+def test_outside_a_transaction_it_goes_up_and_down(
+    copy: Path, backend: Backend, own_database: str
+) -> None:
+    """What no transaction may hold is applied, noted, rolled back, and its note taken away."""
+    file = copy / "sql/migrations/0003.create-index.sql"
+    sql = "-- transactional: false\n{} INDEX CONCURRENTLY by_creation"
+    file.write_text(f"{sql.format('CREATE')} ON installation (created_at);")
+    file.with_suffix(".rollback.sql").write_text(f"{sql.format('DROP')};")
+    migration = read_migrations(str(file.parent))[-1]
+    found = []
+    for change in (backend.apply_one, backend.rollback_one):
+        change(migration)
+        found += run(own_database, "SELECT to_regclass('by_creation') IS NULL") + run(
+            own_database, NOTES
+        )
+
+    assert found == [(False,), (3, 3), (True,), (2, 2)]
+
+
+def test_what_yoyo_runs_after_each_apply_is_not_marked(
+    copy: Path, backend: Backend, own_database: str
+) -> None:
+    """A post-apply script takes effect, and is no migration that has been applied."""
+    file = copy / "sql/migrations/post-apply.sql"
+    file.write_text("CREATE TABLE after ();")
+    (migration,) = read_migrations(str(file.parent)).post_apply
+
+    backend.apply_one(migration, mark=False)
+
+    assert run(own_database, "SELECT to_regclass('after') IS NULL") == [(False,)]
+    assert run(own_database, NOTES) == [(2, 2)]

@@ -80,3 +80,14 @@ async def test_the_next_check_is_not_taken_for_the_one_that_ended(
     readiness.close()
 
     assert [transition.status for transition in readiness.transitions] == ["ok"]
+
+
+async def test_a_pool_in_full_use_is_no_outage(settings: Settings, pool: Pool) -> None:
+    """While every connection is lent the database still answers: degraded, not unavailable."""
+    readiness = Readiness(settings, pool, Connector(settings))
+
+    async with pool.acquire():
+        result = await readiness.check()
+    readiness.close()
+
+    assert (result.status, result.reason) == ("degraded", "pool_saturated")

@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+from pathlib import Path
 from unittest.mock import Mock
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 from groundwork import __version__
 from groundwork.core.config import Settings
 from groundwork.core.database import Connection, migration_ids
+from groundwork.health import services
 from tests.conftest import Serving
 from tests.factories import create_installation
 
@@ -205,3 +207,14 @@ async def test_the_time_it_takes_tells_nothing(
 
     assert response.status_code == 200
     compare.assert_called_once_with(b"wrong", TOKEN.encode())
+
+
+async def test_memory_is_left_out_where_the_system_does_not_tell_it(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without Linux' /proc the details say the rest."""
+    monkeypatch.setattr(services, "Path", lambda _: Path("nowhere"))
+
+    response = await client.get("/health/details")
+
+    assert response.json()["process"]["memory_bytes"] is None
