@@ -22,7 +22,6 @@ CHECKOUT = str(Path(__file__).parents[1])
 PATIENCE = 20.0  # seconds; these bounds catch a hang, they measure nothing
 SERVE = (sys.executable, "-m", "groundwork", "serve")
 UVICORN = (sys.executable, "-m", "uvicorn", "--factory", "groundwork.main:create_app")
-_RESERVED: list[socket.socket] = []
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # else httpx reads all certificates each time
 APP = (sys.executable, "-m", "uvicorn", "--factory", "tests.faults.app:create_app")
 
@@ -72,8 +71,9 @@ def free_port() -> int:
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reserved.bind(("127.0.0.1", 0))
-    _RESERVED.append(reserved)
-    return int(reserved.getsockname()[1])
+    port = int(reserved.getsockname()[1])
+    reserved.detach()  # left open until this process ends
+    return port
 
 
 @contextmanager
