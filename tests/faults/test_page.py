@@ -24,7 +24,7 @@ def tab() -> Iterator[Browser]:
 def test_page_follows_an_outage(cluster: Cluster, service: Server, tab: Browser) -> None:
     """Nobody reloads it: it tells of the outage and of its end, and keeps focus and scroll."""
     tab.open(f"http://127.0.0.1:{service.port}/")
-    assert tab.evaluate(HEADLINE) == "Groundwork is up"
+    tab.wait_for(f"{HEADLINE} === 'Groundwork is up'")
     tab.evaluate("window.same = true; document.querySelector('a').focus(); scrollTo(0, 200)")
 
     cluster.stop()
