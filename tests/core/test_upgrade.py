@@ -49,6 +49,7 @@ def test_from_each_migration_on(
         (copy / f"sql/migrations/{name}.sql").unlink()
     migrate(empty_database, copy).check_returncode()
     for (name,) in run(empty_database, TABLES):
+        assert name in ROWS, "give it a row, to see that later migrations keep it"
         run(empty_database, ROWS[name])
     before = tables(empty_database)
 
