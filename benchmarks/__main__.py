@@ -228,11 +228,11 @@ SECTIONS: dict[str, Callable[[Run], Iterator[str]]] = {
 def main() -> None:
     """Run the sections asked for and print them as Markdown."""
     parser = argparse.ArgumentParser("benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a look, of about a minute")
+    parser.add_argument("--quick", action="store_true", help="a look, of some two minutes")
     parser.add_argument("--only", choices=SECTIONS, help="one section")
     options = parser.parse_args()
     chosen = [options.only] if options.only else ["compare"] if options.quick else [*SECTIONS]
-    rounds, seconds = (3, 0.4) if options.quick else (5, 1.2)
+    rounds, seconds = (3, 0.8) if options.quick else (5, 1.2)
     core = split_cores()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends what it has started
     with postgresql() as database:
