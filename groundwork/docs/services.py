@@ -33,6 +33,7 @@ def get_description(app_name: str) -> dict[str, Any]:
     """Return the OpenAPI document: openapi.json, with this service's name and version."""
     document: dict[str, Any] = json.loads((_FOLDER / "openapi.json").read_bytes())
     document["info"] |= {"title": app_name, "version": __version__}
+    _spread(document, document.pop("x-every"))
     return document
 
 
@@ -45,6 +46,19 @@ def get_page() -> str:
 def get_part(name: str) -> Part | None:
     """Return what the page loads under this name, if it does."""
     return _read_part(_PARTS[name]) if name in _PARTS else None
+
+
+def _spread(document: dict[str, Any], every: dict[str, Any]) -> None:
+    """Give each operation and each answer what all of them have; the file says it once."""
+    answers = [*document["components"]["responses"].values()]
+    for entry in document["paths"].values():
+        for operation in entry.values():
+            operation["parameters"] = every["parameters"] + operation.get("parameters", [])
+            operation["responses"] |= every["responses"]
+            answers += operation["responses"].values()
+    for answer in answers:
+        if "$ref" not in answer:
+            answer["headers"] = every["headers"] | answer.get("headers", {})
 
 
 @cache
