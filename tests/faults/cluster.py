@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -77,7 +78,8 @@ class Cluster:
         """Send a signal to the server and to each of its sessions."""
         assert self.process is not None
         for pid in descendants(self.process.pid):
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # a session may just have ended
+                os.kill(pid, number)
 
     def is_up(self) -> bool:
         """Tell whether it takes connections."""
