@@ -1,24 +1,121 @@
-"""Two attempts at once, in each order that they can end in."""
+"""The readiness check's own connection, over connections that do as they are told."""
 
 import asyncio
 import time
+from typing import Any
 from unittest.mock import AsyncMock, Mock
 
 import pytest
 
+from groundwork.core import check_connection
 from groundwork.core.check_connection import CheckConnection
 
 
-def connection() -> Mock:
-    """Return a connection that answers itself."""
+def connection(*answers: object) -> Mock:
+    """Return a connection that gives these answers, or raises them."""
+    return Mock(fetchrow=AsyncMock(side_effect=answers))
+
+
+def faithful() -> Mock:
+    """Return a connection that always answers, and with itself."""
     fake = Mock()
     fake.fetchrow = AsyncMock(return_value=fake)
     return fake
 
 
+async def never(*_: object) -> Any:
+    """Give no answer."""
+    await asyncio.Event().wait()
+
+
+def soon() -> float:
+    """Return a deadline that is near."""
+    return time.monotonic() + 0.02
+
+
+def late() -> float:
+    """Return a deadline that nothing here should come near."""
+    return time.monotonic() + 5
+
+
+async def test_a_connection_is_kept_while_it_answers() -> None:
+    """It is opened once, replaced where it fails, and that it went stale is told of that once."""
+    stale, new = (
+        connection("first", ConnectionResetError()),
+        connection("second", "third", "fourth"),
+    )
+    check = CheckConnection(AsyncMock(side_effect=[stale, new]), 5)
+
+    told: list[object] = [(await check.ask(late()), check.went_stale) for _ in range(4)]
+
+    assert told == [("first", False), ("second", True), ("third", False), ("fourth", False)]
+    stale.terminate.assert_called_once_with()
+    new.terminate.assert_not_called()
+
+
+async def test_an_attempt_outlives_its_check() -> None:
+    """A connect that takes longer than a check gives its answer to a later one."""
+    gate = asyncio.Event()
+    attempts: list[asyncio.Task[Any] | None] = []
+
+    async def connect() -> Any:
+        attempts.append(asyncio.current_task())
+        await (gate.wait() if len(attempts) == 1 else never())
+        return connection("row")
+
+    check = CheckConnection(connect, 5)
+    for _ in range(3):
+        with pytest.raises(TimeoutError, match="no answer in time"):
+            await check.ask(soon())
+    await asyncio.sleep(0)
+    assert [attempt.done() for attempt in attempts if attempt] == [False, True, True]
+
+    gate.set()
+    answer: object = await check.ask(late())
+    assert answer == "row"
+
+
+async def test_a_question_without_an_answer_is_withdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection has a moment to tell the server, and is closed then."""
+    monkeypatch.setattr(check_connection, "_CANCEL_SECONDS", 0.05)
+    silent = Mock(fetchrow=AsyncMock(side_effect=never))
+    check = CheckConnection(AsyncMock(return_value=silent), 0.01)
+
+    with pytest.raises(TimeoutError):
+        await check.ask(late())
+
+    silent.terminate.assert_not_called()
+    await asyncio.sleep(0.2)
+    silent.terminate.assert_called_once_with()
+
+
+async def test_closing_ends_what_is_kept() -> None:
+    """The connection that waits for the next check is closed."""
+    kept = connection("row")
+    check = CheckConnection(AsyncMock(return_value=kept), 5)
+    await check.ask(late())
+
+    check.close()
+
+    kept.terminate.assert_called_once_with()
+
+
+async def test_closing_ends_an_attempt_under_way() -> None:
+    """A connect that goes on without its check goes on no longer."""
+    before = asyncio.all_tasks()
+    check = CheckConnection(AsyncMock(side_effect=never), 5)
+    with pytest.raises(TimeoutError):
+        await check.ask(soon())
+
+    check.close()
+    await asyncio.sleep(0)
+
+    assert asyncio.all_tasks() == before
+
+
 async def test_a_patient_attempt_that_fails_leaves_the_fresh_one_its_time() -> None:
     """The check waits on for the attempt of its own."""
-    late, fresh = asyncio.Event(), connection()
+    late, fresh = asyncio.Event(), faithful()
 
     async def fail_late() -> None:
         await late.wait()
@@ -38,7 +135,7 @@ async def test_a_patient_attempt_that_fails_leaves_the_fresh_one_its_time() -> N
 
 async def test_of_two_that_connect_at_once_one_is_kept() -> None:
     """The other one is closed, so that nothing is left behind."""
-    up, made = asyncio.Event(), [connection(), connection()]
+    up, made = asyncio.Event(), [faithful(), faithful()]
 
     async def connect(number: int) -> Mock:
         await up.wait()
@@ -52,39 +149,3 @@ async def test_of_two_that_connect_at_once_one_is_kept() -> None:
     kept = await check.ask(time.monotonic() + 20)
 
     assert [one.terminate.called for one in made] == [one is not kept for one in made]
-
-
-async def test_a_slow_attempt_outlives_its_check() -> None:
-    """However many checks it takes, it is awaited beside each one's own, and wins in the end."""
-    up, slow = asyncio.Event(), connection()
-
-    async def connect() -> Mock:
-        await up.wait()
-        return slow
-
-    check = CheckConnection(Mock(side_effect=[connect(), *(never() for _ in range(2))]), 20)
-    for _ in range(2):
-        with pytest.raises(TimeoutError):
-            await check.ask(time.monotonic() + 0.01)
-    up.set()
-
-    assert await check.ask(time.monotonic() + 20) is slow
-
-
-async def test_a_stale_connection_is_replaced_within_the_check() -> None:
-    """What the server has cut costs no answer, is told of, and is let go."""
-    stale, fresh = connection(), connection()
-    check = CheckConnection(AsyncMock(side_effect=[stale, fresh]), 20)
-    await check.ask(time.monotonic() + 20)
-    stale.fetchrow.side_effect = ConnectionResetError
-
-    assert await check.ask(time.monotonic() + 20) is fresh
-    assert (check.went_stale, stale.terminate.called) == (True, True)
-    check.close()
-    assert fresh.terminate.called
-
-
-async def never() -> Mock:
-    """Connect to a host that swallows everything."""
-    await asyncio.Event().wait()
-    raise AssertionError

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -54,6 +55,17 @@ def test_a_stalled_reader_delays_nobody(pipe: tuple[int, int]) -> None:
     handler.close()
 
 
+def test_nothing_waits_for_its_thread(pipe: tuple[int, int]) -> None:
+    """A process ends whatever the reader does, and the thread is known by its name."""
+    before = threading.enumerate()
+    handler = QueueHandler(pipe[1])
+
+    (writer,) = [thread for thread in threading.enumerate() if thread not in before]
+    handler.close()
+
+    assert (writer.daemon, writer.name) == (True, "log writer")
+
+
 def test_long_lines_fill_it_sooner(pipe: tuple[int, int]) -> None:
     """It holds some megabytes at most, so that nobody fills the memory with long paths."""
     handler = QueueHandler(pipe[1])
@@ -82,12 +94,13 @@ def test_a_reader_that_is_gone_is_counted() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     handler = QueueHandler(writing)
-    handler.emit(record("to nobody"))
+    for _ in range(2):
+        handler.emit(record("to nobody"))
 
     handler.flush()
     handler.close()
 
-    assert handler.dropped == 1
+    assert handler.dropped == 2
     os.close(writing)
 
 

@@ -1,13 +1,16 @@
 """Log lines."""
 
+import dataclasses
 import json
 import logging
+import sys
 from datetime import datetime
 from typing import Any
 
 import pytest
 
 from groundwork.core.config import Settings
+from groundwork.core.log_queue import QueueHandler
 from groundwork.core.logging import Json, Readable, configure_logging, request_id
 
 
@@ -125,5 +128,25 @@ def test_configured_twice_writes_once(
 
     logging.getLogger("uvicorn.error").info("started")
 
-    logging.getLogger().handlers[-1].flush()
+    (handler,) = [one for one in logging.getLogger().handlers if isinstance(one, QueueHandler)]
+    handler.flush()
     assert len(capfd.readouterr().out.splitlines()) == 1
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_servers_lines_are_like_ours(
+    settings: Settings, capfd: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
+    """LOG_JSON decides for uvicorn too, whose own handlers and access lines are gone."""
+    loggers = [logging.getLogger(f"uvicorn{name}") for name in ("", ".error", ".asgi", ".access")]
+    for one in loggers:
+        one.addHandler(logging.StreamHandler(sys.stdout))
+    configure_logging(dataclasses.replace(settings, log_json=as_json))
+
+    for one in loggers:
+        one.warning("from %s", one.name)
+
+    logging.getLogger().handlers[-1].flush()
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.startswith('{"timestamp"') for line in lines] == [as_json] * 3
+    assert "uvicorn.access" not in "".join(lines)

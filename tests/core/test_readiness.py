@@ -2,14 +2,18 @@
 
 import asyncio
 import dataclasses
+import logging
 import time
 from unittest.mock import AsyncMock
 
 import pytest
 
+from groundwork.core import readiness as core_readiness
 from groundwork.core.config import Settings
 from groundwork.core.database import Connector, Pool
 from groundwork.core.readiness import Readiness
+
+CAUSE = "ConnectionRefusedError: gone"
 
 
 @pytest.mark.parametrize(("ttl", "samples"), [(60.0, 1), (0.0, 3)])
@@ -62,7 +66,24 @@ async def test_a_check_that_hangs_is_a_timeout(
     result = await readiness.check()
     readiness.close()
 
-    assert (result.reason, result.cause) == ("database_timeout", "the check hangs")
+    assert (result.status, result.reason) == ("unavailable", "database_timeout")
+    assert result.cause == "the check hangs"
+
+
+async def test_a_check_ends_before_its_callers_leave(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that gives no answer is told by the check itself, in its share of the time."""
+    settings = dataclasses.replace(settings, readiness_timeout=0.4)
+    monkeypatch.setattr(core_readiness, "_CHECK_SHARE", 0.5)
+    monkeypatch.setattr(pool, "expire_connections", AsyncMock(), raising=False)
+    readiness = Readiness(settings, pool, AsyncMock(side_effect=asyncio.Event().wait))
+
+    result = await readiness.check()
+    readiness.close()
+
+    assert (result.status, result.reason) == ("unavailable", "database_timeout")
+    assert result.cause == "TimeoutError: no answer in time"
 
 
 async def test_the_next_check_is_not_taken_for_the_one_that_ended(
@@ -82,12 +103,71 @@ async def test_the_next_check_is_not_taken_for_the_one_that_ended(
     assert [transition.status for transition in readiness.transitions] == ["ok"]
 
 
-async def test_a_pool_in_full_use_is_no_outage(settings: Settings, pool: Pool) -> None:
-    """While every connection is lent the database still answers: degraded, not unavailable."""
+async def test_a_full_pool_is_degraded(settings: Settings, pool: Pool) -> None:
+    """While every connection is lent the instance serves on, and says that it has none left."""
+    settings = dataclasses.replace(settings, readiness_ttl=0)
     readiness = Readiness(settings, pool, Connector(settings))
 
     async with pool.acquire():
-        result = await readiness.check()
+        full = await readiness.check()
+    again = await readiness.check()
     readiness.close()
 
-    assert (result.status, result.reason) == ("degraded", "pool_saturated")
+    assert (full.status, full.reason) == ("degraded", "pool_saturated")
+    assert (again.status, again.reason) == ("ok", None)
+
+
+async def test_it_starts_unknown_and_drains_for_good(settings: Settings, pool: Pool) -> None:
+    """Before its first check it is starting; draining, it stays so whatever a check finds."""
+    readiness = Readiness(settings, pool, Connector(settings))
+    assert (readiness.latest.status, readiness.latest.reason) == ("unavailable", "starting")
+    assert readiness.fresh() is None
+
+    await readiness.check()
+    readiness.drain()
+    readiness.close()
+
+    assert readiness.fresh() is readiness.latest
+    assert (await readiness.check()).reason == "draining"
+    told = [(one.status, one.reason, one.previous) for one in readiness.transitions]
+    assert told == [("ok", None, "starting"), ("unavailable", "draining", "ok")]
+    assert all(0 <= one.lasted_seconds < 5 for one in readiness.transitions)
+
+
+async def test_transitions_are_bounded(settings: Settings, pool: Pool) -> None:
+    """However often it changes, it keeps the last 20."""
+    settings = dataclasses.replace(settings, readiness_ttl=0)
+    readiness = Readiness(settings, pool, Connector(settings))
+    for _ in range(11):
+        await readiness.check()
+        async with pool.acquire():
+            await readiness.check()
+    readiness.close()
+
+    assert len(readiness.transitions) == 20
+
+
+async def test_each_change_has_its_line(
+    settings: Settings,
+    pool: Pool,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For the worse it is a warning that says why; connections that may be dead are dropped."""
+    caplog.set_level(logging.INFO)
+    expire = AsyncMock()
+    monkeypatch.setattr(pool, "expire_connections", expire, raising=False)
+    settings = dataclasses.replace(settings, readiness_ttl=0)
+    answers = [ConnectionRefusedError("gone"), await Connector(settings)()]
+    readiness = Readiness(settings, pool, AsyncMock(side_effect=answers))
+    for _ in range(3):
+        await readiness.check()
+    readiness.close()
+
+    fields = ("levelno", "message", "reason", "cause", "previous")
+    assert [tuple(vars(entry)[name] for name in fields) for entry in caplog.records] == [
+        (30, "readiness is unavailable", "database_unreachable", CAUSE, "starting"),
+        (20, "readiness is ok", None, None, "database_unreachable"),
+    ]
+    assert expire.await_count == 1
+    assert sum(readiness.durations.counts) == 3

@@ -29,10 +29,17 @@ async def test_a_value_of_a_row(connection: Connection, expression: str, expecte
     assert json.loads(bytes(Json(dict(row)).body)) == {"value": expected}
 
 
+def test_it_takes_as_few_bytes_as_it_can() -> None:
+    """No space where none is needed, and no escape where UTF-8 will do."""
+    assert Json({"name": "é", "list": [1, 2]}).body == '{"name":"é","list":[1,2]}'.encode()
+
+
 @pytest.mark.parametrize("value", [object(), b"hunter2", float("nan")])
 def test_what_has_no_form_is_an_error(value: object) -> None:
     """What nobody meant to show is not written, and neither is what is not JSON."""
-    with pytest.raises((TypeError, ValueError)) as raised:
+    with pytest.raises(
+        (TypeError, ValueError), match=r"^(object|bytes) has no|not JSON compl"
+    ) as raised:
         Json({"value": value})
 
     assert "hunter2" not in str(raised.value)
