@@ -1,10 +1,12 @@
 """What every request passes, seen from outside."""
 
 import dataclasses
+import itertools
 import json
 import logging
 import uuid
 from collections.abc import AsyncIterator
+from unittest.mock import AsyncMock, Mock
 
 import httpx
 import pytest
@@ -12,8 +14,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from groundwork.core import middleware
 from groundwork.core.body_limit import MAX_BODY_BYTES
 from groundwork.core.config import Settings
 from groundwork.core.exceptions import problem
@@ -45,6 +48,17 @@ class Half:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         message = "hunter2"
         raise RuntimeError(message)
+
+
+class Bare:
+    """An endpoint that is ASGI, as Route takes it where it is no function."""
+
+    def __init__(self, call: ASGIApp) -> None:
+        self.call = call
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as told."""
+        await self.call(scope, receive, send)
 
 
 @pytest.fixture
@@ -141,6 +155,57 @@ async def test_every_answer_says_how_long_it_took(client: httpx.AsyncClient) -> 
     name, _, value = response.headers["server-timing"].partition(";dur=")
     assert name == "app"
     assert float(value) > 0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let 0.1234 ms pass from each look at the clock to the next."""
+    looks = itertools.count(1, 0.0001234).__next__
+    monkeypatch.setattr(middleware, "time", Mock(perf_counter=looks))
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize(("path", "looks"), [("/health/live", 1), ("/nowhere", 2)])
+async def test_times_are_told(
+    service: RequestContext, client: httpx.AsyncClient, path: str, looks: int
+) -> None:
+    """Server-Timing has the milliseconds up to there, the metric the seconds to the end."""
+    response = await client.get(path)
+
+    (histogram,) = service.requests.by_route.values()
+    assert response.headers["server-timing"] == "app;dur=0.123"
+    assert histogram.total == pytest.approx(looks * 0.0001234)
+
+
+async def test_what_is_no_request_passes_as_it_is(service: RequestContext) -> None:
+    """The server's own words with the application, of its start and its end, are not ours."""
+    service.app = AsyncMock()
+    scope, receive, send = {"type": "lifespan"}, AsyncMock(), AsyncMock()
+
+    await service(scope, receive, send)
+
+    service.app.assert_awaited_once_with(scope, receive, send)
+
+
+async def test_requests_in_flight_are_counted(
+    service: RequestContext, app: Starlette, client: httpx.AsyncClient
+) -> None:
+    """Each counts from its beginning to its end, with an answer that has no headers as well."""
+
+    async def count(_scope: Scope, _receive: Receive, send: Send) -> None:
+        counts.append(service.requests.in_flight)
+        if len(counts) < 3:
+            await client.get("/count")
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b""})
+
+    counts: list[int] = []
+    app.router.routes.append(Route("/count", Bare(count)))
+
+    response = await client.get("/count")
+
+    assert (counts, service.requests.in_flight) == ([1, 2, 3], 0)
+    assert response.headers["x-request-id"]
 
 
 async def test_an_exception_is_answered_as_a_problem(client: httpx.AsyncClient) -> None:
@@ -321,10 +386,11 @@ async def test_a_known_answer_reaches_no_route(
     """A plain probe is answered as by its route, and counted under it, without the way there."""
     routed = await client.get(path)
     service.app.router.routes.clear()
-    short = await client.get(path)
+    short, head = await client.get(path), await client.head(path)
 
     assert (short.status_code, short.content) == (routed.status_code, routed.content)
     assert short.headers.keys() == routed.headers.keys() - {"vary"}  # nobody may store it
+    assert (head.status_code, head.headers.keys()) == (short.status_code, short.headers.keys())
     assert sum(service.requests.by_route["GET", path, 200].counts) == 2
 
 
@@ -391,6 +457,7 @@ async def test_preflight_has_an_id_too(client: httpx.AsyncClient) -> None:
     assert "x-request-id" in response.headers
 
 
+@pytest.mark.usefixtures("clock")
 async def test_the_access_line(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
     """One line a request: method, path, status, duration and client."""
     caplog.set_level(logging.INFO)
@@ -399,9 +466,9 @@ async def test_the_access_line(client: httpx.AsyncClient, caplog: pytest.LogCapt
     (entry,) = [entry for entry in caplog.records if entry.name == "groundwork.access"]
     fields = vars(entry)
     assert (fields["method"], fields["path"], fields["status"]) == ("GET", "/nowhere", 404)
-    assert fields["duration_ms"] > 0
+    assert fields["duration_ms"] == 0.247
     assert fields["client"] == "127.0.0.1"
-    assert "hunter2" not in entry.getMessage()
+    assert entry.getMessage() == "GET /nowhere 404"
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/"])
@@ -414,6 +481,20 @@ async def test_what_asks_all_the_time_is_quiet(
 
     (entry,) = [entry for entry in caplog.records if entry.name == "groundwork.access"]
     assert entry.levelno == logging.DEBUG
+
+
+@pytest.mark.parametrize(
+    ("path", "level"), [("/echo", "INFO"), ("/nowhere", "INFO"), ("/boom", "ERROR")]
+)
+async def test_what_asks_now_and_then_is_not(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, path: str, level: str
+) -> None:
+    """Any other request leaves its line, answered well or not."""
+    caplog.set_level(logging.INFO)
+    await client.get(path)
+
+    (entry,) = [entry for entry in caplog.records if entry.name == "groundwork.access"]
+    assert entry.levelname == level
 
 
 @pytest.mark.usefixtures("app")
