@@ -1,10 +1,13 @@
 """The SQL files, the common columns, and the pool."""
 
 import asyncio
+import dataclasses
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import AsyncMock, call
 
+import asyncpg
 import pytest
 
 from groundwork.core.config import Settings
@@ -18,6 +21,7 @@ from groundwork.core.database import (
 )
 from tests.factories import create_installation
 
+TWO_HOSTS = "postgresql://us:s3cret@first,second:5433/db"
 QUERIES = sorted(path for path in SQL_DIR.rglob("*.sql") if path.parent.name != "migrations")
 
 
@@ -50,6 +54,50 @@ async def test_a_transaction_left_open_is_rolled_back(settings: Settings) -> Non
         async with pool.acquire() as connection:
             assert not connection.is_in_transaction()
             assert await connection.fetchval("SELECT count(*) FROM installation") == 1
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> AsyncMock:
+    """Give what stands for asyncpg.connect()."""
+    connect = AsyncMock()
+    monkeypatch.setattr(asyncpg, "connect", connect)
+    return connect
+
+
+async def test_each_host_has_its_share_of_the_time(connect: AsyncMock) -> None:
+    """A silent host hides no other, the last good one is asked first, and settings are kept."""
+    connect.side_effect = [TimeoutError(), "second", "again"]
+    connector = Connector(Settings(database_url=TWO_HOSTS, db_connect_timeout=4))
+
+    opened: list[object] = [await connector(), await connector(loop="its own")]
+
+    first, second = ({"host": "first", "port": 5432}, {"host": "second", "port": 5433})
+    options = {"timeout": 2.0, "command_timeout": 30.0, "statement_cache_size": 100}
+    assert opened == ["second", "again"]
+    assert connect.await_args_list == [
+        call(TWO_HOSTS, **options, **first),
+        call(TWO_HOSTS, **options, **second),
+        call(TWO_HOSTS, **options, **second, loop="its own"),
+    ]
+
+
+async def test_a_refusal_is_not_asked_for_again(connect: AsyncMock) -> None:
+    """A wrong password is wrong everywhere; where no host can be reached, the last one says why."""
+    connector = Connector(Settings(database_url=TWO_HOSTS))
+    connect.side_effect = [asyncpg.InvalidPasswordError()]
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await connector()
+
+    connect.side_effect = [ConnectionRefusedError(), asyncpg.CannotConnectNowError()]
+    with pytest.raises(asyncpg.CannotConnectNowError):
+        await connector()
+
+
+async def test_the_pool_has_its_size(settings: Settings) -> None:
+    """It connects when it is first used, and never more than it may."""
+    settings = dataclasses.replace(settings, db_pool_max_size=3)
+    async with create_pool(settings, Connector(settings)) as pool:
+        assert (pool.get_size(), pool.get_max_size()) == (0, 3)
 
 
 def test_migrations_are_listed_without_their_rollbacks() -> None:

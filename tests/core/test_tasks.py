@@ -22,6 +22,6 @@ async def test_within_does_not_wait_for_a_cancellation_that_hangs() -> None:
         finally:
             await released.wait()
 
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=r"within 0\.010 s"):
         await within(0.01, stubborn())
     released.set()

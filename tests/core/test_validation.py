@@ -146,6 +146,7 @@ async def test_every_fault_is_named(client: httpx.AsyncClient) -> None:
 
     named = {error["pointer"] for error in response.json()["errors"]}
     assert named == {"#/title", "#/titel", "#/blurb"}
+    assert response.json()["detail"] == "The body has faults."
 
 
 async def test_the_answer_stays_small(client: httpx.AsyncClient) -> None:

@@ -176,10 +176,12 @@ async def test_details_open_with_the_token(client: httpx.AsyncClient, authorizat
 
 
 @pytest.mark.parametrize(
-    "settings", [GUARDED | {"ops_token": token} for token in ("a:b::c", "größer")], indirect=True
+    "settings",
+    [GUARDED | {"ops_token": token} for token in ("a:b::c", "größer", "a b")],
+    indirect=True,
 )
 async def test_any_token_can_be_given(client: httpx.AsyncClient, settings: Settings) -> None:
-    """A colon in the token does not end it, and what is not ASCII goes as UTF-8."""
+    """No colon or space in the token ends it, and what is not ASCII goes as UTF-8."""
     given = [f"Bearer {settings.ops_token}", basic(f"anybody:{settings.ops_token}")]
     asked = [{b"Authorization": one.encode()} for one in given]
     answers = [await client.get("/health/details", headers=headers) for headers in asked]
