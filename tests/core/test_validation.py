@@ -36,7 +36,7 @@ class Search(Schema):
     """A query."""
 
     year = fields.Integer(required=True, validate=validate.Range(0, 3000))
-    word = text(5, load_default=None)
+    word = text(4, load_default=None)
 
 
 async def body(request: Request) -> JSONResponse:
@@ -166,12 +166,12 @@ async def test_a_query_is_read(client: httpx.AsyncClient) -> None:
 
 async def test_every_fault_of_a_query_is_named(client: httpx.AsyncClient) -> None:
     """A query with faults is 400, with each parameter that has one."""
-    response = await client.get("/query?year=3001&word=%00&wrod=a")
+    response = await client.get("/query?year=3001&word=%00more&wrod=a")
 
     assert response.status_code == 400
-    assert is_a_problem(response)
+    assert (is_a_problem(response), response.json()["detail"]) == (True, "The query has faults.")
     assert {error["parameter"]: error["detail"] for error in response.json()["errors"]} == {
         "year": "Must be greater than or equal to 0 and less than or equal to 3000.",
-        "word": "Has a character that can't be stored.",
+        "word": "Has a character that can't be stored. Longer than maximum length 4.",
         "wrod": "Unknown field.",
     }
