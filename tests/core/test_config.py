@@ -48,6 +48,14 @@ def test_a_missing_address_is_named() -> None:
     }
 
 
+def test_the_message_has_a_line_for_each() -> None:
+    """One fault stands by itself; several stand under a heading, in the order of their names."""
+    several = SettingsError({"PORT": "Bad.", "HOST": "Worse."})
+
+    assert str(SettingsError({"PORT": "Bad."})) == "PORT: Bad."
+    assert str(several) == "bad settings:\n  HOST: Worse.\n  PORT: Bad."
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import re
 import sys
 from datetime import datetime
 from typing import Any
@@ -105,10 +106,10 @@ def test_the_servers_colours_are_left_out() -> None:
 
 
 def test_a_readable_line() -> None:
-    """For a terminal: message, then the extras as name=value."""
+    """For a terminal: time, message, then the extras as name=value."""
     text = Readable().format(record(order=7))
 
-    assert text.endswith("INFO     shop: hello order=7")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d INFO     shop: hello order=7", text)
 
 
 @pytest.mark.parametrize(

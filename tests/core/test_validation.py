@@ -71,6 +71,7 @@ async def test_another_type_is_refused(client: httpx.AsyncClient, headers: dict[
     response = await client.post("/body", content='{"title": "a"}', headers=headers)
 
     assert response.status_code == 415
+    assert response.json()["detail"] == "The body must be application/json."
     assert is_a_problem(response)
 
 
