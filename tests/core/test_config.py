@@ -68,6 +68,7 @@ def test_the_message_has_a_line_for_each() -> None:
         ("PORT", "65536"),
         ("DATABASE_URL", "mysql://a:s3cret@b/c"),
         ("DATABASE_URL", "postgresql://a:s3cret@b:port/c"),
+        ("DATABASE_URL", "postgresql://b:port/c"),
         ("DATABASE_URL", "postgresql://a:s3cret@[::1/c"),
         ("DATABASE_URL", "postgresql://a:s3cret\u2100@b/c"),
         ("DATABASE_URL", ""),
@@ -104,6 +105,7 @@ def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value:
         "postgresql://h1:5432,h2:5433/db?target_session_attrs=read-write",
         "postgresql://u:p@[::1]:5432/db",
         "postgresql://postgres@/postgres?host=/run/postgresql",
+        "postgresql://db/groundwork?application_name=a://b",
     ],
 )
 def test_addresses_as_psql_takes_them(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
@@ -131,7 +133,9 @@ def test_a_secret_of_its_own_outside_development(
     if secret:
         monkeypatch.setenv("SECRET_KEY", secret)
 
-    assert list(errors()) == ["SECRET_KEY"]
+    found = errors()
+    assert list(found) == ["SECRET_KEY"]
+    assert found["SECRET_KEY"].startswith("Missing, too short or the example, with ENVIRONMENT=")
 
 
 def test_no_debug_in_production(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +145,9 @@ def test_no_debug_in_production(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", "x" * 32)
     monkeypatch.setenv("DEBUG", "true")
 
-    assert list(errors()) == ["DEBUG"]
+    found = errors()
+    assert list(found) == ["DEBUG"]
+    assert found["DEBUG"].startswith("Not with ENVIRONMENT=production.")
 
 
 def test_values_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -160,7 +166,18 @@ def test_an_unreadable_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("ENVIRONMENT_FILE", "/nowhere")
 
-    assert set(errors()) == {"DATABASE_URL", "ENVIRONMENT", "PORT"}
+    found = errors()
+    assert set(found) == {"DATABASE_URL", "ENVIRONMENT", "PORT"}
+    assert "DATABASE_URL_FILE must be a readable file" in found["DATABASE_URL"]
+
+
+def test_an_unreadable_secret_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In production, where it must be there, it is one error as elsewhere."""
+    monkeypatch.setenv("DATABASE_URL", URL)
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("SECRET_KEY_FILE", "/nowhere")
+
+    assert list(errors()) == ["SECRET_KEY"]
 
 
 def test_dotenv_in_development_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,11 +191,21 @@ def test_dotenv_in_development_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "DATABASE_URL" in errors()
 
 
+def test_dotenv_is_this_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A .env further up belongs to another."""
+    Path(".env").write_text(f"DATABASE_URL={URL}\n")
+    Path("inner").mkdir()
+    monkeypatch.chdir("inner")
+
+    assert list(errors()) == ["DATABASE_URL"]
+
+
 def test_repr_hides_secrets() -> None:
     """Settings may end up in a traceback; their secrets may not."""
     shown = repr(Settings(database_url=URL, secret_key="hush-hush", ops_token="mum"))
 
     assert not {word for word in ("s3cret", "hush-hush", "mum") if word in shown}
+    assert "host='127.0.0.1'" in shown
 
 
 def test_commands_tell_every_error_and_exit_with_2() -> None:
