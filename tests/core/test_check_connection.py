@@ -71,7 +71,8 @@ async def test_an_attempt_outlives_its_check() -> None:
     assert [attempt.done() for attempt in attempts if attempt] == [False, True, True]
 
     gate.set()
-    answer: object = await check.ask(late())
+    async with asyncio.timeout(2):
+        answer: object = await check.ask(late())
     assert answer == "row"
 
 
