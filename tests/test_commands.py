@@ -30,6 +30,13 @@ from tests.servers import (
     wait_until,
 )
 
+DEAF = """if True:
+    import signal, time
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # which a run in the background may ignore
+    print("ready", flush=True)
+    time.sleep(60)
+"""
 DEV = (sys.executable, "-m", "groundwork", "dev")
 
 
@@ -270,7 +277,7 @@ def test_dev_stops_a_database_that_does_not_want_to(
 ) -> None:
     """A server that its fast shutdown does not end in time is told to end at once."""
     monkeypatch.setattr("groundwork.dev._STOP_SECONDS", 0.05)
-    command = ["sh", "-c", "trap '' INT; echo ready; exec sleep 60"]
+    command = [sys.executable, "-c", DEAF]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"

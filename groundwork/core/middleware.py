@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -39,7 +39,7 @@ class RequestContext:
         requests: RequestMetrics,
         *,
         quiet: Collection[str],
-        probes: Mapping[str, Callable[[State], Prepared | None]],
+        probes: Mapping[str, Callable[[State], Awaitable[Prepared]]],
     ) -> None:
         self.app = app
         self.lifecycle = lifecycle
@@ -55,10 +55,8 @@ class RequestContext:
         started = time.perf_counter()
         current, trace, is_plain = _read(scope["headers"])
         path, method = scope["path"], scope["method"]
-        answer = None
-        if path in self.probes and is_plain and method in {"GET", "HEAD"}:
-            answer = self.probes[path](scope["state"])
-        if answer is None or access.isEnabledFor(logging.DEBUG):
+        is_probe = path in self.probes and is_plain and method in {"GET", "HEAD"}
+        if not is_probe or access.isEnabledFor(logging.DEBUG):
             tokens = request_id.set(current.decode()), traceparent.set(trace)
             try:
                 await self._pass_on(scope, receive, send, current, started)
@@ -66,6 +64,7 @@ class RequestContext:
                 request_id.reset(tokens[0])
                 traceparent.reset(tokens[1])
             return
+        answer = await self.probes[path](scope["state"])
         seconds = time.perf_counter() - started
         headers = [*answer.headers, *self._headers(current, seconds)]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})

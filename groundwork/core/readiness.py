@@ -45,18 +45,14 @@ class Readiness:
         self._draining = False
         self._checked = self._since = time.monotonic()
 
-    def fresh(self) -> Result | None:
-        """Return the latest result if it is less than READINESS_TTL old, or final."""
-        # Counted from a check's start: one that took its whole time is soon made again.
-        is_due = time.monotonic() - self._checked >= self._ttl
-        is_known = self._check is not None and self._check.done() and not is_due
-        return self.latest if is_known or self._draining else None
-
     async def check(self) -> Result:
         """Return a result at most READINESS_TTL old, within READINESS_TIMEOUT."""
-        if (known := self.fresh()) is not None:
-            return known
+        if self._draining:
+            return self.latest
         if self._check is None or self._check.done():
+            # Counted from a check's start: one that took its whole time is soon made again.
+            if self._check is not None and time.monotonic() - self._checked < self._ttl:
+                return self.latest
             self._checked = time.monotonic()
             # In a context of its own: its log lines belong to no one request.
             self._check = Context().run(detach, self._run())

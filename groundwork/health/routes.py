@@ -29,8 +29,7 @@ async def live(_: Request[State]) -> Prepared:
 
 async def ready(request: Request[State]) -> Prepared:
     """Answer whether to send requests here; a degraded instance still takes them."""
-    result = await request.state["readiness"].check()
-    return _ready(result.status, result.reason, result.pending)
+    return await _ready(request.state)
 
 
 async def details(request: Request[State]) -> Response:
@@ -64,13 +63,17 @@ async def metrics(request: Request[State]) -> Response:
     return Response(text, headers=NO_STORE, media_type="text/plain; version=0.0.4")
 
 
-def _known_ready(state: State) -> Prepared | None:
-    result = state["readiness"].fresh()
-    return None if result is None else _ready(result.status, result.reason, result.pending)
+async def _live(_: State) -> Prepared:
+    return LIVE
+
+
+async def _ready(state: State) -> Prepared:
+    result = await state["readiness"].check()
+    return _prepare_ready(result.status, result.reason, result.pending)
 
 
 @lru_cache
-def _ready(status: str, reason: str | None, pending: tuple[str, ...]) -> Prepared:
+def _prepare_ready(status: str, reason: str | None, pending: tuple[str, ...]) -> Prepared:
     body: dict[str, Any] = {"status": status}
     if reason:
         body["reason"] = reason
@@ -96,5 +99,5 @@ routes = [
     Route("/metrics", metrics),
 ]
 
-# What is known without asking anybody; None where the route has to.
-PROBES = {"/health/live": lambda _: LIVE, "/health/ready": _known_ready}
+# Answered without the way to their routes where nothing else is to be done.
+PROBES = {"/health/live": _live, "/health/ready": _ready}

@@ -395,11 +395,11 @@ async def test_an_origin_stays_with_its_answer(client: httpx.AsyncClient, path: 
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
-async def test_a_known_answer_reaches_no_route(
+async def test_a_plain_probe_reaches_no_route(
     service: RequestContext, client: httpx.AsyncClient, path: str
 ) -> None:
-    """A plain probe is answered as by its route, and counted under it, without the way there."""
-    routed = await client.get(path)
+    """It is answered as by its route, and counted under it, without the way there."""
+    routed = await client.get(path, headers={"Content-Length": "0"})
     service.app.router.routes.clear()
     short, head = await client.get(path), await client.head(path)
 
@@ -422,7 +422,7 @@ async def test_only_a_plain_probe_is_answered_early(
     assert response.status_code == status
 
 
-async def test_a_known_answer_tells_of_the_drain(
+async def test_a_plain_probe_is_told_of_the_drain(
     client: httpx.AsyncClient, state: State, service: RequestContext
 ) -> None:
     """Readiness that has been told to drain is 503 at once, and closes the connection."""
