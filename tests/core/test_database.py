@@ -21,7 +21,7 @@ from groundwork.core.database import (
 )
 from tests.factories import create_installation
 
-TWO_HOSTS = "postgresql://us:s3cret@first,second:5433/db"
+TWO_HOSTS = "postgresql://us:s3,cret@first,second:5433/db"
 QUERIES = sorted(path for path in SQL_DIR.rglob("*.sql") if path.parent.name != "migrations")
 
 
@@ -64,10 +64,11 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> AsyncMock:
     return connect
 
 
-async def test_each_host_has_its_share_of_the_time(connect: AsyncMock) -> None:
+@pytest.mark.parametrize("url", [TWO_HOSTS, "postgresql://first,second:5433/db"])
+async def test_each_host_has_its_share_of_the_time(connect: AsyncMock, url: str) -> None:
     """A silent host hides no other, the last good one is asked first, and settings are kept."""
     connect.side_effect = [TimeoutError(), "second", "again"]
-    connector = Connector(Settings(database_url=TWO_HOSTS, db_connect_timeout=4))
+    connector = Connector(Settings(database_url=url, db_connect_timeout=4))
 
     opened: list[object] = [await connector(), await connector(loop="its own")]
 
@@ -75,9 +76,9 @@ async def test_each_host_has_its_share_of_the_time(connect: AsyncMock) -> None:
     options = {"timeout": 2.0, "command_timeout": 30.0, "statement_cache_size": 100}
     assert opened == ["second", "again"]
     assert connect.await_args_list == [
-        call(TWO_HOSTS, **options, **first),
-        call(TWO_HOSTS, **options, **second),
-        call(TWO_HOSTS, **options, **second, loop="its own"),
+        call(url, **options, **first),
+        call(url, **options, **second),
+        call(url, **options, **second, loop="its own"),
     ]
 
 
