@@ -382,6 +382,35 @@ async def test_cors_for_the_origins_configured(client: httpx.AsyncClient) -> Non
     assert "access-control-allow-origin" not in other.headers
 
 
+@pytest.mark.parametrize(
+    ("settings", "allowed"),
+    [({"cors_allow_origins": ()}, None), ({"cors_allow_origins": (), "debug": True}, "*")],
+    indirect=["settings"],
+)
+async def test_cors_where_none_is_configured(
+    client: httpx.AsyncClient, allowed: str | None
+) -> None:
+    """No other origin is let in, and with DEBUG all are."""
+    response = await client.get("/health/live", headers={"Origin": ORIGIN})
+
+    assert response.headers.get("access-control-allow-origin") == allowed
+
+
+async def test_a_page_of_ours_may_ask_and_read(client: httpx.AsyncClient) -> None:
+    """It sends what methods and headers it likes, and sees ours beside what CORS lets it see."""
+    wanted = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "X-Own"}
+    preflight = await client.options("/echo", headers={"Origin": ORIGIN} | wanted)
+    response = await client.get("/echo", headers={"Origin": ORIGIN})
+
+    assert preflight.status_code == 200
+    assert set(response.headers["access-control-expose-headers"].split(", ")) == {
+        "Location",
+        "Retry-After",
+        "Server-Timing",
+        "X-Request-ID",
+    }
+
+
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
 async def test_an_origin_stays_with_its_answer(client: httpx.AsyncClient, path: str) -> None:
     """What CORS writes into an answer is not in the next one, though both are made of one."""
