@@ -76,8 +76,9 @@ def test_long_lines_fill_it_sooner(pipe: tuple[int, int]) -> None:
     assert 4_000_000 < kept * 100_000 <= MOST + 200_000
     read_all(handler, pipe[0])
     for _ in range(5):
-        handler.emit(record("there is room again"))
+        handler.emit(record("x" * 100_000))  # there is room again
     assert handler.dropped == 400 - kept
+    read_all(handler, pipe[0])
     handler.close()
 
 
