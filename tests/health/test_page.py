@@ -15,6 +15,7 @@ import pytest
 from groundwork import __version__
 from groundwork.core.config import Settings
 from groundwork.core.database import migration_ids
+from groundwork.core.result import Sample
 from groundwork.health.page import render
 from groundwork.health.words import HEADLINES, REASONS
 from tests.conftest import Serving
@@ -59,6 +60,22 @@ def report(status: str, reason: str | None) -> dict[str, Any]:
             }
         },
     }
+
+
+def test_page_brings_what_it_says_when_the_service_is_gone() -> None:
+    """Whatever the state is, the page knows by itself how to tell that nobody answers."""
+    page = render("Yard", report("ok", None), [Sample(time.monotonic(), 0.001)])
+
+    found = re.search(r'<template id="lost">(.*?)</template>', page, re.DOTALL)
+    assert found is not None
+    assert '<div id="state" class="unknown" role="status">' in found[1]
+    assert '<use href="#unknown"/>' in found[1]
+    assert text(found[1]) == (
+        "Yard does not answer This page cannot reach the service. What else it shows is what it "
+        "was last told. It keeps asking."
+    )
+    assert '<svg class="plot"' in page
+    assert "1 check in the last 10 minutes, none failed. Median 1 ms, slowest 1 ms." in text(page)
 
 
 async def test_page_shows_the_figures(client: httpx.AsyncClient) -> None:

@@ -24,6 +24,22 @@ def test_the_axis_is_logarithmic(latency: float, height: str) -> None:
     assert curve((0, latency)) == f"M600.0 {height}h0"
 
 
+def test_the_axes_are_labelled() -> None:
+    """Each decade has its line and, a little below it, its label; the time has three."""
+    drawn = draw([], now=1000)
+
+    lines = [int(y) for y in re.findall(r'<line x2="100%" y1="(\d+)" y2="\1"/>', drawn)]
+    labels = re.findall(r'<text x="(\S+)" y="(\S+)" text-anchor="(\w+)">(.*?)</text>', drawn)
+    decades = ["1 s", "100 ms", "10 ms", "1 ms", "0.1 ms"]
+    assert lines == [8, 48, 88, 128, 168]
+    assert labels == [
+        *(("-8", str(y + 4), "end", unit) for y, unit in zip(lines, decades, strict=True)),
+        ("0", "188", "start", "10 min ago"),
+        ("50%", "188", "middle", "5 min ago"),
+        ("100%", "188", "end", "now"),
+    ]
+
+
 def test_neighbours_are_joined() -> None:
     """Samples of checks that follow each other are one line."""
     assert curve((20, 0.01), (10, 0.1)) == "M580.0 50.0h0L590.0 25.0h0"
