@@ -1,6 +1,5 @@
 """Results to status codes."""
 
-import json
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
@@ -12,7 +11,7 @@ from starlette.routing import Route
 from groundwork.core.access import may_see_figures, require_ops_token
 from groundwork.core.html import page_headers, source
 from groundwork.core.prepared import Prepared
-from groundwork.core.responses import NO_STORE, as_json
+from groundwork.core.responses import NO_STORE, Json
 from groundwork.core.state import State
 from groundwork.health import page
 from groundwork.health.services import get_details, loop_lag
@@ -35,8 +34,7 @@ async def ready(request: Request[State]) -> Prepared:
 async def details(request: Request[State]) -> Response:
     """Report on this instance to those with OPS_TOKEN; 200 also when it is unavailable."""
     require_ops_token(request)
-    body = json.dumps(await _report(request), default=as_json, separators=(",", ":"))
-    return Response(body, headers=NO_STORE, media_type="application/json")
+    return Json(await _report(request), headers=NO_STORE)
 
 
 async def status_page(request: Request[State]) -> Response:
