@@ -43,20 +43,22 @@ class Readiness:
         self._connection = CheckConnection(connect, settings.db_connect_timeout)
         self._check: asyncio.Task[None] | None = None
         self._draining = False
-        self._checked = self._since = time.monotonic()
+        # When the next check is due, and until when the latest result may be given meanwhile.
+        self._due = self._good_until = self._since = time.monotonic()
 
     async def check(self) -> Result:
         """Return a result at most READINESS_TTL old, within READINESS_TIMEOUT."""
         if self._draining:
             return self.latest
-        if self._check is None or self._check.done():
-            # Counted from a check's start: one that took its whole time is soon made again.
-            if self._check is not None and time.monotonic() - self._checked < self._ttl:
-                return self.latest
-            self._checked = time.monotonic()
+        check, now = self._check, time.monotonic()
+        if check is None or (check.done() and now >= self._due):
+            # Counted from a check's start: one that took its whole time is soon made again, and
+            # one that takes its usual time ends before the last result is too old to be given.
+            self._due = now + self._ttl
             # In a context of its own: its log lines belong to no one request.
-            self._check = Context().run(detach, self._run())
-        check = self._check  # while this one waits, another may start the next
+            self._check = check = Context().run(detach, self._run())
+        if now < self._good_until:
+            return self.latest
         # Not awaited itself: a caller that leaves takes nothing with it.
         await asyncio.wait({check}, timeout=self._timeout)
         if not check.done():
@@ -109,6 +111,7 @@ class Readiness:
         if self._draining:
             return
         previous, self.latest = self.latest, result
+        self._good_until = time.monotonic() + self._ttl
         if (result.status, result.reason) == (previous.status, previous.reason):
             return
         now = time.monotonic()

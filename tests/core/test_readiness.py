@@ -4,13 +4,15 @@ import asyncio
 import dataclasses
 import logging
 import time
-from unittest.mock import AsyncMock
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
 from groundwork.core import readiness as core_readiness
 from groundwork.core.config import Settings
-from groundwork.core.database import Connector, Pool
+from groundwork.core.database import Connector, Pool, migration_ids
 from groundwork.core.readiness import Readiness
 
 CAUSE = "ConnectionRefusedError: gone"
@@ -101,6 +103,40 @@ async def test_the_next_check_is_not_taken_for_the_one_that_ended(
     readiness.close()
 
     assert [transition.status for transition in readiness.transitions] == ["ok"]
+
+
+async def test_nobody_waits_for_a_check_while_the_last_result_is_good(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next check is due before the last result is too old: by as long as that one took."""
+    later, asked, answered = 0.0, 0, asyncio.Event()
+    answered.set()
+
+    async def answer(_: str) -> dict[str, Any]:
+        nonlocal asked, later
+        asked += 1
+        await answered.wait()
+        later += 10
+        return {"applied": migration_ids(), "is_read_only": False, "postgres_version": "18"}
+
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + later)
+    monkeypatch.setattr(core_readiness, "time", clock)
+    settings = dataclasses.replace(settings, readiness_ttl=60)
+    readiness = Readiness(settings, pool, AsyncMock(return_value=Mock(fetchrow=answer)))
+    first = await readiness.check()
+    assert (first.status, asked) == ("ok", 1)  # this one was waited for
+
+    answered.clear()
+    later += 55  # 65 s after that check began, 55 after it ended
+    assert [await readiness.check() for _ in range(3)] == [first] * 3
+    later += 10  # and now the result is too old
+    waiting = asyncio.create_task(readiness.check())
+    await asyncio.sleep(0.05)
+    assert (waiting.done(), asked) == (False, 2)
+    answered.set()
+    assert (await waiting).status == "ok"
+    assert await readiness.check() == readiness.latest != first
+    readiness.close()
 
 
 async def test_a_full_pool_is_degraded(settings: Settings, pool: Pool) -> None:
