@@ -6,7 +6,6 @@ import os
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -23,8 +22,7 @@ from groundwork.core.metrics import RequestMetrics
 from groundwork.core.middleware import RequestContext
 from groundwork.core.readiness import Readiness
 from groundwork.core.state import State
-from groundwork.dev import postgres
-from tests.databases import TransactionPool, migrate_here, new_database
+from tests.databases import TransactionPool, migrate_here, new_database, throwaway_server
 
 type Serving = Callable[[str], AbstractAsyncContextManager[httpx.AsyncClient]]
 
@@ -35,9 +33,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if workers and "TEST_DATABASE_URL" not in os.environ:
         stack = ExitStack()
         session.config.add_cleanup(stack.close)
-        folder = Path(stack.enter_context(TemporaryDirectory()))
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setenv("TEST_DATABASE_URL", stack.enter_context(postgres(folder / "postgres")))
+        patch.setenv("TEST_DATABASE_URL", stack.enter_context(throwaway_server()))
 
 
 @pytest.fixture(scope="session")
@@ -47,12 +44,12 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 
 @pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server_url() -> Iterator[str]:
     """Give the server of TEST_DATABASE_URL, or an embedded one for this run."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield url
         return
-    with postgres(tmp_path_factory.mktemp("server") / "postgres") as url:
+    with throwaway_server() as url:
         yield url
 
 

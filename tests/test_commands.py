@@ -109,6 +109,7 @@ def test_serve_names_no_server(database_url: str) -> None:
         assert "server" not in server.get("/health/live").headers
 
 
+@pytest.mark.faults
 def test_serve_recovers_by_itself(server_url: str, empty_database: str) -> None:
     """Started without its database, it is ready soon after the database is there."""
     name = f"{empty_database.partition('?')[0].rpartition('/')[2]}"
@@ -177,6 +178,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_dev_leaves_nothing_running(home: Path, number: int) -> None:
     """`groundwork dev` brings a database, and ends with it whichever way it is stopped."""

@@ -113,6 +113,7 @@ def test_a_database_that_is_down_is_said_in_one_line() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.faults
 def test_five_at_once(copy: Path, empty_database: str) -> None:
     """Replicas that migrate at once all succeed, and each migration runs once."""
     (copy / "sql/migrations/9998.create-slow.sql").write_text(
@@ -126,6 +127,7 @@ def test_five_at_once(copy: Path, empty_database: str) -> None:
     assert run(empty_database, NOTES) == [(KNOWN + 1, KNOWN + 1)]
 
 
+@pytest.mark.faults
 def test_five_at_once_on_a_database_without_notes(copy: Path, own_database: str) -> None:
     """The first release that notes texts may be started in replicas as well."""
     run(own_database, "DROP TABLE _groundwork_migration")
@@ -137,6 +139,7 @@ def test_five_at_once_on_a_database_without_notes(copy: Path, own_database: str)
     assert run(own_database, NOTES) == [(KNOWN, KNOWN)]
 
 
+@pytest.mark.faults
 def test_indexes_can_be_made_concurrently_while_others_wait(
     copy: Path, empty_database: str
 ) -> None:
@@ -152,6 +155,7 @@ def test_indexes_can_be_made_concurrently_while_others_wait(
     assert run(empty_database, NOTES) == [(KNOWN + 1, KNOWN + 1)]
 
 
+@pytest.mark.faults
 def test_killed_in_the_middle(copy: Path, empty_database: str) -> None:
     """After kill -9 within a migration the next run applies it, without break-lock."""
     slow = copy / "sql/migrations/9998.create-slow.sql"
