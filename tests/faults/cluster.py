@@ -25,6 +25,7 @@ host replication postgres 127.0.0.1/32 trust
 _CONF = """
 max_connections = 40
 shared_preload_libraries = pg_stat_statements
+dynamic_shared_memory_type = mmap
 """
 _ROLES = f"""
 CREATE ROLE app LOGIN PASSWORD '{PASSWORD}';
