@@ -54,6 +54,10 @@ class CheckConnection:
                 return row
         return await self._attempt_until(deadline)
 
+    def is_lost(self) -> bool:
+        """Tell whether the connection has ended since it last answered."""
+        return self._connection is not None and self._connection.is_closed()
+
     def close(self) -> None:
         """Let go of the connection, and of an attempt that goes on."""
         if self._patient is not None:

@@ -13,7 +13,7 @@ from groundwork.core.check_connection import CheckConnection
 
 def connection(*answers: object) -> Mock:
     """Return a connection that gives these answers, or raises them."""
-    return Mock(fetchrow=AsyncMock(side_effect=answers))
+    return Mock(fetchrow=AsyncMock(side_effect=answers), is_closed=Mock(return_value=False))
 
 
 def faithful() -> Mock:
@@ -51,6 +51,22 @@ async def test_a_connection_is_kept_while_it_answers() -> None:
     assert told == [("first", False), ("second", True), ("third", False), ("fourth", False)]
     stale.terminate.assert_called_once_with()
     new.terminate.assert_not_called()
+
+
+async def test_only_a_kept_connection_can_be_lost() -> None:
+    """The end of the one it keeps is told, until the next question finds out."""
+    kept = connection("first", ConnectionResetError())
+    check = CheckConnection(AsyncMock(side_effect=[kept, OSError()]), 5)
+    told = [check.is_lost()]
+
+    await check.ask(late())
+    for closed in (False, True):
+        kept.is_closed.return_value = closed
+        told.append(check.is_lost())
+    with pytest.raises(OSError):  # noqa: PT011 - the fake's
+        await check.ask(late())
+
+    assert [*told, check.is_lost()] == [False, False, True, False]
 
 
 async def test_an_attempt_outlives_its_check() -> None:

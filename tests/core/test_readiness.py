@@ -122,7 +122,8 @@ async def test_nobody_waits_for_a_check_while_the_last_result_is_good(
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + later)
     monkeypatch.setattr(core_readiness, "time", clock)
     settings = dataclasses.replace(settings, readiness_ttl=60)
-    readiness = Readiness(settings, pool, AsyncMock(return_value=Mock(fetchrow=answer)))
+    connection = Mock(fetchrow=answer, is_closed=Mock(return_value=False))
+    readiness = Readiness(settings, pool, AsyncMock(return_value=connection))
     first = await readiness.check()
     assert (first.status, asked) == ("ok", 1)  # this one was waited for
 
@@ -136,6 +137,25 @@ async def test_nobody_waits_for_a_check_while_the_last_result_is_good(
     answered.set()
     assert (await waiting).status == "ok"
     assert await readiness.check() == readiness.latest != first
+    readiness.close()
+
+
+async def test_a_lost_connection_is_noticed_at_once(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next probe asks anew, however good the last result might still be."""
+    monkeypatch.setattr(pool, "expire_connections", AsyncMock(), raising=False)
+    settings = dataclasses.replace(settings, readiness_ttl=60)
+    connection = await Connector(settings)()
+    connect = AsyncMock(side_effect=[connection, ConnectionRefusedError])
+    readiness = Readiness(settings, pool, connect)
+    assert [(await readiness.check()).status for _ in range(2)] == ["ok", "ok"]
+
+    await pool.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
+    while not connection.is_closed():
+        await asyncio.sleep(0.01)
+
+    assert (await readiness.check()).reason == "database_unreachable"
     readiness.close()
 
 
