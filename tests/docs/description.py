@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-from openapi_schema_validator import OAS31Validator, oas31_format_checker
 
 from groundwork.docs.services import get_description
 
@@ -81,6 +80,8 @@ def _in_body(described: dict[str, Any], response: httpx.Response) -> Iterator[st
 
 
 def _faults(schema: dict[str, Any], value: object) -> Iterator[str]:
+    from openapi_schema_validator import OAS31Validator, oas31_format_checker
+
     whole = schema | {"components": DESCRIPTION["components"]}
     for error in OAS31Validator(whole, format_checker=oas31_format_checker).iter_errors(value):
         yield error.message
