@@ -9,13 +9,12 @@ from groundwork.core.database import SQL_DIR
 from tests.databases import CHECKOUT
 
 
-# The package finds its sql/ beside itself, so a copy of the package may have other migrations.
+# The package finds its sql/ beside itself, wherever it was imported from.
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """Give a copy of the package, of sql/ and of yoyo.ini, for a test to change."""
+    """Give a copy of sql/ and of yoyo.ini for a test to change, with the package beside it."""
     folder = tmp_path / "copy"
-    ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(CHECKOUT / "groundwork", folder / "groundwork", ignore=ignore)
     shutil.copytree(SQL_DIR, folder / "sql")
+    (folder / "groundwork").symlink_to(CHECKOUT / "groundwork")
     shutil.copy(CHECKOUT / "yoyo.ini", folder)
     return folder

@@ -66,7 +66,7 @@ def test_files_are_numbered_and_can_be_undone() -> None:
 
 def test_migrate_prints_what_it_applied(empty_database: str) -> None:
     """The first run names each migration, the second has nothing to do."""
-    first, second = migrate(empty_database), migrate(empty_database)
+    first, second = migrate(empty_database), migrate_here(empty_database)
 
     applied = [f"applied {name}" for name in migration_ids()]
     assert first.stdout.splitlines() == [*applied, "the database is up to date"]
