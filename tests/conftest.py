@@ -152,8 +152,12 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
     async def serving(url: str) -> AsyncGenerator[httpx.AsyncClient]:
         service = main.create_app(Settings(database_url=url))
         lifespan = service.app.router.lifespan_context(service.app)
-        async with lifespan as state, client_of(service, cast("State", state)) as client:
-            yield client
+        state = cast("State", await lifespan.__aenter__())
+        try:
+            async with client_of(service, state) as client:
+                yield client
+        finally:  # as a server does it: what a test meets inside is not the lifespan's
+            await lifespan.__aexit__(None, None, None)
 
     return serving
 
