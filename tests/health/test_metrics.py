@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from groundwork import __version__
 from groundwork.core.config import Settings
+from groundwork.core.database import Pool
 from groundwork.core.result import REASONS
 from tests.conftest import Serving
 
@@ -36,6 +37,8 @@ async def test_requests_are_counted_by_route(serving: Serving, database_url: str
     labels = (("method", "GET"), ("route", "/health/ready"), ("status", "200"))
     assert found["groundwork_http_requests_total", labels] == 3
     assert found["groundwork_http_request_duration_seconds_count", labels] == 3
+    below_any = (("le", "+Inf"), *labels)
+    assert found["groundwork_http_request_duration_seconds_bucket", below_any] == 3
     assert found["groundwork_http_requests_in_flight", ()] == 1
 
 
@@ -69,6 +72,24 @@ async def test_readiness_is_told_by_reason(client: httpx.AsyncClient) -> None:
     assert found["groundwork_readiness_check_duration_seconds_count", ()] == 1
 
 
+async def test_an_outage_is_told(serving: Serving) -> None:
+    """While the database is down ready is 0, so an alert on it needs no list of reasons."""
+    async with serving("postgresql://nobody@127.0.0.1:1/nothing") as client:
+        found = await scrape(client)
+
+    assert found["groundwork_ready", ()] == 0
+    assert found["groundwork_readiness_state", (("reason", "database_unreachable"),)] == 1
+
+
+async def test_a_connection_in_use_is_told(client: httpx.AsyncClient, pool: Pool) -> None:
+    """A connection that a request has is in use, and no longer idle."""
+    async with pool.acquire():
+        found = await scrape(client)
+
+    assert found["groundwork_db_pool_connections", (("state", "in_use"),)] == 1
+    assert found["groundwork_db_pool_connections", (("state", "idle"),)] == 0
+
+
 async def test_the_pool_and_the_process_are_told(client: httpx.AsyncClient) -> None:
     """Connections by state, who waits for one, and what the process uses."""
     found = await scrape(client)
@@ -77,7 +98,7 @@ async def test_the_pool_and_the_process_are_told(client: httpx.AsyncClient) -> N
     assert found["groundwork_db_pool_max_connections", ()] == 1
     assert found["groundwork_db_pool_waiters", ()] == 0
     assert found["groundwork_log_lines_dropped_total", ()] == 0
-    assert found["groundwork_event_loop_lag_seconds", ()] > 0
+    assert 0 < found["groundwork_event_loop_lag_seconds", ()] < 60
     assert found["process_resident_memory_bytes", ()] > 0
     build = (("environment", "development"), ("version", __version__))
     assert found["groundwork_build_info", build] == 1
