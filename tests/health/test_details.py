@@ -1,9 +1,11 @@
 """GET /health/details."""
 
+import asyncio
 import base64
 import dataclasses
+import resource
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import httpx
 import pytest
@@ -11,6 +13,8 @@ import pytest
 from groundwork import __version__
 from groundwork.core.config import Settings
 from groundwork.core.database import Connection, migration_ids
+from groundwork.core.result import Result
+from groundwork.core.state import State
 from groundwork.health import services
 from tests.conftest import Serving
 from tests.factories import create_installation
@@ -106,6 +110,46 @@ async def test_details_while_the_database_is_down(serving: Serving) -> None:
     assert response.status_code == 200
     assert response.json()["status"] == "unavailable"
     assert response.json()["components"]["database"]["reason"] == "database_unreachable"
+
+
+async def test_details_ask_nothing_of_a_database_that_is_down(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an outage the report is there at once: who is unavailable is asked for no row."""
+    monkeypatch.setattr(services, "get_installation", ask := AsyncMock())
+    async with serving("postgresql://nobody@127.0.0.1:1/nothing") as client:
+        await client.get("/health/details")
+
+    ask.assert_not_called()
+
+
+@pytest.mark.parametrize("settings", [{"readiness_timeout": 0.5}], indirect=True)
+async def test_details_wait_for_no_row(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A query that hangs costs READINESS_TIMEOUT, and the report one entry."""
+    monkeypatch.setattr(services, "get_installation", lambda _: asyncio.sleep(60))
+    async with asyncio.timeout(20):
+        report = (await client.get("/health/details")).json()
+
+    assert report["installation"] is None
+
+
+async def test_details_have_their_units(
+    client: httpx.AsyncClient, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ends in _ms is milliseconds, what ends in _seconds seconds, to three places."""
+    result = Result("degraded", "pool_saturated", latency=0.0123456, checked_at=950)
+    monkeypatch.setattr(state["readiness"], "check", AsyncMock(return_value=result))
+    monkeypatch.setattr(services, "loop_lag", AsyncMock(return_value=0.0045678))
+    monkeypatch.setattr(services, "time", Mock(monotonic=lambda: 1000.12345))
+    state["lifecycle"].started = 900
+    report = (await client.get("/health/details")).json()
+
+    database = report["components"]["database"]
+    assert report["reason"] == database["reason"] == "pool_saturated"
+    assert (report["uptime_seconds"], database["age_seconds"]) == (100.123, 50.123)
+    assert (report["process"]["event_loop_lag_ms"], database["latency_ms"]) == (4.568, 12.346)
 
 
 @pytest.mark.parametrize("settings", [{"environment": "production"}], indirect=True)
@@ -212,6 +256,17 @@ async def test_the_time_it_takes_tells_nothing(
 
     assert response.status_code == 200
     compare.assert_called_once_with(b"wrong", TOKEN.encode())
+
+
+async def test_memory_is_what_is_resident(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of what Linux tells, the second number counts, in pages."""
+    (tmp_path / "statm").write_text("900 7 5 1 0 300 0\n")
+    monkeypatch.setattr(services, "Path", lambda _: tmp_path / "statm")
+    report = (await client.get("/health/details")).json()
+
+    assert report["process"]["memory_bytes"] == 7 * resource.getpagesize()
 
 
 async def test_memory_is_left_out_where_the_system_does_not_tell_it(
