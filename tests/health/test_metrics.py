@@ -72,6 +72,14 @@ async def test_readiness_is_told_by_reason(client: httpx.AsyncClient) -> None:
     assert found["groundwork_readiness_check_duration_seconds_count", ()] == 1
 
 
+async def test_the_format_is_named(client: httpx.AsyncClient) -> None:
+    """Prometheus refuses a scrape whose type it does not know; nobody may keep the figures."""
+    headers = (await client.get("/metrics")).headers
+
+    assert headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert headers["cache-control"] == "no-store"
+
+
 async def test_an_outage_is_told(serving: Serving) -> None:
     """While the database is down ready is 0, so an alert on it needs no list of reasons."""
     async with serving("postgresql://nobody@127.0.0.1:1/nothing") as client:
