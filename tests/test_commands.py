@@ -16,6 +16,7 @@ import psycopg2
 import pytest
 
 from groundwork import __version__
+from groundwork.__main__ import main
 from groundwork.dev import _leave as leave
 from groundwork.dev import postgres
 from tests.databases import bare_environment, groundwork
@@ -169,7 +170,17 @@ def test_probe_imports_no_package() -> None:
         check=True,
     )
 
-    assert not {"environs", "starlette", "asyncpg", "uvicorn"} & set(done.stdout.split())
+    imported = set(done.stdout.split())
+    assert "groundwork.probe" in imported
+    assert not {"environs", "starlette", "asyncpg", "uvicorn"} & imported
+
+
+def test_probe_asks_for_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    """Another name than live and ready is a mistake, and told as one."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["probe", "details"])
+
+    assert "invalid choice: 'details'" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
