@@ -47,6 +47,14 @@ async def test_the_page_shows_the_description(client: httpx.AsyncClient) -> None
     assert "validatorUrl: null" in script
 
 
+async def test_what_is_kept_as_gzip_is_said_to_be(client: httpx.AsyncClient) -> None:
+    """A browser is told of the compression, and so has the file itself."""
+    response = await client.get("/docs/swagger-ui.css")
+
+    assert response.headers["content-encoding"] == "gzip"
+    assert response.content == gzip.decompress((VENDORED / "swagger-ui.css.gz").read_bytes())
+
+
 async def test_the_policy_is_strict(client: httpx.AsyncClient) -> None:
     """The Content-Security-Policy allows this host, and nothing inline or evaluated."""
     policy = (await client.get("/docs")).headers["content-security-policy"]
