@@ -258,6 +258,14 @@ async def test_the_time_it_takes_tells_nothing(
     compare.assert_called_once_with(b"wrong", TOKEN.encode())
 
 
+async def test_the_lag_is_that_of_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop gets one turn to do what is due; no time is slept away on top."""
+    monkeypatch.setattr(asyncio, "sleep", sleep := AsyncMock())
+
+    assert 0 <= await services.loop_lag() < 60
+    sleep.assert_awaited_once_with(0)
+
+
 async def test_memory_is_what_is_resident(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
