@@ -103,6 +103,7 @@ async def test_the_pool_and_the_process_are_told(client: httpx.AsyncClient) -> N
     found = await scrape(client)
 
     assert found["groundwork_db_pool_connections", (("state", "idle"),)] == 1
+    assert found["groundwork_db_pool_connections", (("state", "in_use"),)] == 0
     assert found["groundwork_db_pool_max_connections", ()] == 1
     assert found["groundwork_db_pool_waiters", ()] == 0
     assert found["groundwork_log_lines_dropped_total", ()] == 0
