@@ -10,6 +10,7 @@ import uvicorn
 
 from groundwork import dev
 from groundwork.core.database import SQL_DIR
+from groundwork.dev import _stop as stop
 
 
 @pytest.fixture
@@ -71,3 +72,14 @@ def test_it_serves_as_production_does(run: Mock) -> None:
     assert (told["ws"], told["lifespan"]) == ("none", "on")
     assert told["server_header"] is False
     assert told["log_level"] == "warning"  # the command says itself where it serves
+
+
+def test_the_database_has_time_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that its fast shutdown ends is told nothing else, and has nothing to recover."""
+    pid_file = tmp_path / "postmaster.pid"
+    pid_file.write_text("4711\n")
+    monkeypatch.setattr(os, "kill", kill := Mock())
+    monkeypatch.setattr("time.sleep", lambda _: pid_file.unlink())
+    stop(pid_file)
+
+    kill.assert_called_once_with(4711, signal.SIGINT)
