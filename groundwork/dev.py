@@ -5,15 +5,18 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from urllib.parse import quote
 
 import uvicorn
 from dotenv import dotenv_values
+from uvicorn.supervisors import ChangeReload
 
 from groundwork.core.config import Settings, settings_or_exit
 from groundwork.core.database import SQL_DIR
@@ -90,7 +93,7 @@ def _serve(settings: Settings) -> None:
     address = f"http://{settings.host}:{settings.port}"
     _say("service", f"{address}/ in a browser, {address}/health/ready for a program")
     _say("", "reloads when a file changes; applies new migrations when it is started again")
-    uvicorn.run(
+    config = uvicorn.Config(
         "groundwork.main:create_app",
         factory=True,
         host=settings.host,
@@ -104,6 +107,16 @@ def _serve(settings: Settings) -> None:
         log_level="warning",
         timeout_graceful_shutdown=1,
     )
+    target = uvicorn.Server(config).run
+    reloader = ChangeReload(config, target=target, sockets=[config.bind_socket()])
+    end = reloader.signal_handler
+
+    def end_in_a_thread(sig: int, frame: FrameType | None) -> None:
+        threading.Thread(target=end, args=(sig, frame)).start()
+
+    # It sets an event, and would wait for ever where this thread has just taken the event's lock.
+    reloader.signal_handler = end_in_a_thread  # type: ignore[method-assign]
+    reloader.run()
 
 
 def _say(what: str, text: str) -> None:

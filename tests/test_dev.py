@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from pathlib import Path
 from unittest.mock import Mock, patch
 
@@ -14,12 +15,21 @@ from groundwork.dev import _stop as stop
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Mock:
-    """Give what stands in for uvicorn; nothing is migrated, and no signal is taken."""
+def reloader(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """Give uvicorn's reloader, which is only made; nothing is migrated, no signal is taken."""
     monkeypatch.setattr(signal, "signal", Mock())
     monkeypatch.setattr(dev, "migrate", Mock())
-    monkeypatch.setattr(uvicorn, "run", run := Mock())
-    return run
+    made = Mock()
+    monkeypatch.setattr(dev, "ChangeReload", Mock(return_value=made))
+    return made
+
+
+@pytest.fixture
+def config(reloader: Mock, monkeypatch: pytest.MonkeyPatch) -> Mock:  # noqa: ARG001 - it is told
+    """Give what is told to uvicorn."""
+    monkeypatch.setattr(uvicorn, "Config", config := Mock())
+    monkeypatch.setattr(uvicorn, "Server", Mock())
+    return config
 
 
 def started(**environment: str) -> dict[str, str]:
@@ -29,17 +39,17 @@ def started(**environment: str) -> dict[str, str]:
         return dict(os.environ)
 
 
-def test_its_defaults_are_for_people(run: Mock) -> None:
+def test_its_defaults_are_for_people(config: Mock) -> None:
     """The log is text, and a stop waits for no balancer."""
     environment = started()
 
     assert environment["LOG_JSON"] == "false"
     assert environment["SHUTDOWN_DRAIN_SECONDS"] == "0"
-    run.assert_called_once()
+    config.assert_called_once()
 
 
 @pytest.mark.parametrize("name", ["LOG_JSON", "LOG_JSON_FILE"])
-@pytest.mark.usefixtures("run")
+@pytest.mark.usefixtures("config")
 def test_what_is_set_wins(name: str, tmp_path: Path) -> None:
     """A default of its own gives way to the environment, to .env, and to a file of either."""
     (tmp_path / "on").write_text("true")
@@ -50,12 +60,12 @@ def test_what_is_set_wins(name: str, tmp_path: Path) -> None:
     assert "LOG_JSON" not in started()
 
 
-def test_it_serves_with_reload(run: Mock) -> None:
+def test_it_serves_with_reload(config: Mock) -> None:
     """What it serves is made anew when the package or its SQL changes, and stops at once."""
     started(HOST="::1", PORT="1234")
 
-    assert run.call_args.args == ("groundwork.main:create_app",)
-    told = run.call_args.kwargs
+    assert config.call_args.args == ("groundwork.main:create_app",)
+    told = config.call_args.kwargs
     assert (told["host"], told["port"]) == ("::1", 1234)
     assert told["factory"]
     assert told["reload"]
@@ -64,14 +74,29 @@ def test_it_serves_with_reload(run: Mock) -> None:
     assert told["timeout_graceful_shutdown"] == 1
 
 
-def test_it_serves_as_production_does(run: Mock) -> None:
+def test_it_serves_as_production_does(config: Mock) -> None:
     """No WebSocket is taken, a lifespan that fails ends it, and no server is named."""
     started()
 
-    told = run.call_args.kwargs
+    told = config.call_args.kwargs
     assert (told["ws"], told["lifespan"]) == ("none", "on")
     assert told["server_header"] is False
     assert told["log_level"] == "warning"  # the command says itself where it serves
+
+
+@pytest.mark.usefixtures("config")
+def test_a_signal_waits_for_no_lock(reloader: Mock) -> None:
+    """A stop goes through where it comes while the reloader holds the lock of its own event."""
+    event = threading.Event()
+    reloader.signal_handler = lambda *_: event.set()
+    started()
+    caller = threading.Thread(target=reloader.signal_handler, args=(15, None), daemon=True)
+    with vars(event)["_cond"]:  # the moment that it takes luck to meet
+        caller.start()
+        caller.join(2)
+        assert not caller.is_alive()
+
+    assert event.wait(2)
 
 
 def test_the_database_has_time_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
