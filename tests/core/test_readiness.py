@@ -89,6 +89,21 @@ async def test_a_check_ends_before_its_callers_leave(
     assert result.cause == "TimeoutError: no answer in time"
 
 
+async def test_a_connection_that_never_answers_is_given_up(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first answer has DB_CONNECT_TIMEOUT, so that a better one can take its place."""
+    settings = dataclasses.replace(settings, db_connect_timeout=0.05)
+    monkeypatch.setattr(pool, "expire_connections", AsyncMock(), raising=False)
+    silent = Mock(fetchrow=lambda _: asyncio.Event().wait())
+    readiness = Readiness(settings, pool, AsyncMock(return_value=silent))
+
+    result = await readiness.check()
+    readiness.close()
+
+    assert result.cause == "TimeoutError: no answer within 0.050 s"
+
+
 async def test_the_next_check_is_not_taken_for_the_one_that_ended(
     settings: Settings, pool: Pool
 ) -> None:
