@@ -52,8 +52,8 @@ class Readiness:
             return self.latest
         check, now = self._check, time.monotonic()
         if self._connection.is_lost():
-            self._due = self._good_until = now
-        if check is None or (check.done() and now >= self._due):
+            self._good_until = now
+        if check is None or (check.done() and now >= min(self._due, self._good_until)):
             # Counted from a check's start: one that took its whole time is soon made again, and
             # one that takes its usual time ends before the last result is too old to be given.
             self._due = now + self._ttl

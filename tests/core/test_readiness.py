@@ -14,6 +14,7 @@ from groundwork.core import readiness as core_readiness
 from groundwork.core.config import Settings
 from groundwork.core.database import Connector, Pool, migration_ids
 from groundwork.core.readiness import Readiness
+from groundwork.core.result import Result
 
 CAUSE = "ConnectionRefusedError: gone"
 
@@ -58,16 +59,22 @@ async def test_history_is_bounded(settings: Settings, pool: Pool) -> None:
     assert len(readiness.history) == 600
 
 
+async def checked_once(settings: Settings, pool: Pool, connect: AsyncMock) -> Result:
+    """Return what the first check finds."""
+    readiness = Readiness(settings, pool, connect)
+    result = await readiness.check()
+    readiness.close()
+    return result
+
+
 async def test_a_check_that_hangs_is_a_timeout(
     settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever a check waits for beyond its deadline, its callers are answered in time."""
     settings = dataclasses.replace(settings, readiness_timeout=0.05)
     monkeypatch.setattr(pool, "expire_connections", asyncio.Event().wait, raising=False)
-    readiness = Readiness(settings, pool, AsyncMock(side_effect=ConnectionRefusedError))
 
-    result = await readiness.check()
-    readiness.close()
+    result = await checked_once(settings, pool, AsyncMock(side_effect=ConnectionRefusedError))
 
     assert (result.status, result.reason) == ("unavailable", "database_timeout")
     assert result.cause == "the check hangs"
@@ -80,10 +87,8 @@ async def test_a_check_ends_before_its_callers_leave(
     settings = dataclasses.replace(settings, readiness_timeout=0.4)
     monkeypatch.setattr(core_readiness, "_CHECK_SHARE", 0.5)
     monkeypatch.setattr(pool, "expire_connections", AsyncMock(), raising=False)
-    readiness = Readiness(settings, pool, AsyncMock(side_effect=asyncio.Event().wait))
 
-    result = await readiness.check()
-    readiness.close()
+    result = await checked_once(settings, pool, AsyncMock(side_effect=asyncio.Event().wait))
 
     assert (result.status, result.reason) == ("unavailable", "database_timeout")
     assert result.cause == "TimeoutError: no answer in time"
@@ -96,10 +101,8 @@ async def test_a_connection_that_never_answers_is_given_up(
     settings = dataclasses.replace(settings, db_connect_timeout=0.05)
     monkeypatch.setattr(pool, "expire_connections", AsyncMock(), raising=False)
     silent = Mock(fetchrow=lambda _: asyncio.Event().wait())
-    readiness = Readiness(settings, pool, AsyncMock(return_value=silent))
 
-    result = await readiness.check()
-    readiness.close()
+    result = await checked_once(settings, pool, AsyncMock(return_value=silent))
 
     assert result.cause == "TimeoutError: no answer within 0.050 s"
 
@@ -146,6 +149,8 @@ async def test_nobody_waits_for_a_check_while_the_last_result_is_good(
     answered.clear()
     later += 55  # 65 s after that check began, 55 after it ended
     assert [await readiness.check() for _ in range(3)] == [first] * 3
+    await asyncio.sleep(0.05)
+    assert asked == 2  # and the next is under way
     later += 70  # now the result is too old, and the check under way may not have company
     waiting = asyncio.create_task(readiness.check())
     await asyncio.sleep(0.05)
@@ -171,7 +176,11 @@ async def test_a_lost_connection_is_noticed_at_once(
     while not connection.is_closed():
         await asyncio.sleep(0.01)
 
-    assert (await readiness.check()).reason == "database_unreachable"
+    found = await asyncio.gather(*(readiness.check() for _ in range(3)))
+    assert {result.reason for result in found} == {"database_unreachable"}
+    await readiness.check()
+    await asyncio.sleep(0.05)  # for a check that nobody waited for
+    assert connect.await_count == 2
     readiness.close()
 
 
