@@ -22,7 +22,7 @@ from groundwork.core.metrics import RequestMetrics
 from groundwork.core.middleware import RequestContext
 from groundwork.core.readiness import Readiness
 from groundwork.core.state import State
-from tests.databases import TransactionPool, migrate_here, new_database, throwaway_server
+from tests.databases import TransactionPool, migrate, new_database, throwaway_server
 
 type Serving = Callable[[str], AbstractAsyncContextManager[httpx.AsyncClient]]
 
@@ -57,7 +57,7 @@ def server_url() -> Iterator[str]:
 def migrated(server_url: str) -> Iterator[str]:
     """Give the name of a migrated database to copy; nobody connects to it."""
     with new_database(server_url) as url:
-        migrate_here(url).check_returncode()
+        migrate(url).check_returncode()
         yield urlsplit(url).path[1:]
 
 

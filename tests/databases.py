@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import (
     asynccontextmanager,
+    chdir,
     closing,
     contextmanager,
     redirect_stderr,
@@ -24,6 +25,7 @@ from uuid import uuid4
 
 import psycopg2
 import pytest
+from yoyo.scripts.main import main as yoyo_main
 
 from groundwork.core import migrations
 from groundwork.core.database import Connection
@@ -80,44 +82,36 @@ def schema(url: str) -> str:
     return subprocess.check_output([BINARIES / "pg_dump", *options, url], text=True)
 
 
-def migrate(url: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `groundwork migrate` as its user does; a folder may have another copy of it."""
-    return _finish([sys.executable, "-m", "groundwork", "migrate"], folder, DATABASE_URL=url)
+def migrate(url: str, folder: Path = CHECKOUT) -> subprocess.CompletedProcess[str]:
+    """Do in this process what `groundwork migrate` does; a folder may have another copy of sql/."""
+    return _call(migrations.migrate, url, folder)
 
 
-def migrate_here(url: str, folder: Path = CHECKOUT) -> subprocess.CompletedProcess[str]:
-    """Do in this process what migrate() does in another."""
-    code, out, err = 0, StringIO(), StringIO()
+def yoyo(*arguments: str, url: str, folder: Path = CHECKOUT) -> subprocess.CompletedProcess[str]:
+    """Do in this process what yoyo does in the checkout, or in a copy of it."""
+    with chdir(folder):  # where its yoyo.ini is
+        return _call(lambda: yoyo_main(arguments), url, folder)
+
+
+def _call(command: Callable[[], Any], url: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    out, err = StringIO(), StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(migrations, "SQL_DIR", folder / "sql")
         patch.setenv("DATABASE_URL", url)
         try:
-            migrations.migrate()
+            code = command() or 0
         except SystemExit as error:
-            code = 1
-            err.write(f"{error}\n")
-    return subprocess.CompletedProcess("migrate", code, out.getvalue(), err.getvalue())
+            code = error.code
+    if isinstance(code, str):  # as the interpreter does with it
+        err.write(f"{code}\n")
+        code = 1
+    return subprocess.CompletedProcess([], code, out.getvalue(), err.getvalue())
 
 
 def groundwork(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run one command to its end, in this environment and nothing else."""
-    return _finish([sys.executable, "-m", "groundwork", *arguments], None, **environment)
-
-
-def yoyo(
-    *arguments: str, folder: Path = CHECKOUT, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run yoyo in the checkout, or in a copy of it, as its user does."""
-    program = str(Path(sys.executable).with_name("yoyo"))
-    return _finish([program, *arguments], folder, PYTHONPATH=str(folder), **environment)
-
-
-def _finish(
-    command: list[str], folder: Path | None, **environment: str
-) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command,
-        cwd=folder,
+        [sys.executable, "-m", "groundwork", *arguments],
         env=bare_environment() | environment,
         capture_output=True,
         text=True,

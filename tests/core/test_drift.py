@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from groundwork.core.database import migration_ids
-from tests.databases import CHECKOUT, NOTES, migrate_here, run, yoyo
+from tests.databases import CHECKOUT, NOTES, migrate, run, yoyo
 
 FIRST, LAST = migration_ids()[0], migration_ids()[-1]
 ALL = (len(migration_ids()), len(migration_ids()))
@@ -26,7 +26,7 @@ HASH = hashlib.sha256(FIRST.encode()).hexdigest()  # which yoyo makes of the nam
 type Command = Callable[[str, Path], CompletedProcess[str]]
 each_command = pytest.mark.parametrize(
     "command",
-    [migrate_here, lambda url, folder: yoyo("apply", folder=folder, DATABASE_URL=url)],
+    [migrate, lambda url, folder: yoyo("apply", folder=folder, url=url)],
     ids=["groundwork migrate", "yoyo apply"],
 )
 
@@ -81,7 +81,7 @@ def test_a_gap_is_refused_with_nothing_to_apply(copy: Path, own_database: str) -
     """No release lacks a migration in the middle, so this one is broken."""
     remove(copy, FIRST)
 
-    assert migrate_here(own_database, copy).stderr == GONE.format(FIRST)
+    assert migrate(own_database, copy).stderr == GONE.format(FIRST)
 
 
 def test_another_line_of_releases_is_refused(copy: Path, own_database: str) -> None:
@@ -89,7 +89,7 @@ def test_another_line_of_releases_is_refused(copy: Path, own_database: str) -> N
     remove(copy, LAST)
     add(copy, "0002.another")
 
-    done = migrate_here(own_database, copy)
+    done = migrate(own_database, copy)
 
     assert (done.returncode, done.stderr) == (1, GONE.format(LAST))
     assert not is_new(own_database)
@@ -114,7 +114,7 @@ def test_all_that_is_wrong_is_said_at_once(copy: Path, own_database: str) -> Non
     remove(copy, FIRST)
     change(copy, LAST)
 
-    done = migrate_here(own_database, copy)
+    done = migrate(own_database, copy)
 
     assert done.stderr == CHANGED.format(LAST) + GONE.format(FIRST)
 
@@ -126,7 +126,7 @@ def test_line_ends_do_not_count(copy: Path, empty_database: str, first: str) -> 
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
 
     folders = [copy, CHECKOUT] if first == "CRLF" else [CHECKOUT, copy]
-    outcomes = [migrate_here(empty_database, folder) for folder in folders]
+    outcomes = [migrate(empty_database, folder) for folder in folders]
 
     assert [(done.returncode, done.stderr) for done in outcomes] == [(0, "")] * 2
 
@@ -136,26 +136,26 @@ def test_all_else_counts(copy: Path, own_database: str, ending: str) -> None:
     """A space and a comment do, and with nothing to apply too: the files must tell the truth."""
     change(copy, ending=ending)
 
-    assert migrate_here(own_database, copy).stderr == CHANGED.format(FIRST)
+    assert migrate(own_database, copy).stderr == CHANGED.format(FIRST)
 
 
 def test_a_rollback_file_may_change(copy: Path, own_database: str) -> None:
     """It was not applied."""
     change(copy, f"{FIRST}.rollback")
 
-    assert migrate_here(own_database, copy).returncode == 0
+    assert migrate(own_database, copy).returncode == 0
 
 
 def test_what_has_no_note_is_noted_as_it_is(copy: Path, own_database: str) -> None:
     """A database from before there were notes gets them, once, and is held to them."""
     run(own_database, "DROP TABLE _groundwork_migration")
-    first, second = migrate_here(own_database), migrate_here(own_database)
+    first, second = migrate(own_database), migrate(own_database)
     change(copy)
 
     noted = [f"noted {name} as its file is now" for name in migration_ids()]
     assert first.stdout.splitlines() == [*noted, "the database is up to date"]
     assert second.stdout == "the database is up to date\n"
-    assert migrate_here(own_database, copy).stderr == CHANGED.format(FIRST)
+    assert migrate(own_database, copy).stderr == CHANGED.format(FIRST)
 
 
 def test_nothing_is_noted_when_it_is_refused(copy: Path, own_database: str) -> None:
@@ -163,16 +163,16 @@ def test_nothing_is_noted_when_it_is_refused(copy: Path, own_database: str) -> N
     change(copy, LAST)
     run(own_database, f"DELETE FROM _groundwork_migration WHERE migration_hash = '{HASH}'")
 
-    assert migrate_here(own_database, copy).stderr == CHANGED.format(LAST)
+    assert migrate(own_database, copy).stderr == CHANGED.format(LAST)
     assert run(own_database, NOTES) == [(ALL[0], ALL[0] - 1)]
 
 
 def test_rolled_back_it_may_change(copy: Path, own_database: str) -> None:
     """What a developer has undone is free to be edited, and is noted anew."""
     change(copy, LAST)
-    undone = yoyo("rollback", folder=copy, DATABASE_URL=own_database)
+    undone = yoyo("rollback", "--revision", LAST, folder=copy, url=own_database)
     notes = run(own_database, NOTES)
-    done = migrate_here(own_database, copy)
+    done = migrate(own_database, copy)
 
     assert (undone.returncode, notes) == (0, [(ALL[0] - 1, ALL[0] - 1)])
     assert (done.returncode, f"applied {LAST}" in done.stdout) == (0, True)
@@ -184,19 +184,19 @@ def test_a_change_can_be_accepted(copy: Path, own_database: str) -> None:
     change(copy, LAST)
     run(own_database, "DELETE FROM _groundwork_migration")
 
-    assert migrate_here(own_database, copy).returncode == 0
-    assert migrate_here(own_database).stderr == CHANGED.format(LAST)
+    assert migrate(own_database, copy).returncode == 0
+    assert migrate(own_database).stderr == CHANGED.format(LAST)
 
 
 def test_marking_notes_the_text(copy: Path, own_database: str) -> None:
     """`yoyo unmark` takes the note away, `yoyo mark` makes one of the file as it is."""
     change(copy, LAST)
     for command, notes in (("unmark", (ALL[0] - 1, ALL[0] - 1)), ("mark", ALL)):
-        done = yoyo(command, "--revision", LAST, folder=copy, DATABASE_URL=own_database)
+        done = yoyo(command, "--revision", LAST, folder=copy, url=own_database)
         assert done.returncode == 0, done.stderr
         assert run(own_database, NOTES) == [notes]
 
-    assert migrate_here(own_database, copy).returncode == 0
+    assert migrate(own_database, copy).returncode == 0
 
 
 @pytest.mark.parametrize("directive", ["", "-- transactional: false\n"])
@@ -205,5 +205,5 @@ def test_mark_and_note_are_one_transaction(copy: Path, own_database: str, direct
     (copy / "sql/migrations/9998.do.sql").write_text(f"{directive}SELECT 1;")
     run(own_database, "ALTER TABLE _groundwork_migration ADD CHECK (false) NOT VALID")
 
-    assert migrate_here(own_database, copy).returncode == 1
+    assert migrate(own_database, copy).returncode == 1
     assert run(own_database, NOTES) == [ALL]

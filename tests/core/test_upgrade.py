@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from groundwork.core.database import migration_ids
-from tests.databases import migrate_here, run, schema
+from tests.databases import migrate, run, schema
 
 RELEASES = sorted(Path(__file__).parent.glob("release-*.sql"))
 TABLES = """
@@ -47,13 +47,13 @@ def test_from_each_migration_on(
     """From wherever a database is, it gets to the schema of a new one and loses no row."""
     for name in migration_ids()[count:]:
         (copy / f"sql/migrations/{name}.sql").unlink()
-    migrate_here(empty_database, copy).check_returncode()
+    migrate(empty_database, copy).check_returncode()
     for (name,) in run(empty_database, TABLES):
         assert name in ROWS, "give it a row, to see that later migrations keep it"
         run(empty_database, ROWS[name])
     before = tables(empty_database)
 
-    assert migrate_here(empty_database).returncode == 0
+    assert migrate(empty_database).returncode == 0
     assert schema(empty_database) == schema(own_database)
     assert lost(before, empty_database) == []
 
@@ -65,7 +65,7 @@ def test_from_each_release(dump: Path, empty_database: str, own_database: str) -
     run(empty_database, "\n".join(line for line in lines if not line.startswith("\\")))
     before = tables(empty_database)
 
-    assert migrate_here(empty_database).returncode == 0
+    assert migrate(empty_database).returncode == 0
     assert all(before.values())
     assert schema(empty_database) == schema(own_database)
     assert lost(before, empty_database) == []
