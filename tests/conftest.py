@@ -23,6 +23,7 @@ from groundwork.core.middleware import RequestContext
 from groundwork.core.readiness import Readiness
 from groundwork.core.state import State
 from tests.databases import TransactionPool, migrate, new_database, throwaway_server
+from tests.servers import Server, serve
 
 type Serving = Callable[[str], AbstractAsyncContextManager[httpx.AsyncClient]]
 
@@ -66,6 +67,20 @@ def database_url(server_url: str, migrated: str) -> Iterator[str]:
     """Give a migrated database of this run's own; tests leave nothing in it."""
     with new_database(server_url, template=migrated) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def server(database_url: str) -> Iterator[Server]:
+    """Give a running `groundwork serve`, for tests that leave it as it is."""
+    with serve(DATABASE_URL=database_url) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def unready_server() -> Iterator[Server]:
+    """Give one that can't reach its database."""
+    with serve(DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing") as server:
+        yield server
 
 
 @pytest.fixture

@@ -19,9 +19,10 @@ from groundwork import __version__
 from groundwork.__main__ import main
 from groundwork.dev import _leave as leave
 from groundwork.dev import postgres
-from tests.databases import bare_environment, groundwork
+from tests.databases import bare_environment, groundwork, run
 from tests.servers import (
     PATIENCE,
+    SERVE,
     UVICORN,
     Server,
     descendants,
@@ -88,26 +89,40 @@ def test_it_knows_its_version() -> None:
     assert groundwork("--version").stdout.strip() == __version__
 
 
-def test_serve_without_settings_exits_with_2() -> None:
+def test_serve_without_settings_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     """An empty environment is an error that names what is missing."""
-    done = groundwork("serve")
+    with pytest.raises(SystemExit, match="2"):
+        main(["serve"])
 
-    assert done.returncode == 2
-    assert "DATABASE_URL: Environment variable not set." in done.stderr
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_serve_ends_with_0(database_url: str, number: int) -> None:
-    """A clean stop is a success, whichever signal asked for it."""
-    with serve(DATABASE_URL=database_url) as server:
-        assert is_ready(server)
-        assert server.stop(number) == 0
+    assert "DATABASE_URL: Environment variable not set." in capsys.readouterr().err
 
 
-def test_serve_names_no_server(database_url: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "number", "code"),
+    [
+        (SERVE, signal.SIGTERM, 0),
+        (SERVE, signal.SIGINT, 0),
+        (UVICORN, signal.SIGTERM, -signal.SIGTERM),
+    ],
+    ids=["groundwork serve, TERM", "groundwork serve, INT", "uvicorn, TERM"],
+)
+def test_a_stop_is_clean(
+    database_url: str, command: tuple[str, ...], number: int, code: int
+) -> None:
+    """A stop is a success, whichever signal asked; all that was printed from the start is JSON."""
+    with serve(command, DATABASE_URL=database_url) as server:
+        answer = server.get("/health/details")
+        assert server.stop(number) == code
+        lines = [json.loads(line) for line in server.lines()]
+
+    assert answer.status_code == 200
+    assert {"uvicorn.error", "groundwork.access"} <= {line["logger"] for line in lines}
+    assert not [line for line in lines if "\x1b" in line["message"]]
+
+
+def test_serve_names_no_server(server: Server) -> None:
     """The answer does not say what software made it."""
-    with serve(DATABASE_URL=database_url) as server:
-        assert "server" not in server.get("/health/live").headers
+    assert "server" not in server.get("/health/live").headers
 
 
 @pytest.mark.faults
@@ -127,27 +142,11 @@ def test_serve_recovers_by_itself(server_url: str, empty_database: str) -> None:
         connection.close()
 
 
-@pytest.mark.parametrize("command", [UVICORN, None], ids=["uvicorn", "groundwork serve"])
-def test_every_line_is_json(database_url: str, command: tuple[str, ...] | None) -> None:
-    """Whoever runs it, all it prints from start to stop is JSON, uvicorn's lines included."""
-    options = {} if command is None else {"command": command}
-    with serve(DATABASE_URL=database_url, **options) as server:  # type: ignore[arg-type]
-        answer = server.get("/health/details")
-        server.stop()
-        lines = [json.loads(line) for line in server.lines()]
-
-    assert answer.status_code == 200
-    assert {"uvicorn.error", "groundwork.access"} <= {line["logger"] for line in lines}
-    assert not [line for line in lines if "\x1b" in line["message"]]
-
-
-def test_probe_tells_live_from_ready(database_url: str) -> None:
+def test_probe_tells_live_from_ready(server: Server, unready_server: Server) -> None:
     """`groundwork probe` exits with 0 or 1 as the instance answers."""
-    with serve(DATABASE_URL=database_url) as server:
-        up = groundwork("probe", PORT=str(server.port), HOST="0.0.0.0")  # noqa: S104 - as set
-    with serve(DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing") as server:
-        live = groundwork("probe", "live", PORT=str(server.port))
-        ready = groundwork("probe", "ready", PORT=str(server.port))
+    up = groundwork("probe", PORT=str(server.port), HOST="0.0.0.0")  # noqa: S104 - as set
+    live = groundwork("probe", "live", PORT=str(unready_server.port))
+    ready = groundwork("probe", "ready", PORT=str(unready_server.port))
     nobody = groundwork("probe", "live", PORT=str(free_port()))
 
     assert (up.returncode, live.returncode, ready.returncode, nobody.returncode) == (0, 0, 1, 1)
@@ -183,64 +182,23 @@ def test_probe_asks_for_nothing_else(capsys: pytest.CaptureFixture[str]) -> None
     assert "invalid choice: 'details'" in capsys.readouterr().err
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder for `groundwork dev`, whose first start there takes longest."""
-    return tmp_path_factory.mktemp("home")
-
-
 @pytest.mark.faults
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_dev_leaves_nothing_running(home: Path, number: int) -> None:
-    """`groundwork dev` brings a database, and ends with it whichever way it is stopped."""
-    with dev(home) as server:
-        database = postmaster(home)
-        processes = {database, *descendants(server.process.pid)}
-        address = re.search(r"psql '(.*)'", "\n".join(server.lines()))
-        assert address
-        with psycopg2.connect(address[1]) as connection:
-            connection.cursor().execute("SELECT id FROM installation")
-        connection.close()
-        server.stop(number)
-
-    assert len(processes) >= 3
-    # multiprocessing's resource tracker notices by itself that it is alone.
-    wait_until(lambda: not any(is_running(pid) for pid in processes))
-
-
-def test_dev_keeps_its_data(home: Path) -> None:
-    """The second start finds what the first one wrote."""
+def test_dev_leaves_nothing_but_its_data(tmp_path: Path) -> None:
+    """`groundwork dev` ends with its database whichever way it is stopped, and keeps the data."""
     found = []
-    for _ in range(2):
-        with dev(home) as server:
-            found.append(server.get("/health/details").json()["installation"]["id"])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with dev(tmp_path) as server:
+            processes = {postmaster(tmp_path), *descendants(server.process.pid)}
+            address = re.search(r"psql '(.*)'", "\n".join(server.lines()))
+            assert address
+            found += run(address[1], "SELECT id FROM installation")
+            server.stop(number)
+
+        assert len(processes) >= 3
+        # multiprocessing's resource tracker notices by itself that it is alone.
+        wait_until(lambda running=processes: not any(is_running(pid) for pid in running))
 
     assert found[0] == found[1]
-
-
-def test_dev_runs_once_a_folder(home: Path) -> None:
-    """A second one in the same folder, and a taken port, are told so in one line."""
-    with dev(home) as server:
-        second = subprocess.run(
-            DEV,
-            cwd=home,
-            env=bare_environment() | {"PORT": str(free_port())},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        taken = subprocess.run(
-            DEV,
-            cwd=home,
-            env=bare_environment() | {"PORT": str(server.port)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    assert (second.returncode, taken.returncode) == (1, 1)
-    assert second.stderr == "groundwork: `groundwork dev` already runs in this folder\n"
-    assert f":{server.port} can't be used: Address already in use" in taken.stderr
 
 
 def test_dev_takes_the_database_it_is_given(tmp_path: Path, empty_database: str) -> None:
@@ -253,19 +211,19 @@ def test_dev_takes_the_database_it_is_given(tmp_path: Path, empty_database: str)
     assert not (tmp_path / ".groundwork").exists()
 
 
-def test_dev_reloads_while_the_database_stays(tmp_path: Path, home: Path) -> None:
+def test_dev_reloads_while_the_database_stays(tmp_path: Path) -> None:
     """An edited file is served soon after, on the same database; a migration is not applied."""
     package = Path(__file__).parents[1]
     for name in ("groundwork", "sql"):
         subprocess.run(["cp", "-r", package / name, tmp_path], check=True)
-    with dev(home, PYTHONPATH=str(tmp_path)) as server:
-        before = postmaster(home)
+    with dev(tmp_path) as server:
+        before = postmaster(tmp_path)
         time.sleep(1)  # uvicorn begins to watch a moment after its child may be ready
         (tmp_path / "sql/migrations/9999.half-written.sql").write_text("CREATE TABLE")
         init = tmp_path / "groundwork/__init__.py"
         init.write_text(init.read_text().replace(__version__, "9.9.9"))
         wait_until(lambda: version(server) == "9.9.9")
-        assert postmaster(home) == before
+        assert postmaster(tmp_path) == before
         assert server.get("/health/ready").json()["pending"] == ["9999.half-written"]
 
 

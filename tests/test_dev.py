@@ -2,7 +2,9 @@
 
 import os
 import signal
+import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock, patch
 
@@ -11,7 +13,9 @@ import uvicorn
 
 from groundwork import dev
 from groundwork.core.database import SQL_DIR
+from groundwork.dev import _only_one as only_one
 from groundwork.dev import _stop as stop
+from tests.servers import free_port
 
 
 @pytest.fixture
@@ -97,6 +101,34 @@ def test_a_signal_waits_for_no_lock(reloader: Mock) -> None:
         assert not caller.is_alive()
 
     assert event.wait(2)
+
+
+@pytest.fixture
+def port(reloader: Mock, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:  # noqa: ARG001
+    """Give PORT, which is free, and no DATABASE_URL: it would start a PostgreSQL of its own."""
+    monkeypatch.setenv("PORT", str(port := free_port()))
+    with patch.dict(os.environ):
+        yield port
+
+
+@pytest.mark.usefixtures("port")
+def test_it_runs_once_a_folder() -> None:
+    """A second one in the same folder is told so."""
+    dev.HOME.mkdir()
+    with (
+        only_one(),
+        pytest.raises(SystemExit, match="already runs in this folder"),
+    ):
+        dev.dev()
+
+
+def test_a_taken_port_is_refused(port: int) -> None:
+    """It is told so before PostgreSQL is started."""
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        pytest.raises(SystemExit, match=f":{port} can't be used: Address already in use"),
+    ):
+        dev.dev()
 
 
 def test_the_database_has_time_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,13 +17,6 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 
-@pytest.fixture(scope="module")
-def server(database_url: str) -> Iterator[Server]:
-    """Give a running service."""
-    with serve(DATABASE_URL=database_url) as server:
-        yield server
-
-
 def access_line(server: Server, traceparent: str) -> dict[str, object]:
     """Return the access line of a request with this header."""
     path = f"/{uuid4()}"
