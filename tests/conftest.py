@@ -104,20 +104,23 @@ def settings(database_url: str) -> Settings:
 
 
 @pytest.fixture
-async def connection(settings: Settings) -> AsyncGenerator[Connection]:
-    """Give a connection in a transaction that is rolled back after the test."""
-    connection = await Connector(settings)()
-    transaction = connection.transaction()
-    await transaction.start()
-    yield connection
-    await transaction.rollback()
-    await connection.close()
+async def transaction_pool(settings: Settings) -> AsyncGenerator[TransactionPool]:
+    """Give what lends a connection, in a transaction that is rolled back after the test."""
+    pool = TransactionPool(Connector(settings))
+    yield pool
+    await pool.close()
 
 
 @pytest.fixture
-def pool(connection: Connection) -> Pool:
-    """Give what the application takes for its pool: the test's own connection."""
-    return cast("Pool", TransactionPool(connection))
+async def connection(transaction_pool: TransactionPool) -> Connection:
+    """Give the test's connection: whatever is done on it is rolled back."""
+    return await transaction_pool.connection()
+
+
+@pytest.fixture
+def pool(transaction_pool: TransactionPool) -> Pool:
+    """Give what the application takes for its pool, and is that connection."""
+    return cast("Pool", transaction_pool)
 
 
 @pytest.fixture

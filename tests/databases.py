@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import (
+    AsyncExitStack,
     asynccontextmanager,
     chdir,
     closing,
@@ -28,7 +29,7 @@ import pytest
 from yoyo.scripts.main import main as yoyo_main
 
 from groundwork.core import migrations
-from groundwork.core.database import Connection
+from groundwork.core.database import Connection, Connector
 from groundwork.dev import postgres
 
 CHECKOUT = Path(__file__).parents[1]
@@ -127,18 +128,33 @@ def bare_environment() -> dict[str, str]:
 
 
 class TransactionPool:
-    """Stands in for the pool: lends the test's own connection, to one borrower at a time."""
+    """Stands in for the pool: lends the test's own connection, to one borrower at a time.
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    Many tests never want it, so it is made when it is first asked for.
+    """
+
+    def __init__(self, connect: Connector) -> None:
+        self._connect = connect
+        self._stack = AsyncExitStack()
+        self._connection: Connection | None = None
         self._turn = asyncio.Lock()
         self._queue: asyncio.LifoQueue[None] = asyncio.LifoQueue()  # where asyncpg's waiters are
+
+    async def connection(self) -> Connection:
+        """Return the test's connection, within its transaction."""
+        if self._connection is None:
+            self._connection = await self._stack.enter_async_context(_rolled_back(self._connect))
+        return self._connection
+
+    async def close(self) -> None:
+        """Roll back what the test did."""
+        await self._stack.aclose()
 
     @asynccontextmanager
     async def acquire(self) -> AsyncGenerator[Connection]:
         """Lend the test's connection, as if nothing had begun on it."""
         async with self._turn:
-            yield cast("Connection", _Lent(self._connection))
+            yield cast("Connection", _Lent(await self.connection()))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Lend a connection to one call of its: fetch, fetchrow, fetchval, execute and so on."""
@@ -160,6 +176,16 @@ class TransactionPool:
     def get_max_size(self) -> int:
         """Promise no more than one."""
         return 1
+
+
+@asynccontextmanager
+async def _rolled_back(connect: Connector) -> AsyncGenerator[Connection]:
+    connection = await connect()
+    transaction = connection.transaction()
+    await transaction.start()
+    yield connection
+    await transaction.rollback()
+    await connection.close()
 
 
 class _Lent:

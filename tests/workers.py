@@ -22,3 +22,9 @@ def pytest_load_initial_conftests(
         args += ["--numprocesses", str(WORKERS), "--dist", "worksteal"]
         early_config.known_args_namespace = parser.parse_known_args(args)
     return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let those of whole programs, beside this file, come first: they wait, others work."""
+    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
