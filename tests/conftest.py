@@ -76,13 +76,6 @@ def server(database_url: str) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def unready_server() -> Iterator[Server]:
-    """Give one that can't reach its database."""
-    with serve(DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing") as server:
-        yield server
-
-
 @pytest.fixture
 def own_database(server_url: str, migrated: str) -> Iterator[str]:
     """Give a migrated database for one test: committed data, locks, several connections."""

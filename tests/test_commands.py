@@ -142,11 +142,12 @@ def test_serve_recovers_by_itself(server_url: str, empty_database: str) -> None:
         connection.close()
 
 
-def test_probe_tells_live_from_ready(server: Server, unready_server: Server) -> None:
+def test_probe_tells_live_from_ready(server: Server) -> None:
     """`groundwork probe` exits with 0 or 1 as the instance answers."""
     up = groundwork("probe", PORT=str(server.port), HOST="0.0.0.0")  # noqa: S104 - as set
-    live = groundwork("probe", "live", PORT=str(unready_server.port))
-    ready = groundwork("probe", "ready", PORT=str(unready_server.port))
+    with serve(DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing") as unready:
+        live = groundwork("probe", "live", PORT=str(unready.port))
+        ready = groundwork("probe", "ready", PORT=str(unready.port))
     nobody = groundwork("probe", "live", PORT=str(free_port()))
 
     assert (up.returncode, live.returncode, ready.returncode, nobody.returncode) == (0, 0, 1, 1)

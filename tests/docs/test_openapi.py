@@ -17,6 +17,7 @@ from groundwork.core.body_limit import MAX_BODY_BYTES
 from groundwork.core.config import Settings
 from groundwork.core.result import REASONS, Result
 from groundwork.core.state import State
+from tests.conftest import Serving
 from tests.docs.description import DESCRIPTION, GUARDED, PATHS, differences, urls
 from tests.servers import Server
 
@@ -50,14 +51,6 @@ async def boom(_: Request) -> Response:
 def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
     """Give development's settings, with what the test's parameter changes."""
     return dataclasses.replace(settings, **getattr(request, "param", {}))
-
-
-@pytest.fixture(params=["server", "unready_server"])
-def either(request: pytest.FixtureRequest) -> Server:
-    """Give a running service, once with a database and once without."""
-    found = request.getfixturevalue(request.param)
-    assert isinstance(found, Server)
-    return found
 
 
 def methods(path: str) -> set[str]:
@@ -96,19 +89,32 @@ def test_every_route_has_an_entry_and_every_entry_a_route(app: Starlette) -> Non
 
 
 @each_path
-def test_answers_are_as_described(either: Server, path: str, url: str) -> None:
-    """Each path answers as described, without a database too."""
-    is_ready = either.ask("GET", "/health/ready").status_code == 200
-    response = either.ask("GET", url)
+def test_answers_are_as_described(server: Server, path: str, url: str) -> None:
+    """Each path answers as described."""
+    response = server.ask("GET", url)
 
-    assert response.status_code in ({200} if is_ready else {200, 503})
+    assert response.status_code == 200
     assert differences(path, response) == []
 
 
+async def test_without_a_database_answers_are_as_described(serving: Serving) -> None:
+    """Each path does so then too, and those that need the database say it."""
+    found = {}
+    async with serving("postgresql://nobody@127.0.0.1:1/nothing") as client:
+        for path in PATHS:
+            for url in urls(path):
+                response = await client.get(url)
+                assert differences(path, response) == []
+                found[url] = response.status_code
+
+    assert {url for url in found if found[url] != 200} == {"/health/ready"}
+    assert found["/health/ready"] == 503
+
+
 @each_path
-def test_head_is_get_without_a_body(either: Server, path: str, url: str) -> None:
+def test_head_is_get_without_a_body(server: Server, path: str, url: str) -> None:
     """HEAD has the status and the headers that GET has."""
-    head, get = either.ask("HEAD", url), either.ask("GET", url)
+    head, get = server.ask("HEAD", url), server.ask("GET", url)
 
     assert head.content == b""
     assert head.status_code == get.status_code
@@ -116,9 +122,9 @@ def test_head_is_get_without_a_body(either: Server, path: str, url: str) -> None
 
 
 @each_path
-def test_other_methods_are_answered_as_described(either: Server, path: str, url: str) -> None:
+def test_other_methods_are_answered_as_described(server: Server, path: str, url: str) -> None:
     """Another method is 405, and Allow has all that are described."""
-    response = either.ask("TRACE", url)
+    response = server.ask("TRACE", url)
 
     assert response.status_code == 405
     assert set(response.headers["allow"].split(", ")) == methods(path)
@@ -126,9 +132,9 @@ def test_other_methods_are_answered_as_described(either: Server, path: str, url:
 
 
 @each_path
-def test_a_large_body_is_answered_as_described(either: Server, path: str, url: str) -> None:
+def test_a_large_body_is_answered_as_described(server: Server, path: str, url: str) -> None:
     """A body that nobody wants is 413."""
-    response = either.ask("GET", url, content=bytes(MAX_BODY_BYTES + 1))
+    response = server.ask("GET", url, content=bytes(MAX_BODY_BYTES + 1))
 
     assert response.status_code == 413
     assert differences(path, response) == []
