@@ -4,8 +4,10 @@ import dataclasses
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -23,19 +25,29 @@ from groundwork.core.middleware import RequestContext
 from groundwork.core.readiness import Readiness
 from groundwork.core.state import State
 from tests.databases import TransactionPool, migrate, new_database, throwaway_server
-from tests.servers import Server, serve
+from tests.servers import Server, serve, wait_until
 
 type Serving = Callable[[str], AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Start one server for all workers, which inherit its address."""
+    """Start one server for all workers, which start meanwhile and find its address in a file."""
     workers = getattr(session.config.option, "numprocesses", None)
     if workers and "TEST_DATABASE_URL" not in os.environ:
         stack = ExitStack()
         session.config.add_cleanup(stack.close)
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setenv("TEST_DATABASE_URL", stack.enter_context(throwaway_server()))
+        address = Path(stack.enter_context(TemporaryDirectory())) / "address"
+        patch.setenv("TEST_SERVER_ADDRESS", str(address))
+        started = stack.enter_context(ThreadPoolExecutor()).submit(
+            lambda: _publish(stack.enter_context(throwaway_server()), address)
+        )
+        stack.callback(started.result)  # where it failed, it says so
+
+
+def _publish(url: str, address: Path) -> None:
+    address.with_suffix(".new").write_text(url)
+    address.with_suffix(".new").rename(address)
 
 
 @pytest.fixture(scope="session")
@@ -49,9 +61,12 @@ def server_url() -> Iterator[str]:
     """Give the server of TEST_DATABASE_URL, or an embedded one for this run."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield url
-        return
-    with throwaway_server() as url:
-        yield url
+    elif address := os.environ.get("TEST_SERVER_ADDRESS"):
+        wait_until(Path(address).exists)
+        yield Path(address).read_text()
+    else:
+        with throwaway_server() as url:
+            yield url
 
 
 @pytest.fixture(scope="session")

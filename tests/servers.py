@@ -44,8 +44,8 @@ class Server:
         return httpx.request(method, url, timeout=PATIENCE, verify=_NO_TLS, **options)
 
     def lines(self) -> list[str]:
-        """Return what it has written so far."""
-        return self.log.read_text().splitlines()
+        """Return the lines that it has written so far, none that it is still writing."""
+        return self.log.read_text().rpartition("\n")[0].splitlines()
 
     def send(self, number: int) -> float:
         """Send a signal; return the time.monotonic() of it."""
