@@ -1,5 +1,6 @@
 """A plugin that shares the tests out between processes, since they wait more than they work."""
 
+import gc
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -28,3 +29,8 @@ def pytest_load_initial_conftests(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let those of whole programs, beside this file, come first: they wait, others work."""
     items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what is there before the first test, and will stay."""
+    gc.freeze()
