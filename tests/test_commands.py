@@ -203,12 +203,12 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @pytest.mark.faults
-def test_dev_leaves_nothing_but_its_data(checkout: Path) -> None:
+def test_dev_leaves_nothing_but_its_data(tmp_path: Path) -> None:
     """`groundwork dev` ends with its database whichever way it is stopped, and keeps the data."""
     found = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        with dev(checkout) as server:
-            processes = {postmaster(checkout), *descendants(server.process.pid)}
+        with dev(tmp_path) as server:
+            processes = {postmaster(tmp_path), *descendants(server.process.pid)}
             address = re.search(r"psql '(.*)'", "\n".join(server.lines()))
             assert address
             found += run(address[1], "SELECT id FROM installation")
