@@ -25,6 +25,7 @@ from groundwork.core.middleware import RequestContext
 from groundwork.core.readiness import Readiness
 from groundwork.core.state import State
 from tests.databases import TransactionPool, migrate, new_database, throwaway_server
+from tests.docs import description
 from tests.servers import Server, serve, wait_until
 
 type Serving = Callable[[str], AbstractAsyncContextManager[httpx.AsyncClient]]
@@ -211,4 +212,8 @@ def client_of(service: RequestContext, state: State) -> httpx.AsyncClient:
         scope["state"] = dict(state)
         await service(scope, receive, send)
 
-    return httpx.AsyncClient(transport=httpx.ASGITransport(with_state), base_url="http://test")
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(with_state),
+        base_url="http://test",
+        event_hooks={"response": [description.check]},
+    )

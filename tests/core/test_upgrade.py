@@ -18,7 +18,9 @@ TABLES = """
     'yoyo_lock')
 """
 # What puts a row into each table: a new table wants a line here.
-ROWS = {"installation": "UPDATE installation SET created_at = '2001-02-03 04:05:06Z'"}
+ROWS = {
+    "installation": "UPDATE installation SET created_at = '2001-02-03 04:05:06Z'",
+}
 
 
 def tables(url: str) -> dict[str, list[dict[str, Any]]]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+from starlette.routing import compile_path
 
 from groundwork.docs.services import get_description
 
@@ -36,6 +37,14 @@ def urls(path: str) -> list[str]:
             place, values = f"{{{parameter['name']}}}", parameter["schema"].get("enum", ())
             found = [url.replace(place, value) for url in found for value in values]
     return found
+
+
+async def check(response: httpx.Response) -> None:
+    """Hold an answer to the description, where that has its path and method; a hook for httpx."""
+    await response.aread()
+    for path, entry in PATHS.items():
+        if compile_path(path)[0].match(response.request.url.path):
+            assert response.request.method.lower() not in entry or not differences(path, response)
 
 
 def differences(path: str, response: httpx.Response) -> list[str]:

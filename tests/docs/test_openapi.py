@@ -1,4 +1,8 @@
-"""GET /openapi.json, and whether it is true."""
+"""GET /openapi.json, and whether it is true.
+
+The client of the tests fails where an answer is not as described; what is got from a running
+service is compared here.
+"""
 
 import base64
 import dataclasses
@@ -37,6 +41,7 @@ STATES = (
     Result("unavailable", "draining"),
 )
 
+URLS = [url for path in PATHS for url in urls(path)]
 each_path = pytest.mark.parametrize(
     ("path", "url"), [pytest.param(path, url, id=url) for path in PATHS for url in urls(path)]
 )
@@ -101,14 +106,10 @@ async def test_without_a_database_answers_are_as_described(serving: Serving) -> 
     """Each path does so then too, and those that need the database say it."""
     found = {}
     async with serving("postgresql://nobody@127.0.0.1:1/nothing") as client:
-        for path in PATHS:
-            for url in urls(path):
-                response = await client.get(url)
-                assert differences(path, response) == []
-                found[url] = response.status_code
+        for url in URLS:
+            found[url] = (await client.get(url)).status_code
 
-    assert {url for url in found if found[url] != 200} == {"/health/ready"}
-    assert found["/health/ready"] == 503
+    assert {url: found[url] for url in found if found[url] != 200} == {"/health/ready": 503}
 
 
 @each_path
@@ -150,7 +151,6 @@ async def test_a_fault_is_answered_as_described(
     response = await client.get(url, headers={"Origin": "https://app.example"})
 
     assert response.status_code == 500
-    assert differences(path, response) == []
 
 
 @pytest.mark.parametrize("settings", [PRODUCTION], indirect=True)
@@ -162,7 +162,6 @@ async def test_without_a_token_configured_only_the_open_paths_are_there(
     response = await client.get(url)
 
     assert (response.status_code == 404) is (path in GUARDED)
-    assert differences(path, response) == []
 
 
 @pytest.mark.parametrize("settings", [WITH_TOKEN], indirect=True)
@@ -174,20 +173,18 @@ async def test_a_token_is_wanted_where_the_description_says_so(
     response = await client.get(url)
 
     assert (response.status_code == 401) is (path in GUARDED)
-    assert differences(path, response) == []
 
 
 @pytest.mark.parametrize("settings", [WITH_TOKEN], indirect=True)
 @pytest.mark.parametrize("authorization", [f"Bearer {TOKEN}", f"Basic {BASIC}"])
-@each_path
+@pytest.mark.parametrize("url", URLS)
 async def test_the_token_opens_everything(
-    client: httpx.AsyncClient, authorization: str, path: str, url: str
+    client: httpx.AsyncClient, authorization: str, url: str
 ) -> None:
     """The token is taken as both security schemes say."""
     response = await client.get(url, headers={"Authorization": authorization})
 
     assert response.status_code == 200
-    assert differences(path, response) == []
 
 
 def test_every_reason_is_described() -> None:
@@ -210,7 +207,7 @@ async def test_every_state_is_described(
     """Readiness, details and page are as described in each state that the service knows."""
     monkeypatch.setattr(state["readiness"], "check", AsyncMock(return_value=result))
 
-    assert differences(path, await client.get(path)) == []
+    assert (await client.get(path)).status_code in {200, 503}
 
 
 @pytest.mark.parametrize(
@@ -228,4 +225,5 @@ async def test_no_other_state_is_described(
     """A state that the service does not know is none that the description allows."""
     monkeypatch.setattr(state["readiness"], "check", AsyncMock(return_value=result))
 
-    assert differences("/health/ready", await client.get("/health/ready")) != []
+    with pytest.raises(AssertionError):
+        await client.get("/health/ready")
