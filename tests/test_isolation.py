@@ -15,7 +15,7 @@ from starlette.routing import Route
 from groundwork.core.database import Connection, Pool
 from groundwork.core.state import State
 from tests.databases import run
-from tests.factories import create_installation
+from tests.factories.installation import create_installation
 
 TAKEN = UUID(int=1)
 
@@ -158,7 +158,7 @@ def test_a_failing_test_leaks_nothing(
     pytester.makeconftest("from tests.conftest import *")
     file = pytester.makepyfile(
         """
-        from tests.factories import create_installation
+        from tests.factories.installation import create_installation
 
         async def test_writes_and_fails(connection):
             await create_installation(connection)

@@ -19,7 +19,7 @@ from groundwork.core.database import (
     migration_ids,
     sql,
 )
-from tests.factories import create_installation
+from tests.factories.installation import create_installation
 
 TWO_HOSTS = "postgresql://us:s3,cret@first,second:5433/db"
 QUERIES = sorted(path for path in SQL_DIR.rglob("*.sql") if path.parent.name != "migrations")

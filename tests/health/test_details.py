@@ -17,7 +17,7 @@ from groundwork.core.result import Result
 from groundwork.core.state import State
 from groundwork.health import services
 from tests.conftest import Serving
-from tests.factories import create_installation
+from tests.factories.installation import create_installation
 
 TOKEN = "a-token-for-the-operators"
 GUARDED = {"environment": "staging", "ops_token": TOKEN}
