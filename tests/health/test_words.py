@@ -14,7 +14,7 @@ def report(**changes: Any) -> dict[str, Any]:
     database = {
         "status": "ok",
         "reason": None,
-        "latency_ms": 0.5,
+        "latency_ms": 0.812,
         "server_version": "18.1",
         "pool": {"size": 2, "idle": 1, "in_use": 1, "max": 4},
         "migrations": {"applied": ["0001.a"], "pending": [], "unknown": []},
@@ -31,8 +31,8 @@ def test_every_reason_is_explained() -> None:
 @pytest.mark.parametrize(
     ("changes", "name", "expected"),
     [
-        ({}, "database", ("ok", "answers", "0.5 ms, PostgreSQL 18.1")),
-        ({"reason": "pool_saturated"}, "database", ("ok", "answers", "0.5 ms, PostgreSQL 18.1")),
+        ({}, "database", ("ok", "answers", "0.812 ms, PostgreSQL 18.1")),
+        ({"reason": "pool_saturated"}, "database", ("ok", "answers", "0.812 ms, PostgreSQL 18.1")),
         (
             {"reason": "database_timeout", "latency_ms": None},
             "database",
@@ -41,9 +41,10 @@ def test_every_reason_is_explained() -> None:
         (
             {"reason": "database_read_only"},
             "database",
-            ("unavailable", "read-only", "0.5 ms, PostgreSQL 18.1"),
+            ("unavailable", "read-only", "0.812 ms, PostgreSQL 18.1"),
         ),
         ({"reason": "draining"}, "database", ("unknown", "not asked", "")),
+        ({"reason": "starting"}, "database", ("unknown", "not asked", "")),
         ({}, "pool", ("ok", "has room", "1 in use, 1 idle, 4 at most")),
         (
             {"pool": {"size": 4, "idle": 0, "in_use": 4, "max": 4}},
@@ -52,9 +53,9 @@ def test_every_reason_is_explained() -> None:
         ),
         ({}, "migrations", ("ok", "applied", "1 applied")),
         (
-            {"migrations": {"applied": ["1"], "pending": ["2", "3"], "unknown": ["9"]}},
+            {"migrations": {"applied": ["1"], "pending": ["2", "3"], "unknown": ["8", "9"]}},
             "migrations",
-            ("unavailable", "pending", "1 applied; pending: 2, 3; not known to this code: 9"),
+            ("unavailable", "pending", "1 applied; pending: 2, 3; not known to this code: 8, 9"),
         ),
         (
             {"migrations": {"applied": [], "pending": [], "unknown": []}},
@@ -80,6 +81,7 @@ def test_components_are_told_in_words(
         (59.9, "59 s"),
         (125, "2 min 5 s"),
         (3600, "1 h"),
+        (86_400, "1 d"),
         (273_840, "3 d 4 h"),
     ],
 )
