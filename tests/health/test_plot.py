@@ -17,10 +17,11 @@ def curve(*samples: tuple[float, float | None]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("latency", "height"), [(1, "0.0"), (0.01, "50.0"), (0.0001, "100.0"), (0.00001, "100.0")]
+    ("latency", "height"),
+    [(2, "0.0"), (1, "0.0"), (0.01, "50.0"), (0.0001, "100.0"), (0.00001, "100.0")],
 )
 def test_the_axis_is_logarithmic(latency: float, height: str) -> None:
-    """From 0.1 ms at the bottom to 1 s at the top; what is less stays on the bottom line."""
+    """From 0.1 ms at the bottom to 1 s at the top; what is beyond stays on that line."""
     assert curve((0, latency)) == f"M600.0 {height}h0"
 
 
@@ -42,11 +43,11 @@ def test_the_axes_are_labelled() -> None:
 
 def test_neighbours_are_joined() -> None:
     """Samples of checks that follow each other are one line."""
-    assert curve((20, 0.01), (10, 0.1)) == "M580.0 50.0h0L590.0 25.0h0"
+    assert curve((20, 0.01), (0, 0.1)) == "M580.0 50.0h0L600.0 25.0h0"
 
 
 @pytest.mark.parametrize(
-    "samples", [((60, 0.01), (10, 0.1)), ((20, 0.01), (15, None), (10, 0.1))], ids=["pause", "fail"]
+    "samples", [((31, 0.01), (10, 0.1)), ((20, 0.01), (15, None), (10, 0.1))], ids=["pause", "fail"]
 )
 def test_the_line_breaks(samples: tuple[tuple[float, float | None], ...]) -> None:
     """Where nobody asked for a while, or a check failed, no line pretends to know."""
@@ -55,14 +56,15 @@ def test_the_line_breaks(samples: tuple[tuple[float, float | None], ...]) -> Non
 
 def test_failed_checks_are_marked() -> None:
     """A failed check is a line from top to bottom at its time."""
-    drawn = draw([Sample(990, None)], now=1000)
+    drawn = draw([Sample(980, None), Sample(990, None)], now=1000)
 
-    assert '<path class="failed" d="M590.0 0v100"/>' in drawn
+    assert '<path class="failed" d="M580.0 0v100M590.0 0v100"/>' in drawn
 
 
 def test_old_checks_are_left_out() -> None:
-    """What was longer than ten minutes ago is not drawn."""
-    assert curve((601, 0.01)) == ""
+    """What was longer than ten minutes ago is neither drawn nor counted."""
+    assert curve((601, 0.5), (600, 0.01)) == "M0.0 50.0h0"
+    assert summary([Sample(399, 0.5), Sample(400, 0.01)], now=1000).startswith("1 check ")
 
 
 @pytest.mark.parametrize(
