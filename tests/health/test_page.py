@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import re
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from html import unescape
 from typing import Any
@@ -33,6 +34,16 @@ def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
     return dataclasses.replace(settings, **getattr(request, "param", {}))
 
 
+@pytest.fixture
+def tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run where local time is nine hours ahead."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "JST-9")
+        time.tzset()
+        yield
+    time.tzset()
+
+
 def text(html: str) -> str:
     """Return what a person reads of a page."""
     body = re.sub(r"<(style|script|template|title)\b.*?</\1>", "", html, flags=re.DOTALL)
@@ -55,7 +66,7 @@ def report(status: str, reason: str | None) -> dict[str, Any]:
                 "reason": reason,
                 "latency_ms": None,
                 "server_version": None,
-                "pool": {"size": 5, "idle": 2, "in_use": 3, "max": 10},
+                "pool": {"size": 13, "idle": 3, "in_use": 10, "max": 15},
                 "migrations": {"applied": [], "pending": ["0003.<b>"], "unknown": []},
             }
         },
@@ -75,7 +86,8 @@ def test_page_brings_what_it_says_when_the_service_is_gone() -> None:
         "was last told. It keeps asking."
     )
     assert '<svg class="plot"' in page
-    assert "1 check in the last 10 minutes, none failed. Median 1 ms, slowest 1 ms." in text(page)
+    summary = "1 check in the last 10 minutes, none failed. Median 1 ms, slowest 1 ms."
+    assert f'<p class="note">{summary}' in page
 
 
 async def test_page_shows_the_figures(client: httpx.AsyncClient) -> None:
@@ -116,26 +128,73 @@ def test_page_says_what_is_the_matter(status: str, reason: str) -> None:
     headline = f"Yard {HEADLINES.get(reason, HEADLINES[status])}"
     assert text(page).startswith(" ".join((headline, *REASONS[reason])))
     assert f"<title>{headline}</title>" in page
-    assert 'href="#ok"' in page  # the one before, in the timeline
     shape = {"draining": "draining", "starting": "unknown"}.get(reason, status)
-    assert f'<div id="state" class="{shape}"' in page
+    assert re.findall(r'<div id="state" class="(\w+)"', page) == [shape, "unknown"]
+    assert re.findall(r'<li><svg class="mark (\w+)"', page) == [shape, "ok"]
 
 
 def test_page_has_a_timeline() -> None:
     """The latest state comes first; each is told with how long it held."""
-    page = text(render("Yard", report("unavailable", "database_timeout"), []))
+    given = report("unavailable", "database_timeout")
+    given["transitions"][0]["at"] = datetime(2026, 11, 2, 3, 4, 5, tzinfo=UTC)
+    page = render("Yard", given, [])
 
-    assert "down: database timeout for less than 1 s" in page
-    assert page.index("database timeout for") < page.index("up for 1 min 1 s")
-    assert "Running for 1 d 1 h" in page
+    assert re.search(
+        r"Lately .* down: database timeout for less than 1 s \d+ \w+ [\d:]{8}"
+        r" up for 1 min 1 s 2 Nov 03:04:05 Where",
+        text(page),
+    )
+    assert '<time datetime="2026-11-02T03:04:05+00:00">' in page
+    assert "Running for 1 d 1 h" in text(page)
+
+
+def test_page_shows_the_latest_changes_alone() -> None:
+    """Of a long timeline it has the end."""
+    given = report("degraded", "pool_saturated")
+    given["transitions"][:0] = [given["transitions"][0]] * 18
+    page = render("Yard", given, [])
+
+    assert re.findall(r'<li><svg class="mark (\w+)"', page) == ["degraded", *["ok"] * 7]
+
+
+@pytest.mark.usefixtures("tokyo")
+def test_page_tells_the_time_in_utc() -> None:
+    """Wherever the machine is, the page's clock is UTC."""
+    before = datetime.now(UTC)
+    page = render("Yard", report("ok", None), [])
+
+    (told,) = re.findall(r"As of (.*?) UTC;", page)
+    assert told in {f"{when:%H:%M:%S}" for when in (before, datetime.now(UTC))}
+
+
+def test_icon_tells_how_it_is() -> None:
+    """Among a browser's tabs the colour of the icon tells up, busy, down and stopping apart."""
+    states = [
+        ("ok", None),
+        ("degraded", "pool_saturated"),
+        ("unavailable", "database_timeout"),
+        ("unavailable", "draining"),
+    ]
+    pages = "".join(render("Yard", report(*state), []) for state in states)
+
+    icons = re.findall(r"fill='(#[0-9a-f]{6})'", pages)
+    assert len(set(icons)) == len(states)
+
+
+def test_components_have_their_shapes() -> None:
+    """Each component has the shape of its own state, not of the whole."""
+    page = render("Yard", report("unavailable", "migrations_pending"), [])
+
+    shapes = re.findall(r'<td><svg class="mark (\w+)"', page)
+    assert shapes == ["ok", "ok", "unavailable", "ok"]
 
 
 def test_page_draws_the_pool() -> None:
     """A bar has the share of the connections in use, and of those open."""
     page = render("Yard", report("unavailable", "migrations_pending"), [])
 
-    assert 'class="open" width="50%"' in page
-    assert 'class="used" width="30%"' in page
+    assert 'class="open" width="86%"' in page
+    assert 'class="used" width="66%"' in page
     assert "pending: 0003.<b>" in text(page)
     assert "0003.<b>" not in page
 
@@ -162,6 +221,7 @@ async def test_page_shows_the_state_alone(
     response = await client.get("/", headers={"Authorization": authorization})
 
     assert response.status_code == 200
+    assert '<div id="state" class="ok"' in response.text
     words = re.sub(r"[\d:]{8}", "TIME", text(response.text))
     offer = " Show the figures : any name, and OPS_TOKEN for a password."
     assert words == "Yard is up It takes requests. As of TIME UTC; asks again by itself." + (
