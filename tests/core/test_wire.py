@@ -79,7 +79,7 @@ def test_a_hostile_path_is_not_found(server: Server, target: bytes) -> None:
         request(b"/?" + b"a" * 100_000),
         request(method=b"BREW"),
         request(method=b"get"),
-        request(method=b"M" * 100_000),
+        request(method=b"M" * 10_000),
         request(method=b"\xff"),
         request(b"evil.example:80", method=b"CONNECT"),
         request(b"/", b"Bad Name: x"),
