@@ -82,15 +82,15 @@ def edit(checkout: Path, server: Server) -> None:
     time.sleep(1)  # uvicorn begins to watch a moment after its child may be ready
     init = checkout / "groundwork/__init__.py"
     init.write_text(init.read_text().replace(__version__, "9.9.9"))
-    wait_until(lambda: version(server) == "9.9.9")
+    wait_until(lambda: reported(server, "/health/details").get("version") == "9.9.9")
 
 
-def version(server: Server) -> str | None:
-    """Return the version it reports, if it answers."""
+def reported(server: Server, path: str) -> dict[str, object]:
+    """Return what it answers there, nothing while it is made anew."""
     try:
-        return str(server.get("/health/details").json()["version"])
+        return dict(server.get(path).json())
     except httpx.TransportError:
-        return None
+        return {}
 
 
 def test_without_a_command_it_prints_its_help() -> None:
@@ -235,13 +235,13 @@ def test_dev_on_a_given_database(checkout: Path, empty_database: str) -> None:
     with dev(checkout, DATABASE_URL=empty_database, LOG_JSON="true") as server:
         report = server.get("/health/details").json()
         wait_until(lambda: '"path": "/health/details"' in server.lines()[-1])
-        (checkout / "sql/migrations/9999.half-written.sql").write_text("CREATE TABLE")
         edit(checkout, server)
-        pending = server.get("/health/ready").json()["pending"]
+        (checkout / "sql/migrations/9999.half-written.sql").write_text("CREATE TABLE")
+        pending = ["9999.half-written"]
+        wait_until(lambda: reported(server, "/health/ready").get("pending") == pending)
 
     assert report["status"] == "ok"
     assert not (checkout / ".groundwork").exists()
-    assert pending == ["9999.half-written"]
 
 
 def test_dev_is_for_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
