@@ -5,7 +5,7 @@ from typing import override
 
 from groundwork import main
 from groundwork.core.config import load_settings
-from groundwork.core.metrics import RequestMetrics
+from groundwork.core.observability.metrics import RequestMetrics
 from groundwork.serve import serve
 
 

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
 
             serve(settings)
         case "migrate":
-            from groundwork.core.migrations import migrate
+            from groundwork.core.database.migrations import migrate
 
             migrate()
         case "probe":

@@ -19,8 +19,8 @@ from dotenv import dotenv_values
 from uvicorn.supervisors import ChangeReload
 
 from groundwork.core.config import Settings, settings_or_exit
-from groundwork.core.database import SQL_DIR
-from groundwork.core.migrations import migrate
+from groundwork.core.database.connections import SQL_DIR
+from groundwork.core.database.migrations import migrate
 
 HOME = Path(".groundwork")
 _STOP_SECONDS = 10

@@ -10,19 +10,19 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from groundwork.core.body_limit import BodyLimit
 from groundwork.core.config import Settings, settings_or_exit
-from groundwork.core.database import LOST, Connector, create_pool
-from groundwork.core.exceptions import ErrorBoundary, http_exception, no_database
+from groundwork.core.database.connections import CONNECTION_ERRORS, Connector, create_pool
+from groundwork.core.http.body_limit import BodyLimit
+from groundwork.core.http.middleware import RequestContext
+from groundwork.core.http.problems import ErrorBoundary, http_exception, no_database
 from groundwork.core.lifecycle import POOL_CLOSE_SECONDS, Lifecycle
-from groundwork.core.logging import configure_logging
-from groundwork.core.metrics import RequestMetrics
-from groundwork.core.middleware import RequestContext
-from groundwork.core.readiness import Readiness
+from groundwork.core.observability.logging import configure_logging
+from groundwork.core.observability.metrics import RequestMetrics
+from groundwork.core.observability.tracing import tracing
+from groundwork.core.readiness.check import Readiness
 from groundwork.core.state import State
-from groundwork.core.tracing import tracing
-from groundwork.docs import routes as docs
 from groundwork.health import routes as health
+from groundwork.openapi import routes as openapi
 
 
 def create_app(settings: Settings | None = None) -> RequestContext:
@@ -63,8 +63,9 @@ def create_app(settings: Settings | None = None) -> RequestContext:
             Middleware(ErrorBoundary, debug=settings.debug),
             Middleware(BodyLimit),
         ],
-        exception_handlers={HTTPException: http_exception} | dict.fromkeys(LOST, no_database),
-        routes=[*health.routes, *docs.routes],
+        exception_handlers={HTTPException: http_exception}
+        | dict.fromkeys(CONNECTION_ERRORS, no_database),
+        routes=[*health.routes, *openapi.routes],
     )
     app.router.redirect_slashes = False
     return RequestContext(app, lifecycle, requests, quiet=health.QUIET, probes=health.PROBES)

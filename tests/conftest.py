@@ -18,14 +18,14 @@ from starlette.types import Receive, Scope, Send
 
 from groundwork import main
 from groundwork.core.config import Settings
-from groundwork.core.database import Connection, Connector, Pool
+from groundwork.core.database.connections import Connection, Connector, Pool
+from groundwork.core.http.middleware import RequestContext
 from groundwork.core.lifecycle import Lifecycle
-from groundwork.core.metrics import RequestMetrics
-from groundwork.core.middleware import RequestContext
-from groundwork.core.readiness import Readiness
+from groundwork.core.observability.metrics import RequestMetrics
+from groundwork.core.readiness.check import Readiness
 from groundwork.core.state import State
 from tests.databases import TransactionPool, migrate, new_database, throwaway_server
-from tests.docs import description
+from tests.openapi import description
 from tests.servers import Server, serve, wait_until
 
 type Serving = Callable[[str], AbstractAsyncContextManager[httpx.AsyncClient]]

@@ -28,8 +28,8 @@ import psycopg2
 import pytest
 from yoyo.scripts.main import main as yoyo_main
 
-from groundwork.core import migrations
-from groundwork.core.database import Connection, Connector
+from groundwork.core.database import migrations
+from groundwork.core.database.connections import Connection, Connector
 from groundwork.dev import postgres
 
 CHECKOUT = Path(__file__).parents[1]

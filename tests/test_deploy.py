@@ -199,7 +199,7 @@ def test_kubernetes_counts_and_reaches_the_pods_of_the_deployment() -> None:
     """Service, disruption budget and spread select the Deployment's pods, and no Job's."""
     pods = manifest("deployment")["template"]
     spread = pods["spec"]["topologySpreadConstraints"]
-    selectors = [manifest("disruption")["selector"], *(item["labelSelector"] for item in spread)]
+    selectors = [manifest("pdb")["selector"], *(item["labelSelector"] for item in spread)]
 
     labels = pods["metadata"]["labels"]
     assert manifest("deployment")["selector"] == {"matchLabels": labels}

@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from groundwork import dev
-from groundwork.core.database import SQL_DIR
+from groundwork.core.database.connections import SQL_DIR
 from groundwork.dev import _only_one as only_one
 from groundwork.dev import _stop as stop
 from tests.servers import free_port

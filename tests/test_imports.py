@@ -1,6 +1,8 @@
-"""One direction: main imports features, features import core, core imports neither."""
+"""Imports point one way: commands -> main -> features -> core, and within core along CORE."""
 
 import ast
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,37 +11,90 @@ import groundwork
 
 PACKAGE = Path(groundwork.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-COMMANDS = {"__main__", "dev", "serve", "probe"}
+COMMANDS = ("__main__", "dev", "serve", "probe")
+# Each imports only from itself and from what stands before it.
+CORE = (
+    "config",
+    "tasks",
+    "lifecycle",
+    "observability",
+    "database",
+    "readiness",
+    "state",
+    "http",
+)
+FEATURES = {
+    entry.parent.name for entry in PACKAGE.glob("*/__init__.py") if entry.parent.name != "core"
+}
 
 
-def room(module: str) -> str:
-    """Return the room a module is in: core, main, a command, or a feature."""
-    return module.split(".")[1] if "." in module else ""
+def allowed(module: str) -> set[str]:
+    """Return the rooms that a module, named from the package on, may import from."""
+    rooms = module.split(".")
+    if rooms[0] == "core":
+        own = len(rooms) > 1 and rooms[1]
+        return {f"core.{room}" for room in CORE[: CORE.index(own) + 1]} if own else set()
+    core = {f"core.{room}" for room in CORE}
+    if rooms[0] in FEATURES:
+        return core | {rooms[0]}
+    if rooms[0] == "main":
+        return core | FEATURES
+    return core | FEATURES | {*COMMANDS, "main"} if rooms[0] in COMMANDS else set()
 
 
-def imported_rooms(path: Path) -> set[str]:
-    """Return the rooms of ours that a module imports from."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+def imported(source: str) -> Iterator[str]:
+    """Yield the modules of ours that a source imports, named from the package on."""
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         else:
             continue
-        found |= {room(name) for name in names if name.startswith("groundwork.")}
-    return found - {"__version__"}
+        for name in names:
+            if name.startswith("groundwork.") and name != "groundwork.__version__":
+                yield name.removeprefix("groundwork.")
+
+
+def violations(module: str, source: str) -> list[str]:
+    """Return the imports that a module must not have."""
+    rooms = allowed(module)
+    return [
+        name
+        for name in imported(source)
+        if not any(f"{name}.".startswith(f"{room}.") for room in rooms)
+    ]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_one_way(path: Path) -> None:
-    """A module imports from its own room and from the rooms below it."""
-    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    features = {entry.name for entry in PACKAGE.iterdir() if entry.is_dir()} - {"core", "sql"}
-    allowed = {own, "core"}
-    if own == "main":
-        allowed |= features
-    elif own in COMMANDS:
-        allowed |= COMMANDS | {"main"}
+def test_imports_point_one_way(path: Path) -> None:
+    """A module imports from its own room and from the rooms before it."""
+    module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__")
 
-    assert imported_rooms(path) - {"__pycache__"} <= allowed
+    assert violations(module.rstrip("."), path.read_text()) == []
+
+
+def test_every_room_of_core_has_a_place_in_the_order() -> None:
+    """The order names each module and folder of core/, and nothing else."""
+    rooms = {entry.stem for entry in (PACKAGE / "core").iterdir() if entry.suffix in {"", ".py"}}
+
+    assert rooms - {"__init__", "__pycache__"} == set(CORE)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        *(
+            (f"core.{low}.x", f"import groundwork.core.{high}.y")
+            for low, high in itertools.pairwise(CORE)
+        ),
+        ("core.http.x", "from groundwork.health.services import get_details"),
+        ("core.http.x", "from groundwork import main"),
+        ("health.routes", "from groundwork.openapi import routes"),
+        ("health.routes", "from groundwork.main import create_app"),
+        ("main", "from groundwork.serve import serve"),
+    ],
+)
+def test_a_wrong_import_is_found(module: str, source: str) -> None:
+    """An import against the order is reported: up within core, out of it, sideways."""
+    assert violations(module, source) != []

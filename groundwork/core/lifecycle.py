@@ -48,7 +48,7 @@ class Lifecycle:
         self.started = time.monotonic()
 
         def handle(number: int, _: FrameType | None) -> None:
-            waits = number == signal.SIGTERM and not self.draining and self._is_known()
+            waits = number == signal.SIGTERM and not self.draining and self._past_startup()
             delay = self._drain if waits else 0
             self._watch(delay + self._grace + _MARGIN_SECONDS)
             self.draining = True
@@ -69,7 +69,7 @@ class Lifecycle:
             for number, handler in found.items():
                 signal.signal(number, handler)
 
-    def _is_known(self) -> bool:
+    def _past_startup(self) -> bool:
         return time.monotonic() - self.started >= _UNKNOWN_SECONDS
 
     def _watch(self, seconds: float) -> None:

@@ -3,10 +3,10 @@
 from typing import TypedDict
 
 from groundwork.core.config import Settings
-from groundwork.core.database import Pool
+from groundwork.core.database.connections import Pool
 from groundwork.core.lifecycle import Lifecycle
-from groundwork.core.metrics import RequestMetrics
-from groundwork.core.readiness import Readiness
+from groundwork.core.observability.metrics import RequestMetrics
+from groundwork.core.readiness.check import Readiness
 
 
 class State(TypedDict):

@@ -5,14 +5,14 @@ from collections.abc import Coroutine
 from typing import Any
 
 
-def detach[T](work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+def spawn[T](work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """Start work that nobody needs to wait for: a failure of it is not reported as forgotten."""
     task = asyncio.create_task(work)
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task
 
 
-async def within[T](seconds: float, work: Coroutine[Any, Any, T]) -> T:
+async def run_with_timeout[T](seconds: float, work: Coroutine[Any, Any, T]) -> T:
     """Await work for so long at most, even where its cancellation would hang.
 
     A connection's release waits, shielded, for the server's answer, and asyncio.timeout() with
@@ -21,7 +21,7 @@ async def within[T](seconds: float, work: Coroutine[Any, Any, T]) -> T:
     Raises:
         TimeoutError: it took longer.
     """
-    task = detach(work)
+    task = spawn(work)
     try:
         await asyncio.wait({task}, timeout=seconds)
         if task.done():

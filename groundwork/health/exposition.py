@@ -13,9 +13,9 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from groundwork import __version__
-from groundwork.core.logging import dropped_lines
-from groundwork.core.metrics import BUCKETS, Histogram
-from groundwork.core.result import REASONS
+from groundwork.core.observability.logging import dropped_lines
+from groundwork.core.observability.metrics import BUCKETS, Histogram
+from groundwork.core.readiness.result import REASONS
 from groundwork.core.state import State
 
 _ROUTE = ("method", "route", "status")

@@ -8,12 +8,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from groundwork.core.access import may_see_figures, require_ops_token
-from groundwork.core.html import page_headers, source
-from groundwork.core.prepared import Prepared
-from groundwork.core.responses import NO_STORE, Json
+from groundwork.core.http.html import page_headers, source
+from groundwork.core.http.ops_token import is_operator, require_ops_token
+from groundwork.core.http.responses import NO_STORE, Json
+from groundwork.core.http.static_responses import Prepared
 from groundwork.core.state import State
-from groundwork.health import page
+from groundwork.health.page import render as page
 from groundwork.health.services import get_details, loop_lag
 
 # The page asks again by itself, so its lines would be as many as the probes'.
@@ -42,7 +42,7 @@ async def status_page(request: Request[State]) -> Response:
     if "figures" in request.query_params:
         require_ops_token(request)  # so that a browser asks for it
     settings, readiness = request.state["settings"], request.state["readiness"]
-    if may_see_figures(request):
+    if is_operator(request):
         text = page.render(settings.app_name, await _report(request), readiness.history)
     else:
         status = (await readiness.check()).status

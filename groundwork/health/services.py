@@ -8,12 +8,12 @@ from typing import Any
 
 from groundwork import __version__
 from groundwork.core.config import Settings
-from groundwork.core.database import ERRORS, Executor, Pool, sql
+from groundwork.core.database.connections import ERRORS, Executor, Pool, sql
 from groundwork.core.lifecycle import Lifecycle
-from groundwork.core.logging import dropped_lines
-from groundwork.core.readiness import Readiness
-from groundwork.core.result import Result
-from groundwork.core.tasks import within
+from groundwork.core.observability.logging import dropped_lines
+from groundwork.core.readiness.check import Readiness
+from groundwork.core.readiness.result import Result
+from groundwork.core.tasks import run_with_timeout
 
 
 async def get_installation(executor: Executor) -> dict[str, Any] | None:
@@ -30,7 +30,9 @@ async def get_details(
     installation = None
     if result.status != "unavailable":
         try:
-            installation = await within(settings.readiness_timeout, get_installation(pool))
+            installation = await run_with_timeout(
+                settings.readiness_timeout, get_installation(pool)
+            )
         except ERRORS:
             result = readiness.latest
     return {

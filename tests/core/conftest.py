@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from groundwork.core.database import SQL_DIR
+from groundwork.core.database.connections import SQL_DIR
 from tests.databases import CHECKOUT
 
 

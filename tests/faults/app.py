@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from groundwork import main
-from groundwork.core.middleware import RequestContext
+from groundwork.core.http.middleware import RequestContext
 from groundwork.core.state import State
 
 

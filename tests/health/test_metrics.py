@@ -8,8 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from groundwork import __version__
 from groundwork.core.config import Settings
-from groundwork.core.database import Pool
-from groundwork.core.result import REASONS
+from groundwork.core.database.connections import Pool
+from groundwork.core.readiness.result import REASONS
 from tests.conftest import Serving
 
 

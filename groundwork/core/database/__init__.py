@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, the pool, SQL files, migrations."""

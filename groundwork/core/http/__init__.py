@@ -1,0 +1,1 @@
+"""HTTP: middleware, problem details, request and response bodies, access control."""

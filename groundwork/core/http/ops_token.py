@@ -1,0 +1,46 @@
+"""OPS_TOKEN: who may see how this instance is doing."""
+
+import base64
+import hmac
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from groundwork.core.state import State
+
+# Basic comes first: Chromium reads only the first scheme of a header, and can't ask for Bearer.
+_CHALLENGE = {"WWW-Authenticate": 'Basic realm="Groundwork", Bearer realm="Groundwork"'}
+
+
+def is_operator(request: Request[State]) -> bool:
+    """Tell whether it is development, or OPS_TOKEN is given: as Bearer or as Basic's password."""
+    settings = request.state["settings"]
+    if settings.environment == "development":
+        return True
+    if settings.ops_token is None:
+        return False
+    given = _token(request.headers.get("authorization", ""))
+    return hmac.compare_digest(given, settings.ops_token.encode())
+
+
+def require_ops_token(request: Request[State]) -> None:
+    """Let in who may see the figures.
+
+    Raises:
+        HTTPException: 404 where no token is configured, 401 where it is not the one given.
+    """
+    if is_operator(request):
+        return
+    if request.state["settings"].ops_token is None:
+        raise HTTPException(404)
+    raise HTTPException(401, headers=_CHALLENGE)
+
+
+def _token(authorization: str) -> bytes:
+    scheme, _, credentials = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return credentials.encode("latin-1") if scheme.lower() == "bearer" else b""
+    try:
+        return base64.b64decode(credentials).partition(b":")[2]
+    except ValueError:
+        return b""

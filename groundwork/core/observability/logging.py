@@ -1,0 +1,106 @@
+"""Log lines: one JSON object each on stdout, or readable ones for a terminal."""
+
+import json
+import logging
+import re
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, override
+
+from pythonjsonlogger.core import RESERVED_ATTRS
+from pythonjsonlogger.json import JsonFormatter
+
+from groundwork.core.config import Settings
+from groundwork.core.observability.log_queue import QueueHandler
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+# W3C Trace Context as it came in, for log lines and for whatever a feature calls in its turn.
+traceparent: ContextVar[str | None] = ContextVar("traceparent", default=None)
+
+# uvicorn repeats its messages with ANSI codes in color_message.
+_NOT_EXTRAS = frozenset({*RESERVED_ATTRS, "color_message"})
+_OURS = ("timestamp", "level", "logger", "request_id", "trace_id", "exception")
+# Control characters, line breaks, and what turns the direction of text around.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send every logger's lines through ours, uvicorn's too; may be called again."""
+    root = logging.getLogger()
+    for earlier in [one for one in root.handlers if isinstance(one, QueueHandler)]:
+        root.removeHandler(earlier)
+        earlier.close()
+    handler = QueueHandler()
+    handler.setFormatter(Json() if settings.log_json else Readable())
+    root.addHandler(handler)
+    root.setLevel(settings.log_level.upper())
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
+        server_logger = logging.getLogger(name)
+        server_logger.handlers.clear()
+        server_logger.propagate = name != "uvicorn.access"  # the access line is our own
+
+
+def dropped_lines() -> int:
+    """Count the lines that were lost because nobody read them."""
+    handlers = logging.getLogger().handlers
+    return sum(one.dropped for one in handlers if isinstance(one, QueueHandler))
+
+
+def extras(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what the call gave as `extra`; a name that is ours gets an underscore behind it."""
+    return {
+        f"{key}_" if key in _OURS else key: value
+        for key, value in record.__dict__.items()
+        if key not in _NOT_EXTRAS
+    }
+
+
+class Json(JsonFormatter):
+    """timestamp, level, logger, message, request_id when in a request, extras, exception."""
+
+    def __init__(self) -> None:
+        super().__init__(json_serializer=_dumps)
+
+    @override
+    def add_fields(
+        self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
+    ) -> None:
+        created = datetime.fromtimestamp(record.created, UTC)
+        log_data["timestamp"] = created.isoformat(timespec="milliseconds")
+        log_data["level"] = record.levelname
+        log_data["logger"] = record.name
+        log_data["message"] = record.message
+        if (current := request_id.get()) is not None:
+            log_data["request_id"] = current
+        if (trace := traceparent.get()) is not None:
+            log_data["trace_id"] = trace.split("-")[1]
+        log_data |= extras(record)
+        if "exc_info" in message_dict:
+            log_data["exception"] = message_dict.pop("exc_info")
+        log_data |= message_dict
+
+
+class Readable(logging.Formatter):
+    """Time, level, logger and message, then the extras as name=value; for a terminal."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-8s %(name)s: %(message)s", "%H:%M:%S")
+
+    @override
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        pairs = "".join(f" {key}={value!r}" for key, value in extras(record).items())
+        line = f"{super().formatMessage(record)}{pairs}"
+        # A path or header with a line break in it must not look like a line of ours.
+        return _CONTROL.sub(lambda match: repr(match[0])[1:-1], line)
+
+
+def _dumps(data: dict[str, Any], **options: Any) -> str:
+    try:
+        return json.dumps(data, allow_nan=False, **options)
+    except (TypeError, ValueError, RecursionError):
+        # NaN, keys that are no strings, cycles: the line matters more than their shape.
+        plain = {
+            str(key): value if isinstance(value, str | int | None) else repr(value)
+            for key, value in data.items()
+        }
+        return json.dumps(plain)

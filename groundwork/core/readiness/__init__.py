@@ -1,0 +1,1 @@
+"""Readiness: can this instance serve the next request?"""

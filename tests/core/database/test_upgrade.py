@@ -1,0 +1,73 @@
+"""Databases of earlier releases, brought up to this one with what is in them.
+
+A release adds its own: pg_dump --inserts --no-owner --no-privileges --restrict-key=groundwork
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from groundwork.core.database.connections import migration_ids
+from tests.databases import migrate, run, schema
+
+RELEASES = sorted(Path(__file__).parent.glob("release-*.sql"))
+TABLES = """
+    SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+    AND relname NOT IN ('_groundwork_migration', '_yoyo_log', '_yoyo_migration', '_yoyo_version',
+    'yoyo_lock')
+"""
+# What puts a row into each table: a new table wants a line here.
+ROWS = {
+    "installation": "UPDATE installation SET created_at = '2001-02-03 04:05:06Z'",
+}
+
+
+def tables(url: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of each table."""
+    return {
+        name: [row for (row,) in run(url, f"SELECT to_jsonb(t) FROM {name} AS t")]
+        for (name,) in run(url, TABLES)
+    }
+
+
+def lost(before: dict[str, list[dict[str, Any]]], url: str) -> list[dict[str, Any]]:
+    """Return the rows that are not there any more; one that has got more columns is."""
+    after = tables(url)
+    return [
+        row
+        for name, rows in before.items()
+        for row in rows
+        if not any(row.items() <= kept.items() for kept in after[name])
+    ]
+
+
+@pytest.mark.parametrize("count", range(1, len(migration_ids()) + 1))
+def test_from_each_migration_on(
+    count: int, copy: Path, empty_database: str, own_database: str
+) -> None:
+    """From wherever a database is, it gets to the schema of a new one and loses no row."""
+    for name in migration_ids()[count:]:
+        (copy / f"sql/migrations/{name}.sql").unlink()
+    migrate(empty_database, copy).check_returncode()
+    for (name,) in run(empty_database, TABLES):
+        assert name in ROWS, "give it a row, to see that later migrations keep it"
+        run(empty_database, ROWS[name])
+    before = tables(empty_database)
+
+    assert migrate(empty_database).returncode == 0
+    assert schema(empty_database) == schema(own_database)
+    assert lost(before, empty_database) == []
+
+
+@pytest.mark.parametrize("dump", RELEASES, ids=lambda path: path.stem)
+def test_from_each_release(dump: Path, empty_database: str, own_database: str) -> None:
+    """What a release has left on somebody's server is upgraded, with every row in it."""
+    lines = dump.read_text().splitlines()
+    run(empty_database, "\n".join(line for line in lines if not line.startswith("\\")))
+    before = tables(empty_database)
+
+    assert migrate(empty_database).returncode == 0
+    assert all(before.values())
+    assert schema(empty_database) == schema(own_database)
+    assert lost(before, empty_database) == []

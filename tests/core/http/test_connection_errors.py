@@ -1,0 +1,68 @@
+"""What a request is told that meets a lost database."""
+
+import dataclasses
+import logging
+from collections.abc import AsyncGenerator
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from groundwork.core.config import Settings
+from groundwork.core.database.connections import Connector, Pool, create_pool
+from groundwork.core.state import State
+from tests.openapi.description import is_a_problem
+
+NOWHERE = "postgresql://nobody:s3cret@127.0.0.1:1/nothing"
+
+
+async def leave(request: Request[State]) -> JSONResponse:
+    """Ask the server to end the session that asks."""
+    statement = "SELECT pg_terminate_backend(pg_backend_pid())"
+    return JSONResponse(await request.state["pool"].fetchval(statement))
+
+
+async def fail(_: Request[State]) -> JSONResponse:
+    """Fail as a route's own files and sockets do."""
+    raise ConnectionResetError
+
+
+@pytest.fixture
+async def pool(settings: Settings, request: pytest.FixtureRequest) -> AsyncGenerator[Pool]:
+    """Give a real pool, on the test's database or on another."""
+    url = getattr(request, "param", None) or settings.database_url
+    other = dataclasses.replace(settings, database_url=url)
+    async with create_pool(other, Connector(other)) as pool:
+        yield pool
+
+
+@pytest.fixture
+def app(app: Starlette) -> Starlette:
+    """Give the application with routes that lose their database."""
+    app.router.routes += [Route("/leave", leave), Route("/fail", fail)]
+    return app
+
+
+@pytest.mark.parametrize("pool", [None, NOWHERE], ids=["lost", "never there"], indirect=True)
+async def test_a_lost_database_is_no_fault_of_the_service(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer is 503 and says when to come back; the log has one line of why, no traceback."""
+    response = await client.get("/leave")
+
+    assert (response.status_code, is_a_problem(response)) == (503, True)
+    assert response.headers["retry-after"] == "1"
+    (entry,) = [one for one in caplog.records if one.name == "groundwork.core.http.problems"]
+    assert (entry.levelno, entry.exc_info) == (logging.WARNING, None)
+    assert vars(entry)["cause"].startswith(("AdminShutdownError: ", "ConnectionRefusedError: "))
+    assert "s3cret" not in response.text + caplog.text + vars(entry)["cause"]
+
+
+async def test_another_lost_connection_is_a_fault(client: httpx.AsyncClient) -> None:
+    """Only the database's are told apart."""
+    response = await client.get("/fail")
+
+    assert (response.status_code, is_a_problem(response)) == (500, True)

@@ -1,0 +1,119 @@
+"""The queue between the service and its stdout."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from groundwork.core.observability.log_queue import QueueHandler
+
+LIMIT = 10_000
+MOST = 16 * 1024 * 1024
+
+
+def record(message: str) -> logging.LogRecord:
+    """Return a record with this message."""
+    return logging.LogRecord("shop", logging.INFO, __file__, 1, message, (), None)
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """Give the two ends of a pipe."""
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+def test_lines_come_out_in_order(pipe: tuple[int, int]) -> None:
+    """Each record is a line, and flush waits until all are written."""
+    handler = QueueHandler(pipe[1])
+    for number in range(100):
+        handler.emit(record(str(number)))
+
+    handler.flush()
+
+    assert os.read(pipe[0], 65536).split() == [b"%d" % number for number in range(100)]
+    handler.close()
+
+
+def test_a_stalled_reader_delays_nobody(pipe: tuple[int, int]) -> None:
+    """With nobody reading, lines are dropped and counted, and flush gives up soon."""
+    handler = QueueHandler(pipe[1])
+    started = time.monotonic()
+    for _ in range(LIMIT * 2):
+        handler.emit(record("x" * 100))
+    handler.flush()
+
+    assert time.monotonic() - started < 5
+    assert handler.dropped >= LIMIT * 2 - LIMIT - 65536 // 100 - 1
+    read_all(handler, pipe[0])
+    handler.close()
+
+
+def test_nothing_waits_for_its_thread(pipe: tuple[int, int]) -> None:
+    """A process ends whatever the reader does, and the thread is known by its name."""
+    before = threading.enumerate()
+    handler = QueueHandler(pipe[1])
+
+    (writer,) = [thread for thread in threading.enumerate() if thread not in before]
+    handler.close()
+
+    assert (writer.daemon, writer.name) == (True, "log writer")
+
+
+def test_long_lines_fill_it_sooner(pipe: tuple[int, int]) -> None:
+    """It holds some megabytes at most, so that nobody fills the memory with long paths."""
+    handler = QueueHandler(pipe[1])
+    for _ in range(400):
+        handler.emit(record("x" * 100_000))
+    kept = 400 - handler.dropped
+
+    assert 4_000_000 < kept * 100_000 <= MOST + 200_000
+    read_all(handler, pipe[0])
+    for _ in range(5):
+        handler.emit(record("x" * 100_000))  # there is room again
+    assert handler.dropped == 400 - kept
+    read_all(handler, pipe[0])
+    handler.close()
+
+
+def read_all(handler: QueueHandler, reading: int) -> None:
+    """Be a reader that is back, so that the thread can end."""
+    os.set_blocking(reading, False)
+    while handler._lines:  # noqa: SLF001 - nobody else may know how many are left
+        with suppress(BlockingIOError):
+            os.read(reading, 65536)
+
+
+def test_a_reader_that_is_gone_is_counted() -> None:
+    """A closed pipe costs lines, not the service."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    handler = QueueHandler(writing)
+    for _ in range(2):
+        handler.emit(record("to nobody"))
+
+    handler.flush()
+    handler.close()
+
+    assert handler.dropped == 2
+    os.close(writing)
+
+
+def test_a_broken_record_is_reported(
+    pipe: tuple[int, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A record that can't be formatted is logging's own business, on stderr."""
+    handler = QueueHandler(pipe[1])
+    broken = record("%d")
+    broken.args = ("no number",)
+
+    handler.emit(broken)
+
+    assert "Logging error" in capsys.readouterr().err
+    handler.close()

@@ -1,0 +1,254 @@
+"""What readiness keeps; what it answers is in tests/health and tests/faults."""
+
+import asyncio
+import dataclasses
+import logging
+import time
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import AsyncMock, Mock
+
+import pytest
+
+from groundwork.core.config import Settings
+from groundwork.core.database.connections import Connector, Pool, migration_ids
+from groundwork.core.readiness import check as core_readiness
+from groundwork.core.readiness.check import Readiness
+from groundwork.core.readiness.result import Result
+
+CAUSE = "ConnectionRefusedError: gone"
+
+
+@pytest.mark.parametrize(("ttl", "samples"), [(60.0, 1), (0.0, 3)])
+async def test_history_has_each_check_once(
+    settings: Settings, pool: Pool, ttl: float, samples: int
+) -> None:
+    """A check leaves one sample with its latency; an answer that is reused leaves none."""
+    settings = dataclasses.replace(settings, readiness_ttl=ttl)
+    readiness = Readiness(settings, pool, Connector(settings))
+
+    for _ in range(3):
+        await readiness.check()
+    await asyncio.sleep(0.05)  # for a check that nobody waited for
+    readiness.close()
+
+    assert len(readiness.history) == samples
+    assert all(0 < (sample.latency or 0) < 1 for sample in readiness.history)
+    assert readiness.history[-1].at <= time.monotonic()
+
+
+async def test_history_has_failed_checks(settings: Settings, pool: Pool) -> None:
+    """A check that fails leaves a sample without a latency."""
+    nowhere = settings.database_url.replace("groundwork_test", "nowhere")
+    settings = dataclasses.replace(settings, database_url=nowhere)
+    readiness = Readiness(settings, pool, Connector(settings))
+
+    await readiness.check()
+
+    assert [sample.latency for sample in readiness.history] == [None]
+
+
+async def test_history_is_bounded(settings: Settings, pool: Pool) -> None:
+    """However long it runs, it keeps the last 600 checks."""
+    settings = dataclasses.replace(settings, readiness_ttl=0)
+    readiness = Readiness(settings, pool, Connector(settings))
+    for _ in range(601):
+        await readiness.check()
+    readiness.close()
+
+    assert len(readiness.history) == 600
+
+
+async def checked_once(settings: Settings, pool: Pool, connect: AsyncMock) -> Result:
+    """Return what the first check finds."""
+    readiness = Readiness(settings, pool, connect)
+    result = await readiness.check()
+    readiness.close()
+    return result
+
+
+async def test_a_check_that_hangs_is_a_timeout(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a check waits for beyond its deadline, its callers are answered in time."""
+    settings = dataclasses.replace(settings, readiness_timeout=0.05)
+    monkeypatch.setattr(pool, "expire_connections", asyncio.Event().wait, raising=False)
+
+    result = await checked_once(settings, pool, AsyncMock(side_effect=ConnectionRefusedError))
+
+    assert (result.status, result.reason) == ("unavailable", "database_timeout")
+    assert result.cause == "the check hangs"
+
+
+async def test_a_check_ends_before_its_callers_leave(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that gives no answer is told by the check itself, in its share of the time."""
+    settings = dataclasses.replace(settings, readiness_timeout=0.4)
+    monkeypatch.setattr(core_readiness, "_CHECK_SHARE", 0.5)
+    monkeypatch.setattr(pool, "expire_connections", AsyncMock(), raising=False)
+
+    result = await checked_once(settings, pool, AsyncMock(side_effect=asyncio.Event().wait))
+
+    assert (result.status, result.reason) == ("unavailable", "database_timeout")
+    assert result.cause == "TimeoutError: no answer in time"
+
+
+async def test_a_connection_that_never_answers_is_given_up(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first answer has DB_CONNECT_TIMEOUT, so that a better one can take its place."""
+    settings = dataclasses.replace(settings, db_connect_timeout=0.05)
+    monkeypatch.setattr(pool, "expire_connections", AsyncMock(), raising=False)
+    silent = Mock(fetchrow=lambda _: asyncio.Event().wait())
+
+    result = await checked_once(settings, pool, AsyncMock(return_value=silent))
+
+    assert result.cause == "TimeoutError: no answer within 0.050 s"
+
+
+async def test_the_next_check_is_not_taken_for_the_one_that_ended(
+    settings: Settings, pool: Pool
+) -> None:
+    """Of two that waited for a check, one starts the next before the other has looked."""
+    settings = dataclasses.replace(settings, readiness_ttl=0)
+    readiness = Readiness(settings, pool, Connector(settings))
+
+    async def ask_twice() -> None:
+        await readiness.check()
+        await readiness.check()
+
+    await asyncio.gather(ask_twice(), readiness.check(), readiness.check())
+    readiness.close()
+
+    assert [transition.status for transition in readiness.transitions] == ["ok"]
+
+
+async def test_nobody_waits_for_a_check_while_the_last_result_is_good(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next check is due before the last result is too old: by as long as that one took."""
+    later, asked, answered = 0.0, 0, asyncio.Event()
+    answered.set()
+
+    async def answer(_: str) -> dict[str, Any]:
+        nonlocal asked, later
+        asked += 1
+        await answered.wait()
+        later += 10
+        return {"applied": migration_ids(), "is_read_only": False, "postgres_version": "18"}
+
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + later)
+    monkeypatch.setattr(core_readiness, "time", clock)
+    settings = dataclasses.replace(settings, readiness_ttl=60)
+    connection = Mock(fetchrow=answer, is_closed=Mock(return_value=False))
+    readiness = Readiness(settings, pool, AsyncMock(return_value=connection))
+    first = await readiness.check()
+    assert (first.status, asked) == ("ok", 1)  # this one was waited for
+
+    answered.clear()
+    later += 55  # 65 s after that check began, 55 after it ended
+    assert [await readiness.check() for _ in range(3)] == [first] * 3
+    await asyncio.sleep(0.05)
+    assert asked == 2  # and the next is under way
+    later += 70  # now the result is too old, and the check under way may not have company
+    waiting = asyncio.create_task(readiness.check())
+    await asyncio.sleep(0.05)
+    assert (waiting.done(), asked) == (False, 2)
+    answered.set()
+    assert (await waiting).status == "ok"
+    assert await readiness.check() == readiness.latest != first
+    readiness.close()
+
+
+async def test_a_lost_connection_is_noticed_at_once(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next probe asks anew, however good the last result might still be."""
+    monkeypatch.setattr(pool, "expire_connections", AsyncMock(), raising=False)
+    settings = dataclasses.replace(settings, readiness_ttl=60)
+    connection = await Connector(settings)()
+    connect = AsyncMock(side_effect=[connection, ConnectionRefusedError])
+    readiness = Readiness(settings, pool, connect)
+    assert [(await readiness.check()).status for _ in range(2)] == ["ok", "ok"]
+
+    await pool.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
+    while not connection.is_closed():
+        await asyncio.sleep(0.01)
+
+    found = await asyncio.gather(*(readiness.check() for _ in range(3)))
+    assert {result.reason for result in found} == {"database_unreachable"}
+    await readiness.check()
+    await asyncio.sleep(0.05)  # for a check that nobody waited for
+    assert connect.await_count == 2
+    readiness.close()
+
+
+async def test_a_full_pool_is_degraded(settings: Settings, pool: Pool) -> None:
+    """While every connection is lent the instance serves on, and says that it has none left."""
+    settings = dataclasses.replace(settings, readiness_ttl=0)
+    readiness = Readiness(settings, pool, Connector(settings))
+
+    async with pool.acquire():
+        full = await readiness.check()
+    again = await readiness.check()
+    readiness.close()
+
+    assert (full.status, full.reason) == ("degraded", "pool_saturated")
+    assert (again.status, again.reason) == ("ok", None)
+
+
+async def test_it_starts_unknown_and_drains_for_good(settings: Settings, pool: Pool) -> None:
+    """Before its first check it is starting; draining, it stays so whatever a check finds."""
+    readiness = Readiness(settings, pool, Connector(settings))
+    assert (readiness.latest.status, readiness.latest.reason) == ("unavailable", "starting")
+
+    await readiness.check()
+    readiness.drain()
+    readiness.close()
+
+    assert (await readiness.check()).reason == "draining"
+    told = [(one.status, one.reason, one.previous) for one in readiness.transitions]
+    assert told == [("ok", None, "starting"), ("unavailable", "draining", "ok")]
+    assert all(0 <= one.lasted_seconds < 5 for one in readiness.transitions)
+
+
+async def test_transitions_are_bounded(settings: Settings, pool: Pool) -> None:
+    """However often it changes, it keeps the last 20."""
+    settings = dataclasses.replace(settings, readiness_ttl=0)
+    readiness = Readiness(settings, pool, Connector(settings))
+    for _ in range(11):
+        await readiness.check()
+        async with pool.acquire():
+            await readiness.check()
+    readiness.close()
+
+    assert len(readiness.transitions) == 20
+
+
+async def test_each_change_has_its_line(
+    settings: Settings,
+    pool: Pool,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For the worse it is a warning that says why; connections that may be dead are dropped."""
+    caplog.set_level(logging.INFO)
+    expire = AsyncMock()
+    monkeypatch.setattr(pool, "expire_connections", expire, raising=False)
+    settings = dataclasses.replace(settings, readiness_ttl=0)
+    answers = [ConnectionRefusedError("gone"), await Connector(settings)()]
+    readiness = Readiness(settings, pool, AsyncMock(side_effect=answers))
+    for _ in range(3):
+        await readiness.check()
+    readiness.close()
+
+    fields = ("levelno", "message", "reason", "cause", "previous")
+    assert [tuple(vars(entry)[name] for name in fields) for entry in caplog.records] == [
+        (30, "readiness is unavailable", "database_unreachable", CAUSE, "starting"),
+        (20, "readiness is ok", None, None, "database_unreachable"),
+    ]
+    assert expire.await_count == 1
+    assert sum(readiness.durations.counts) == 3
+    assert 0 < readiness.durations.total < 5
+    assert 0 < vars(caplog.records[1])["lasted_seconds"] < 3
