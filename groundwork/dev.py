@@ -105,6 +105,7 @@ def _serve(settings: Settings) -> None:
         lifespan="on",
         server_header=False,
         log_level="warning",
+        timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=1,
     )
     target = uvicorn.Server(config).run

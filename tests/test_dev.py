@@ -76,6 +76,7 @@ def test_it_serves_with_reload(config: Mock) -> None:
     assert {Path(one) for one in told["reload_dirs"]} == {Path(dev.__file__).parent, SQL_DIR}
     assert set(told["reload_includes"]) == {"*.py", "*.sql", "*.html"}
     assert told["timeout_graceful_shutdown"] == 1
+    assert told["timeout_keep_alive"] == 75
 
 
 def test_it_serves_as_production_does(config: Mock) -> None:

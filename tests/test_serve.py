@@ -9,7 +9,13 @@ import pytest
 from groundwork.core.config import Settings
 from groundwork.serve import serve
 
-SETTINGS = Settings(database_url="postgresql://", host="::1", port=1234, shutdown_grace_seconds=7.5)
+SETTINGS = Settings(
+    database_url="postgresql://",
+    host="::1",
+    port=1234,
+    keep_alive_seconds=42,
+    shutdown_grace_seconds=7.5,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -31,9 +37,10 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_the_settings_are_handed_on(told: dict[str, Any]) -> None:
-    """It listens where HOST and PORT say, and gives requests SHUTDOWN_GRACE_SECONDS."""
+    """HOST, PORT, KEEP_ALIVE_SECONDS and SHUTDOWN_GRACE_SECONDS reach uvicorn."""
     assert (told["host"], told["port"]) == ("::1", 1234)
     assert told["timeout_graceful_shutdown"] == 7
+    assert told["timeout_keep_alive"] == 42
 
 
 def test_nothing_is_left_to_what_is_installed(told: dict[str, Any]) -> None:

@@ -67,8 +67,10 @@ class Settings:
         MISSING, _postgres_url, expect="postgresql://user:password@host:5432/database", secret=True
     )
     db_pool_max_size: int = _setting(15, check.Range(1), expect="1 or more")
+    db_pool_timeout: float = _setting(5.0, _POSITIVE, expect="seconds, more than 0")
     db_connect_timeout: float = _setting(5.0, _POSITIVE, expect="seconds, more than 0")
     db_command_timeout: float = _setting(30.0, _POSITIVE, expect="seconds, more than 0")
+    slow_query_seconds: float = _setting(1.0, check.Range(0), expect="seconds, 0 or more")
     db_statement_cache_size: int = _setting(100, check.Range(0), expect="0 or more")
     secret_key: str = _setting(
         DEVELOPMENT_SECRET,
@@ -85,6 +87,7 @@ class Settings:
         expect=", ".join(LOG_LEVELS),
     )
     log_json: bool = _setting(default=True, expect="true or false")
+    keep_alive_seconds: int = _setting(75, check.Range(1), expect="seconds, 1 or more")
     readiness_timeout: float = _setting(
         0.8, check.Range(0, 1, min_inclusive=False, max_inclusive=False), expect="between 0 and 1"
     )
