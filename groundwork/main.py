@@ -22,6 +22,7 @@ from groundwork.core.observability.tracing import tracing
 from groundwork.core.readiness.check import Readiness
 from groundwork.core.state import State
 from groundwork.health import routes as health
+from groundwork.health.page import routes as status_page
 from groundwork.openapi import routes as openapi
 
 
@@ -65,7 +66,7 @@ def create_app(settings: Settings | None = None) -> RequestContext:
         ],
         exception_handlers={HTTPException: http_exception}
         | dict.fromkeys(CONNECTION_ERRORS, no_database),
-        routes=[*health.routes, *openapi.routes],
+        routes=[*health.routes, *status_page.routes, *openapi.routes],
     )
     app.router.redirect_slashes = False
     return RequestContext(app, lifecycle, requests, quiet=health.QUIET, probes=health.PROBES)
