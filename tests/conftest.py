@@ -25,6 +25,7 @@ from groundwork.core.observability.metrics import RequestMetrics
 from groundwork.core.readiness.check import Readiness
 from groundwork.core.state import State
 from tests.databases import TransactionPool, migrate, new_database, throwaway_server
+from tests.loop import Loop
 from tests.openapi import description
 from tests.servers import Server, serve, wait_until
 
@@ -52,9 +53,9 @@ def _publish(url: str, address: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
+def anyio_backend() -> tuple[str, dict[str, type[Loop]]]:
     """Run the tests on the event loop that production has."""
-    return "asyncio", {"use_uvloop": True}
+    return "asyncio", {"loop_factory": Loop}
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from uuid import UUID
 
 import asyncpg
@@ -16,6 +17,7 @@ from groundwork.core.database.connections import Connection, Pool
 from groundwork.core.state import State
 from tests.databases import run
 from tests.factories.installation import create_installation
+from tests.loop import Loop
 
 TAKEN = UUID(int=1)
 
@@ -170,3 +172,14 @@ def test_a_failing_test_leaks_nothing(
     pytester.runpytest_inprocess(file, "-o", "anyio_mode=auto").assert_outcomes(failed=1)
 
     assert run(database_url, "SELECT * FROM installation") == before
+
+
+def test_a_transport_left_open_fails_its_test() -> None:
+    """Closing the event loop raises an error that names what is open, and never hangs."""
+
+    async def leave_open(end: socket.socket) -> None:
+        await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=end)
+
+    end, other = socket.socketpair()
+    with other, pytest.raises(ResourceWarning, match="Transport"):
+        asyncio.run(leave_open(end), loop_factory=Loop)

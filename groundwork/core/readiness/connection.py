@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from weakref import WeakSet
 
 import asyncpg
 
@@ -30,6 +31,7 @@ class CheckConnection:
         self._connect_timeout = connect_timeout
         self._connection: Connection | None = None
         self._slow_attempt: asyncio.Task[asyncpg.Record] | None = None
+        self._open = WeakSet[Connection]()
 
     async def ask(self, deadline: float) -> asyncpg.Record:
         """Return the row of sql/health/ready.sql by `deadline`, a time.monotonic().
@@ -59,11 +61,11 @@ class CheckConnection:
         return self._connection is not None and self._connection.is_closed()
 
     def close(self) -> None:
-        """Let go of the connection, and of an attempt that goes on."""
+        """Cancel an attempt that goes on; terminate every connection, at once."""
         if self._slow_attempt is not None:
             self._slow_attempt.cancel()
-        if self._connection is not None:
-            self._connection.terminate()
+        for connection in self._open:
+            connection.terminate()
 
     async def _attempt_until(self, deadline: float) -> asyncpg.Record:
         fresh = spawn(self._attempt())
@@ -90,6 +92,7 @@ class CheckConnection:
 
     async def _attempt(self) -> asyncpg.Record:
         connection = await self._connect()
+        self._open.add(connection)
         row = await _query(connection, self._connect_timeout)
         if self._connection is not None:
             self._connection.terminate()

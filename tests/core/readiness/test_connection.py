@@ -166,3 +166,16 @@ async def test_of_two_that_connect_at_once_one_is_kept() -> None:
     kept = await check.ask(time.monotonic() + 20)
 
     assert [one.terminate.called for one in made] == [one is not kept for one in made]
+
+
+async def test_close_terminates_a_connection_whose_query_hangs() -> None:
+    """A query that has timed out has a second to be cancelled, but not after close."""
+    hung = Mock(fetchrow=never, is_closed=Mock(return_value=False))
+    check = CheckConnection(AsyncMock(return_value=hung), 5)
+    with pytest.raises(TimeoutError):
+        await check.ask(soon())
+    hung.terminate.assert_not_called()
+
+    check.close()
+
+    hung.terminate.assert_called_once_with()
