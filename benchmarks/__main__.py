@@ -17,7 +17,6 @@ from benchmarks.servers import (
     ACCESS_LINES,
     FASTAPI,
     LIMIT,
-    NO_METRICS,
     OURS,
     PEERS,
     Server,
@@ -190,12 +189,11 @@ def features(run: Run) -> Iterator[str]:
     """Yield what each thing costs that every request gets."""
     base = Case(OURS.name, LIVE)
     others = {
-        "metrics off": Case(NO_METRICS.name, LIVE),
         "request id echoed, not made": Case(OURS.name, LIVE, header="X-Request-ID: abcdef-123456"),
         "access line written": Case(ACCESS_LINES.name, LIVE),
         "with an Origin header": Case(OURS.name, LIVE, header="Origin: https://app.example"),
     }
-    with running((OURS, NO_METRICS, ACCESS_LINES), run.database.cluster.url(), run.core) as servers:
+    with running((OURS, ACCESS_LINES), run.database.cluster.url(), run.core) as servers:
         found = run.measure([base, *others.values()], servers)
     rows = [("as it is", spread([cpu(one) for one in found[base]], "{:.3f}"), "1")]
     rows += [

@@ -76,7 +76,6 @@ PEERS = (
     _peer("BlackSheep", "sheep", "blacksheep", "asyncpg", "uvicorn", "uvloop", "httptools"),
     FASTAPI,
 )
-NO_METRICS = _ours("metrics off", "benchmarks.variants", "no-metrics")
 ACCESS_LINES = _ours("access lines written", LOG_LEVEL="DEBUG")
 
 

@@ -17,7 +17,7 @@ from groundwork.core.http.middleware import RequestContext
 from groundwork.core.http.problems import ErrorBoundary, http_exception, no_database
 from groundwork.core.lifecycle import POOL_CLOSE_SECONDS, Lifecycle
 from groundwork.core.observability.logging import configure_logging
-from groundwork.core.observability.metrics import RequestMetrics
+from groundwork.core.observability.metrics import set_build
 from groundwork.core.observability.tracing import tracing
 from groundwork.core.readiness.check import Readiness
 from groundwork.core.state import State
@@ -30,7 +30,8 @@ def create_app(settings: Settings | None = None) -> RequestContext:
     """Return the service; without settings it reads the environment, or exits with 2."""
     settings = settings or settings_or_exit()
     configure_logging(settings)
-    lifecycle, requests = Lifecycle(settings), RequestMetrics()
+    set_build(settings.environment)
+    lifecycle = Lifecycle(settings)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[State]:
@@ -38,13 +39,7 @@ def create_app(settings: Settings | None = None) -> RequestContext:
         pool = await create_pool(settings, connect)
         readiness = Readiness(settings, pool, connect)
         with lifecycle.handle_signals(on_drain=readiness.drain):
-            yield State(
-                settings=settings,
-                pool=pool,
-                readiness=readiness,
-                lifecycle=lifecycle,
-                requests=requests,
-            )
+            yield State(settings=settings, pool=pool, readiness=readiness, lifecycle=lifecycle)
         readiness.close()
         with contextlib.suppress(TimeoutError):  # it then cuts the connections by itself
             await asyncio.wait_for(pool.close(), POOL_CLOSE_SECONDS)
@@ -69,4 +64,10 @@ def create_app(settings: Settings | None = None) -> RequestContext:
         routes=[*health.routes, *status_page.routes, *openapi.routes],
     )
     app.router.redirect_slashes = False
-    return RequestContext(app, lifecycle, requests, quiet=health.QUIET, probes=health.PROBES)
+    return RequestContext(
+        app,
+        lifecycle,
+        probes=health.PROBES,
+        quiet=("/",),  # the status page refreshes by itself
+        server_timing=settings.environment == "development",
+    )

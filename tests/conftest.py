@@ -21,7 +21,6 @@ from groundwork.core.config import Settings
 from groundwork.core.database.connections import Connection, Connector, Pool
 from groundwork.core.http.middleware import RequestContext
 from groundwork.core.lifecycle import Lifecycle
-from groundwork.core.observability.metrics import RequestMetrics
 from groundwork.core.readiness.check import Readiness
 from groundwork.core.state import State
 from tests.databases import TransactionPool, migrate, new_database, throwaway_server
@@ -142,7 +141,6 @@ async def state(settings: Settings, pool: Pool) -> AsyncGenerator[State]:
         pool=pool,
         readiness=readiness,
         lifecycle=Lifecycle(settings),
-        requests=RequestMetrics(),
     )
     readiness.close()
 

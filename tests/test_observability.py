@@ -9,7 +9,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 FOLDER = Path(__file__).parents[1] / "deploy/observability"
-METRIC = re.compile(r"\b(?:groundwork|process)_[a-z_]+")
+METRIC = re.compile(r"\b(?:groundwork|process|http_server|db_client)_[a-z_]+")
 SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
 
 

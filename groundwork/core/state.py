@@ -5,7 +5,6 @@ from typing import TypedDict
 from groundwork.core.config import Settings
 from groundwork.core.database.connections import Pool
 from groundwork.core.lifecycle import Lifecycle
-from groundwork.core.observability.metrics import RequestMetrics
 from groundwork.core.readiness.check import Readiness
 
 
@@ -19,4 +18,3 @@ class State(TypedDict):
     pool: Pool
     readiness: Readiness
     lifecycle: Lifecycle
-    requests: RequestMetrics

@@ -4,29 +4,29 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
+from prometheus_client import generate_latest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from groundwork.core.http.ops_token import require_ops_token
+from groundwork.core.http.probes import Probe, StaticResponse
 from groundwork.core.http.responses import NO_STORE, Json
-from groundwork.core.http.static_responses import Prepared
 from groundwork.core.state import State
-from groundwork.health.services import get_details, loop_lag
+from groundwork.health.services import get_details
 
-# The page asks again by itself, so its lines would be as many as the probes'.
-QUIET = ("/", "/health/live", "/health/ready")
-LIVE = Prepared(JSONResponse({"status": "ok"}, headers=NO_STORE))
+_LIVE = StaticResponse(JSONResponse({"status": "ok"}, headers=NO_STORE))
 
 
-async def live(_: Request[State]) -> Prepared:
-    """Answer that the process runs: no I/O, no lock, no await on anything shared."""
-    return LIVE
+async def live(_: State) -> StaticResponse:
+    """Return 200 while the process runs: no I/O, no lock, no await on anything shared."""
+    return _LIVE
 
 
-async def ready(request: Request[State]) -> Prepared:
-    """Answer whether to send requests here; a degraded instance still takes them."""
-    return await _ready(request.state)
+async def ready(state: State) -> StaticResponse:
+    """Return 200 if requests may be sent here, also when degraded; 503 with a reason if not."""
+    result = await state["readiness"].check()
+    return _render_ready(result.status, result.reason, result.pending)
 
 
 async def details(request: Request[State]) -> Response:
@@ -40,26 +40,15 @@ async def details(request: Request[State]) -> Response:
 
 
 async def metrics(request: Request[State]) -> Response:
-    """Give Prometheus its figures; a scrape is a question to the database like any other."""
-    from groundwork.health.exposition import expose
-
+    """Return the metrics in Prometheus' text format; a scrape counts as a readiness probe."""
     require_ops_token(request)
     await request.state["readiness"].check()
-    text = expose(request.state, await loop_lag())
+    text = generate_latest()
     return Response(text, headers=NO_STORE, media_type="text/plain; version=0.0.4")
 
 
-async def _live(_: State) -> Prepared:
-    return LIVE
-
-
-async def _ready(state: State) -> Prepared:
-    result = await state["readiness"].check()
-    return _prepare_ready(result.status, result.reason, result.pending)
-
-
 @lru_cache
-def _prepare_ready(status: str, reason: str | None, pending: tuple[str, ...]) -> Prepared:
+def _render_ready(status: str, reason: str | None, pending: tuple[str, ...]) -> StaticResponse:
     body: dict[str, Any] = {"status": status}
     if reason:
         body["reason"] = reason
@@ -67,15 +56,12 @@ def _prepare_ready(status: str, reason: str | None, pending: tuple[str, ...]) ->
         body["pending"] = pending
     ok = status != "unavailable"
     code = HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE
-    return Prepared(JSONResponse(body, code, NO_STORE))
+    return StaticResponse(JSONResponse(body, code, NO_STORE))
 
 
 routes = [
-    Route("/health/live", live),
-    Route("/health/ready", ready),
     Route("/health/details", details),
     Route("/metrics", metrics),
 ]
 
-# Answered without the way to their routes where nothing else is to be done.
-PROBES = {"/health/live": _live, "/health/ready": _ready}
+PROBES = {"/health/live": Probe(live), "/health/ready": Probe(ready)}

@@ -16,14 +16,6 @@ async def test_ready_with_a_migrated_database(client: httpx.AsyncClient) -> None
     assert response.headers["cache-control"] == "no-store"
 
 
-async def test_ready_is_the_same_on_the_way_through_cors(client: httpx.AsyncClient) -> None:
-    """With an Origin it is answered by its route, and as a plain probe is."""
-    plain = await client.get("/health/ready")
-    other = await client.get("/health/ready", headers={"Origin": "https://app.example"})
-
-    assert (other.status_code, other.json()) == (plain.status_code, plain.json())
-
-
 async def test_not_ready_without_migrations(serving: Serving, empty_database: str) -> None:
     """An empty database is not ready, and the answer names every migration."""
     async with serving(empty_database) as client:

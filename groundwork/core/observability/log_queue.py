@@ -7,6 +7,8 @@ import time
 from collections import deque
 from typing import override
 
+from groundwork.core.observability.metrics import LOG_LINES_DROPPED
+
 _LIMIT = 10_000
 _CHARACTERS = 16 * 1024 * 1024  # of all lines: one may hold a path of 64 KiB, escaped, twice
 _FLUSH_SECONDS = 0.3
@@ -33,7 +35,7 @@ class QueueHandler(logging.Handler):
     @override
     def emit(self, record: logging.LogRecord) -> None:
         if len(self._lines) >= _LIMIT or self._taken - self._written >= _CHARACTERS:
-            self.dropped += 1
+            self._drop()
             return
         try:
             line = self.format(record)
@@ -71,4 +73,8 @@ class QueueHandler(logging.Handler):
             while data:
                 data = data[os.write(self._descriptor, data) :]
         except OSError:
-            self.dropped += 1
+            self._drop()
+
+    def _drop(self) -> None:
+        self.dropped += 1
+        LOG_LINES_DROPPED.inc()

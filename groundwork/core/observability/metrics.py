@@ -1,38 +1,108 @@
-"""What is counted, in plain dictionaries: a request pays no label look-up and no lock."""
+"""Metrics: names and labels as OpenTelemetry's conventions have them, written for Prometheus.
 
-from bisect import bisect_left
-from collections import defaultdict
+What has no convention is called groundwork_*. Durations are seconds. A feature defines its own
+metrics beside its code: whatever is in prometheus_client's default registry is exposed.
+"""
 
-# Seconds. From a probe's time to that of a request which has long lost its caller.
-BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+from functools import cache
+
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+
+from groundwork import __version__
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+# The bucket boundaries that the conventions advise for HTTP and for databases.
+_HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+_DATABASE_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
+_METHODS = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
+)
+
+_REQUESTS = Histogram(
+    "http_server_request_duration_seconds",
+    "Duration of HTTP requests.",
+    ("http_request_method", "http_route", "http_response_status_code"),
+    buckets=_HTTP_BUCKETS,
+)
+_ACTIVE = Gauge(
+    "http_server_active_requests",
+    "HTTP requests in flight.",
+    ("http_request_method", "url_scheme"),
+)
+_OPERATIONS = Histogram(
+    "db_client_operation_duration_seconds",
+    "Duration of statements, by the file in sql/ that holds them.",
+    ("db_system_name", "db_query_summary"),
+    buckets=_DATABASE_BUCKETS,
+)
+_POOL = "db_client_connection_pool_name"
+_CONNECTIONS = Gauge(
+    "db_client_connection_count",
+    "Connections of the pool.",
+    (_POOL, "db_client_connection_state"),
+)
+IDLE_CONNECTIONS, USED_CONNECTIONS = (
+    _CONNECTIONS.labels("groundwork", state) for state in ("idle", "used")
+)
+MAX_CONNECTIONS = Gauge("db_client_connection_max", "DB_POOL_MAX_SIZE.", (_POOL,)).labels(
+    "groundwork"
+)
+PENDING_REQUESTS = Gauge(
+    "db_client_connection_pending_requests", "Requests waiting for a connection.", (_POOL,)
+).labels("groundwork")
+WAIT_TIME = Histogram(
+    "db_client_connection_wait_time_seconds",
+    "Time until a connection was acquired, where none was idle.",
+    (_POOL,),
+    buckets=_DATABASE_BUCKETS,
+).labels("groundwork")
+TIMEOUTS = Counter(
+    "db_client_connection_timeouts", "Requests that got no connection in time.", (_POOL,)
+).labels("groundwork")
+READY = Gauge("groundwork_ready", "1 while this instance takes requests.")
+READINESS_STATE = Gauge("groundwork_readiness_state", "1 for the current state.", ("reason",))
+READINESS_CHECKS = Histogram(
+    "groundwork_readiness_check_duration_seconds",
+    "Duration of readiness checks.",
+    buckets=_DATABASE_BUCKETS,
+)
+LOG_LINES_DROPPED = Counter("groundwork_log_lines_dropped", "Log lines dropped.")
+LOOP_LAG = Histogram(
+    "groundwork_event_loop_lag_seconds",
+    "How late the event loop runs its callbacks.",
+    buckets=_DATABASE_BUCKETS,
+)
+LOOP_LAG_MAX = Gauge(
+    "groundwork_event_loop_lag_max_seconds", "The longest lag since the last scrape."
+)
+BUILD = Gauge("groundwork_build_info", "Build information.", ("version", "environment"))
 
 
-class Histogram:
-    """How many durations fell into each bucket, and their sum in seconds."""
-
-    __slots__ = ("counts", "total")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS) + 1)
-        self.total = 0.0
-
-    def observe(self, seconds: float) -> None:
-        """Count one duration."""
-        self.counts[bisect_left(BUCKETS, seconds)] += 1
-        self.total += seconds
+def set_build(environment: str) -> None:
+    """Export version and environment."""
+    BUILD.clear()
+    BUILD.labels(__version__, environment).set(1)
 
 
-class RequestMetrics:
-    """Requests by method, route template and status: an unknown path or method makes no series."""
+def method_label(method: str) -> str:
+    """Return the method, or _OTHER for one that HTTP does not know: it must make no series."""
+    return method if method in _METHODS else "_OTHER"
 
-    __slots__ = ("by_route", "in_flight")
 
-    def __init__(self) -> None:
-        self.in_flight = 0
-        self.by_route: defaultdict[tuple[str, str, int], Histogram] = defaultdict(Histogram)
+@cache
+def request_duration(method: str, route: str, status: int) -> Histogram:
+    """Return the histogram of one method, route template ("" for none) and status code."""
+    return _REQUESTS.labels(method, route, str(status))
 
-    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one request that has been answered; `route` is a template, or "unmatched"."""
-        known = method if method in METHODS else "other"
-        self.by_route[known, route, status].observe(seconds)
+
+@cache
+def active_requests(method: str, scheme: str) -> Gauge:
+    """Return the gauge of requests in flight with one method and scheme."""
+    return _ACTIVE.labels(method, scheme)
+
+
+@cache
+def operation_duration(summary: str) -> Histogram:
+    """Return the histogram of one statement, named as its file: notes/list."""
+    return _OPERATIONS.labels("postgresql", summary)

@@ -13,9 +13,9 @@ import asyncpg
 
 from groundwork.core.config import Settings
 from groundwork.core.database.connections import Connection, Pool, migration_ids
-from groundwork.core.observability.metrics import Histogram
+from groundwork.core.observability import metrics
 from groundwork.core.readiness.connection import CheckConnection
-from groundwork.core.readiness.result import Result, Sample, Transition, reason_of
+from groundwork.core.readiness.result import REASONS, Result, Sample, Transition, reason_of
 from groundwork.core.tasks import spawn
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Readiness:
         self, settings: Settings, pool: Pool, connect: Callable[[], Awaitable[Connection]]
     ) -> None:
         self.latest = Result("unavailable", "starting")
-        self.durations = Histogram()
+        _export(self.latest)
         self.transitions: deque[Transition] = deque(maxlen=20)
         self.history: deque[Sample] = deque(maxlen=_HISTORY)
         self._timeout = settings.readiness_timeout
@@ -88,7 +88,7 @@ class Readiness:
         except Exception as error:  # noqa: BLE001 - whatever it is, this instance is not ready
             cause = f"{type(error).__name__}: {error}"
             result = Result("unavailable", reason_of(error), cause=cause)
-        self.durations.observe(time.monotonic() - started)
+        metrics.READINESS_CHECKS.observe(time.monotonic() - started)
         self.history.append(Sample(result.checked_at, result.latency))
         if self._connection.reconnected or result.reason in _LOST:
             # The pool's connections are as dead; else requests would find it out one by one.
@@ -113,6 +113,7 @@ class Readiness:
         if self._draining:
             return
         previous, self.latest = self.latest, result
+        _export(result)
         self._good_until = time.monotonic() + self._ttl
         if (result.status, result.reason) == (previous.status, previous.reason):
             return
@@ -133,3 +134,9 @@ class Readiness:
                 "lasted_seconds": lasted,
             },
         )
+
+
+def _export(result: Result) -> None:
+    metrics.READY.set(result.status != "unavailable")
+    for reason in REASONS:
+        metrics.READINESS_STATE.labels(reason).set(reason == (result.reason or "ok"))

@@ -11,6 +11,7 @@ from unittest.mock import AsyncMock, Mock
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -22,7 +23,6 @@ from groundwork.core.http import middleware
 from groundwork.core.http.body_limit import MAX_BODY_BYTES, BodyLimit
 from groundwork.core.http.middleware import RequestContext
 from groundwork.core.http.problems import ErrorBoundary, problem
-from groundwork.core.http.request_ids import new_request_ids
 from groundwork.core.observability.logging import request_id
 from groundwork.core.state import State
 
@@ -139,19 +139,8 @@ async def test_each_request_gets_an_id_of_its_own(client: httpx.AsyncClient) -> 
     assert request_id.get() is None
 
 
-def test_new_ids_are_random_uuids() -> None:
-    """They are of version 4 and RFC 9562's variant, and differ within a batch and beyond."""
-    ids = [next(new_request_ids).decode() for _ in range(1000)]
-
-    kinds = {(uuid.UUID(one).version, uuid.UUID(one).variant) for one in ids}
-    assert kinds == {(4, uuid.RFC_4122)}
-    assert len(set(ids)) == 1000
-    assert all(str(uuid.UUID(one)) == one for one in ids)
-    assert len({one[:24] for one in ids}) <= 5  # batches of 256
-
-
-async def test_every_answer_says_how_long_it_took(client: httpx.AsyncClient) -> None:
-    """Server-Timing has the milliseconds, on errors as well."""
+async def test_server_timing_has_milliseconds(client: httpx.AsyncClient) -> None:
+    """In development Server-Timing has the duration in milliseconds, on errors as well."""
     response = await client.get("/boom")
 
     name, _, value = response.headers["server-timing"].partition(";dur=")
@@ -159,31 +148,53 @@ async def test_every_answer_says_how_long_it_took(client: httpx.AsyncClient) -> 
     assert float(value) > 0
 
 
+@pytest.mark.parametrize("settings", [{"environment": "production"}], indirect=True)
+async def test_server_timing_is_for_development(client: httpx.AsyncClient) -> None:
+    """Outside development no response tells how long it took."""
+    assert "server-timing" not in (await client.get("/nowhere")).headers
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let 1.1234 ms pass from each look at the clock to the next."""
+    """Let 1.1234 ms pass between two looks at the clock."""
     looks = itertools.count(1, 0.0011234).__next__
     monkeypatch.setattr(middleware, "time", Mock(perf_counter=looks))
 
 
-@pytest.mark.usefixtures("clock")
-@pytest.mark.parametrize(("path", "looks"), [("/health/live", 1), ("/nowhere", 2)])
-async def test_times_are_told(
-    service: RequestContext, client: httpx.AsyncClient, path: str, looks: int
-) -> None:
-    """Server-Timing has the milliseconds up to there, the metric the seconds to the end."""
-    response = await client.get(path)
+def sample(name: str, **labels: str) -> float:
+    """Return one sample of the metrics, 0 where there is none yet."""
+    return REGISTRY.get_sample_value(name, labels) or 0.0
 
-    (((_, route, _), histogram),) = service.requests.by_route.items()
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize(
+    ("method", "path", "labels"),
+    [
+        ("GET", "/health/live", ("GET", "/health/live", "200")),
+        ("GET", "/echo", ("GET", "/echo", "200")),
+        ("GET", "/nowhere", ("GET", "", "404")),
+        ("BREW", "/nowhere", ("_OTHER", "", "404")),
+        ("POST", "/health/live", ("POST", "/health/live", "405")),
+    ],
+)
+async def test_requests_are_timed_by_method_route_and_status(
+    client: httpx.AsyncClient, method: str, path: str, labels: tuple[str, str, str]
+) -> None:
+    """The duration in seconds counts under the route's template, none for an unknown path."""
+    name = "http_server_request_duration_seconds_sum"
+    names = ("http_request_method", "http_route", "http_response_status_code")
+    before = sample(name, **dict(zip(names, labels, strict=True)))
+    response = await client.request(method, path)
+    after = sample(name, **dict(zip(names, labels, strict=True)))
+
     assert response.headers["server-timing"] == "app;dur=1.123"
-    assert histogram.total == pytest.approx(looks * 0.0011234)
-    assert route == ("unmatched" if path == "/nowhere" else path)
+    assert after - before == pytest.approx(2 * 0.0011234)
 
 
 @pytest.mark.parametrize(
     "layer",
     [
-        partial(RequestContext, lifecycle=Mock(), requests=Mock(), quiet=(), probes={}),
+        partial(RequestContext, lifecycle=Mock(), probes={}),
         partial(ErrorBoundary, debug=False),
         BodyLimit,
     ],
@@ -197,24 +208,25 @@ async def test_what_is_no_request_passes_as_it_is(layer: Callable[[ASGIApp], ASG
     app.assert_awaited_once_with({"type": "lifespan"}, receive, send)
 
 
-async def test_requests_in_flight_are_counted(
-    service: RequestContext, app: Starlette, client: httpx.AsyncClient
-) -> None:
-    """Each counts from its beginning to its end, with an answer that has no headers as well."""
+async def test_requests_in_flight_are_counted(app: Starlette, client: httpx.AsyncClient) -> None:
+    """Each counts from its beginning to its end, with a response without headers as well."""
+    active = partial(
+        sample, "http_server_active_requests", http_request_method="GET", url_scheme="http"
+    )
 
     async def count(_scope: Scope, _receive: Receive, send: Send) -> None:
-        counts.append(service.requests.in_flight)
+        counts.append(active())
         if len(counts) < 3:
             await client.get("/count")
         await send({"type": "http.response.start", "status": 200})
         await send({"type": "http.response.body", "body": b""})
 
-    counts: list[int] = []
+    counts: list[float] = []
     app.router.routes.append(Route("/count", Bare(count)))
 
     response = await client.get("/count")
 
-    assert (counts, service.requests.in_flight) == ([1, 2, 3], 0)
+    assert (counts, active()) == ([1, 2, 3], 0)
     assert response.headers["x-request-id"]
 
 
@@ -375,8 +387,8 @@ async def test_a_length_that_lies_gets_nobody_past_the_limit(client: httpx.Async
 
 async def test_cors_for_the_origins_configured(client: httpx.AsyncClient) -> None:
     """One origin is let in, another is not."""
-    ours = await client.get("/health/live", headers={"Origin": ORIGIN})
-    other = await client.get("/health/live", headers={"Origin": "https://evil.example"})
+    ours = await client.get("/echo", headers={"Origin": ORIGIN})
+    other = await client.get("/echo", headers={"Origin": "https://evil.example"})
 
     assert ours.headers["access-control-allow-origin"] == ORIGIN
     assert "access-control-allow-origin" not in other.headers
@@ -391,7 +403,7 @@ async def test_cors_where_none_is_configured(
     client: httpx.AsyncClient, allowed: str | None
 ) -> None:
     """No other origin is let in, and with DEBUG all are."""
-    response = await client.get("/health/live", headers={"Origin": ORIGIN})
+    response = await client.get("/echo", headers={"Origin": ORIGIN})
 
     assert response.headers.get("access-control-allow-origin") == allowed
 
@@ -412,46 +424,28 @@ async def test_a_page_of_ours_may_ask_and_read(client: httpx.AsyncClient) -> Non
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
-async def test_an_origin_stays_with_its_answer(client: httpx.AsyncClient, path: str) -> None:
-    """What CORS writes into an answer is not in the next one, though both are made of one."""
-    ours = await client.get(path, headers={"Origin": ORIGIN})
-    nobody = await client.get(path)
-    other = await client.get(path, headers={"Origin": "https://evil.example"})
-
-    assert ours.headers["access-control-allow-origin"] == ORIGIN
-    for response in (nobody, other):
-        assert "access-control-allow-origin" not in response.headers
-
-
-@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
-async def test_a_plain_probe_reaches_no_route(
+async def test_a_probe_does_not_reach_the_application(
     service: RequestContext, client: httpx.AsyncClient, path: str
 ) -> None:
-    """It is answered as by its route, and counted under it, without the way there."""
-    routed = await client.get(path, headers={"Content-Length": "0"})
+    """Probes are served in front of middleware and router, whatever headers they have."""
     service.app.router.routes.clear()
-    short, head = await client.get(path), await client.head(path)
+    plain = await client.get(path)
+    other = await client.get(path, headers={"Origin": ORIGIN, "Content-Length": "9999999"})
+    head = await client.head(path)
 
-    assert (short.status_code, short.content) == (routed.status_code, routed.content)
-    assert short.headers.keys() == routed.headers.keys() - {"vary"}  # nobody may store it
-    assert (head.status_code, head.headers.keys()) == (short.status_code, short.headers.keys())
-    assert sum(service.requests.by_route["GET", path, 200].counts) == 2
-
-
-@pytest.mark.parametrize(
-    ("method", "headers", "status"),
-    [("DELETE", {}, 405), ("GET", {"Content-Length": "9999999"}, 413)],
-)
-async def test_only_a_plain_probe_is_answered_early(
-    client: httpx.AsyncClient, method: str, headers: dict[str, str], status: int
-) -> None:
-    """What is not a plain question goes the whole way, and is refused there."""
-    response = await client.request(method, "/health/live", headers=headers)
-
-    assert response.status_code == status
+    assert plain.status_code == other.status_code == head.status_code == 200
+    assert plain.json() == other.json() == {"status": "ok"}
+    assert plain.headers.keys() == other.headers.keys() == head.headers.keys()
 
 
-async def test_a_plain_probe_is_told_of_the_drain(
+async def test_a_shared_response_keeps_no_header(client: httpx.AsyncClient) -> None:
+    """The headers of one probe's response are not in the next one's."""
+    responses = [await client.get("/health/live") for _ in range(3)]
+
+    assert [len(one.headers.get_list("x-request-id")) for one in responses] == [1, 1, 1]
+
+
+async def test_a_probe_closes_its_connection_in_the_drain(
     client: httpx.AsyncClient, state: State, service: RequestContext
 ) -> None:
     """Readiness that has been told to drain is 503 at once, and closes the connection."""
@@ -483,8 +477,8 @@ async def test_a_plain_probe_is_told_of_the_drain(
 async def test_cors_for_no_other_origin(client: httpx.AsyncClient, origin: str) -> None:
     """What only looks like an origin of ours is let in by neither answer, credentials never."""
     headers = {"Origin": origin, "Access-Control-Request-Method": "GET"}
-    preflight = await client.options("/health/live", headers=headers)
-    simple = await client.get("/health/live", headers=headers)
+    preflight = await client.options("/echo", headers=headers)
+    simple = await client.get("/echo", headers=headers)
 
     assert preflight.status_code == 400
     for response in (preflight, simple):
@@ -495,7 +489,7 @@ async def test_cors_for_no_other_origin(client: httpx.AsyncClient, origin: str) 
 async def test_preflight_has_an_id_too(client: httpx.AsyncClient) -> None:
     """A preflight is answered outside the routes, with the id all the same."""
     headers = {"Origin": ORIGIN, "Access-Control-Request-Method": "GET"}
-    response = await client.options("/health/live", headers=headers)
+    response = await client.options("/echo", headers=headers)
 
     assert response.status_code == 200
     assert "x-request-id" in response.headers

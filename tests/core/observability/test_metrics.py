@@ -1,24 +1,39 @@
-"""What is counted."""
+"""The metrics that have labels."""
 
 import pytest
+from prometheus_client import REGISTRY
 
-from groundwork.core.observability.metrics import BUCKETS, Histogram, RequestMetrics
-
-
-def test_a_duration_falls_into_the_bucket_that_holds_it() -> None:
-    """A limit belongs to its bucket, what is over all of them has one more, and all add up."""
-    histogram = Histogram()
-    for seconds in (BUCKETS[0], BUCKETS[0], 0.002, 99):
-        histogram.observe(seconds)
-
-    assert histogram.counts == [2, 1, *[0] * (len(BUCKETS) - 2), 1]
-    assert histogram.total == pytest.approx(99.004)
+from groundwork.core.observability import metrics
 
 
-def test_an_unknown_method_is_another() -> None:
-    """Whatever methods are tried, they make one series."""
-    requests = RequestMetrics()
-    for method in ("BREW", "MELT", "GET"):
-        requests.observe(method, "/", 405, 1)
+@pytest.mark.parametrize(
+    ("method", "label"), [("GET", "GET"), ("TRACE", "TRACE"), ("BREW", "_OTHER"), ("get", "_OTHER")]
+)
+def test_an_unknown_method_makes_no_series(method: str, label: str) -> None:
+    """What HTTP does not know is _OTHER, as OpenTelemetry has it."""
+    assert metrics.method_label(method) == label
 
-    assert requests.by_route.keys() == {("other", "/", 405), ("GET", "/", 405)}
+
+def test_a_child_is_looked_up_once() -> None:
+    """The same labels give the same object, so that a request pays no search."""
+    assert metrics.request_duration("GET", "/x", 200) is metrics.request_duration("GET", "/x", 200)
+    assert metrics.active_requests("GET", "http") is metrics.active_requests("GET", "http")
+    assert metrics.operation_duration("x/y") is metrics.operation_duration("x/y")
+
+
+def test_a_statement_is_named_by_its_file() -> None:
+    """The duration of a statement counts under the name of its file."""
+    metrics.operation_duration("x/list").observe(0.003)
+
+    labels = {"db_system_name": "postgresql", "db_query_summary": "x/list"}
+    total = REGISTRY.get_sample_value("db_client_operation_duration_seconds_sum", labels)
+    assert total == pytest.approx(0.003)
+
+
+def test_the_build_of_the_last_application_counts() -> None:
+    """One series tells version and environment, also when an application is made twice."""
+    for environment in ("staging", "production"):
+        metrics.set_build(environment)
+
+    (family,) = metrics.BUILD.collect()
+    assert [one.labels["environment"] for one in family.samples] == ["production"]

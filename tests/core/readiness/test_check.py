@@ -249,6 +249,4 @@ async def test_each_change_has_its_line(
         (20, "readiness is ok", None, None, "database_unreachable"),
     ]
     assert expire.await_count == 1
-    assert sum(readiness.durations.counts) == 3
-    assert 0 < readiness.durations.total < 5
     assert 0 < vars(caplog.records[1])["lasted_seconds"] < 3
