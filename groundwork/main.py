@@ -1,4 +1,4 @@
-"""The table of contents: lifespan, middleware, handlers, routes."""
+"""The application factory: lifespan, middleware, exception handlers, routes."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ from groundwork.openapi import routes as openapi
 
 
 def create_app(settings: Settings | None = None) -> RequestContext:
-    """Return the service; without settings it reads the environment, or exits with 2."""
+    """Return the application; without settings, read the environment or exit with 2."""
     settings = settings or settings_or_exit()
     configure_logging(settings)
     set_build(settings.environment)
@@ -41,7 +41,7 @@ def create_app(settings: Settings | None = None) -> RequestContext:
         with lifecycle.handle_signals(on_drain=readiness.drain):
             yield State(settings=settings, pool=pool, readiness=readiness, lifecycle=lifecycle)
         readiness.close()
-        with contextlib.suppress(TimeoutError):  # it then cuts the connections by itself
+        with contextlib.suppress(TimeoutError):  # the pool then terminates its connections
             await asyncio.wait_for(pool.close(), POOL_CLOSE_SECONDS)
 
     origins = settings.cors_allow_origins or (("*",) if settings.debug else ())

@@ -1,1 +1,1 @@
-"""What every feature stands on; imports no feature."""
+"""Code that every feature uses; imports no feature."""

@@ -1,7 +1,7 @@
-"""The stop: SIGTERM drains first, and nothing that hangs delays the end for long.
+"""Graceful shutdown: SIGTERM starts the drain, and a watchdog forces exit if shutdown stalls.
 
-It lives in the lifespan, in front of the server's own signal handlers, so it works under any
-command that starts uvicorn.
+The lifespan installs the signal handler in front of uvicorn's, so it works under every command
+that starts uvicorn.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from groundwork.core.config import Settings
 logger = logging.getLogger(__name__)
 
 POOL_CLOSE_SECONDS = 2.0
-# A little under the 3 s promised beyond drain and grace, so that the promise holds.
+# The exit is promised within drain + grace + 3 s; the watchdog acts a little earlier.
 _MARGIN_SECONDS = 2.7
-# In its first second no balancer has found an instance yet.
+# During its first second, no load balancer sends requests to an instance.
 _UNKNOWN_SECONDS = 1.0
 
 
 class Lifecycle:
-    """How long this instance lives, and whether it is draining."""
+    """When this instance started, and whether it is draining."""
 
     def __init__(self, settings: Settings) -> None:
         self.started = time.monotonic()
@@ -36,13 +36,13 @@ class Lifecycle:
 
     @contextmanager
     def handle_signals(self, on_drain: Callable[[], None]) -> Iterator[None]:
-        """Stand in front of the handlers found, and pass the signal on after the drain.
+        """Drain on SIGTERM, then pass the signal on to the handlers that were installed before.
 
         Args:
-            on_drain: called in the event loop when the drain begins.
+            on_drain: called in the event loop when the drain starts.
         """
         if threading.current_thread() is not threading.main_thread():
-            yield  # signals reach the main thread alone
+            yield  # signals reach the main thread only
             return
         loop = asyncio.get_running_loop()
         self.started = time.monotonic()
@@ -79,7 +79,7 @@ class Lifecycle:
 
 
 def _end() -> None:
-    logger.critical("the stop took too long; ended by the watchdog")
+    logger.critical("shutdown timed out, forcing exit")
     for handler in logging.getLogger().handlers:
         handler.flush()
     os._exit(1)

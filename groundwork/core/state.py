@@ -1,4 +1,4 @@
-"""What the lifespan hands to every request."""
+"""The objects that every request shares."""
 
 from typing import TypedDict
 
@@ -9,9 +9,9 @@ from groundwork.core.readiness.check import Readiness
 
 
 class State(TypedDict):
-    """Take it as Request[State]: `request.state["pool"]` is typed.
+    """The type of `request.state` in handlers of Request[State].
 
-    Each request gets a shallow copy: share objects in it, never rebind its keys.
+    The lifespan creates it. Each request gets a shallow copy: never rebind its keys.
     """
 
     settings: Settings

@@ -1,4 +1,4 @@
-"""Work that is started and not waited for, or not for long."""
+"""Background tasks and timeouts."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -6,20 +6,20 @@ from typing import Any
 
 
 def spawn[T](work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Start work that nobody needs to wait for: a failure of it is not reported as forgotten."""
+    """Run a coroutine as a background task; its exception may stay unretrieved."""
     task = asyncio.create_task(work)
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task
 
 
 async def run_with_timeout[T](seconds: float, work: Coroutine[Any, Any, T]) -> T:
-    """Await work for so long at most, even where its cancellation would hang.
+    """Return the result of a coroutine, within a timeout even if its cancellation hangs.
 
-    A connection's release waits, shielded, for the server's answer, and asyncio.timeout() with
-    it; so the work is cancelled, but not waited for.
+    The release of a connection waits, shielded, for a response from the server, and so does
+    asyncio.timeout() around it. Here the task is cancelled, but not awaited.
 
     Raises:
-        TimeoutError: it took longer.
+        TimeoutError: the coroutine took longer than `seconds`.
     """
     task = spawn(work)
     try:
@@ -28,5 +28,5 @@ async def run_with_timeout[T](seconds: float, work: Coroutine[Any, Any, T]) -> T
             return task.result()
     finally:
         task.cancel()
-    message = f"no answer within {seconds:.3f} s"
+    message = f"no response within {seconds:.3f} s"
     raise TimeoutError(message)

@@ -1,1 +1,1 @@
-"""Is this instance alive, is it ready, and how is it doing? The pattern for the next features."""
+"""Liveness, readiness, details and metrics: the pattern for other features."""

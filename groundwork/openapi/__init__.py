@@ -1,1 +1,1 @@
-"""What the API is: its description for tools, and a page of it for people."""
+"""The API description, and a page to read it."""

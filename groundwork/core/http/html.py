@@ -1,4 +1,4 @@
-"""Pages of one file: values are escaped, and only the page's own style and script may run."""
+"""HTML pages: values are escaped, and a policy allows only the page's own style and script."""
 
 import base64
 import hashlib
@@ -7,7 +7,7 @@ from string import Template
 
 
 class Html(str):
-    """Text that is HTML already; what is not gets escaped on its way into a page."""
+    """Text that is HTML already and must not be escaped."""
 
     __slots__ = ()
 
@@ -28,7 +28,7 @@ def drop(page: str, part: str) -> str:
 
 
 def page_headers(style: str = "'self'", script: str = "'self'") -> dict[str, str]:
-    """Return what goes with a page that asks no other host; the arguments are CSP sources."""
+    """Return the headers of a page that loads nothing from other hosts; arguments: CSP sources."""
     policy = (
         "default-src 'none'",
         f"style-src {style}",

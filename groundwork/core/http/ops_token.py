@@ -1,4 +1,4 @@
-"""OPS_TOKEN: who may see how this instance is doing."""
+"""OPS_TOKEN: access to details, metrics and the API description."""
 
 import base64
 import hmac
@@ -8,12 +8,12 @@ from starlette.requests import Request
 
 from groundwork.core.state import State
 
-# Basic comes first: Chromium reads only the first scheme of a header, and can't ask for Bearer.
+# Basic comes first: Chromium reads only the first scheme, and cannot prompt for Bearer.
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="Groundwork", Bearer realm="Groundwork"'}
 
 
 def is_operator(request: Request[State]) -> bool:
-    """Tell whether it is development, or OPS_TOKEN is given: as Bearer or as Basic's password."""
+    """Return whether the request has OPS_TOKEN, as Bearer or Basic; always in development."""
     settings = request.state["settings"]
     if settings.environment == "development":
         return True
@@ -24,10 +24,10 @@ def is_operator(request: Request[State]) -> bool:
 
 
 def require_ops_token(request: Request[State]) -> None:
-    """Let in who may see the figures.
+    """Reject a request without OPS_TOKEN, outside development.
 
     Raises:
-        HTTPException: 404 where no token is configured, 401 where it is not the one given.
+        HTTPException: 404 if no token is configured, 401 if it is missing or wrong.
     """
     if is_operator(request):
         return

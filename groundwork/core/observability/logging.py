@@ -1,4 +1,4 @@
-"""Log lines: one JSON object each on stdout, or readable ones for a terminal."""
+"""Log lines on stdout: JSON, one object per line, or readable text for a terminal."""
 
 import json
 import logging
@@ -14,18 +14,18 @@ from groundwork.core.config import Settings
 from groundwork.core.observability.log_queue import QueueHandler
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-# W3C Trace Context as it came in, for log lines and for whatever a feature calls in its turn.
+# The W3C Trace Context of the request, for log lines and for requests that a feature sends.
 traceparent: ContextVar[str | None] = ContextVar("traceparent", default=None)
 
 # uvicorn repeats its messages with ANSI codes in color_message.
 _NOT_EXTRAS = frozenset({*RESERVED_ATTRS, "color_message"})
 _OURS = ("timestamp", "level", "logger", "request_id", "trace_id", "exception")
-# Control characters, line breaks, and what turns the direction of text around.
+# Control characters, line breaks, and characters that change the direction of text.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send every logger's lines through ours, uvicorn's too; may be called again."""
+    """Send the lines of all loggers, uvicorn's included, through one handler; idempotent."""
     root = logging.getLogger()
     for earlier in [one for one in root.handlers if isinstance(one, QueueHandler)]:
         root.removeHandler(earlier)
@@ -37,17 +37,17 @@ def configure_logging(settings: Settings) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
         server_logger = logging.getLogger(name)
         server_logger.handlers.clear()
-        server_logger.propagate = name != "uvicorn.access"  # the access line is our own
+        server_logger.propagate = name != "uvicorn.access"  # RequestContext writes the access log
 
 
 def dropped_lines() -> int:
-    """Count the lines that were lost because nobody read them."""
+    """Return the number of log lines dropped because the consumer was too slow."""
     handlers = logging.getLogger().handlers
     return sum(one.dropped for one in handlers if isinstance(one, QueueHandler))
 
 
 def extras(record: logging.LogRecord) -> dict[str, Any]:
-    """Return what the call gave as `extra`; a name that is ours gets an underscore behind it."""
+    """Return the `extra` fields of a record; append an underscore to a reserved name."""
     return {
         f"{key}_" if key in _OURS else key: value
         for key, value in record.__dict__.items()
@@ -56,7 +56,7 @@ def extras(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class Json(JsonFormatter):
-    """timestamp, level, logger, message, request_id when in a request, extras, exception."""
+    """Formats a record as JSON: the fields of _OURS and the message, then the extra fields."""
 
     def __init__(self) -> None:
         super().__init__(json_serializer=_dumps)
@@ -81,7 +81,7 @@ class Json(JsonFormatter):
 
 
 class Readable(logging.Formatter):
-    """Time, level, logger and message, then the extras as name=value; for a terminal."""
+    """Formats a record for a terminal: time, level, logger, message, then name=value pairs."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-8s %(name)s: %(message)s", "%H:%M:%S")
@@ -90,7 +90,7 @@ class Readable(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         pairs = "".join(f" {key}={value!r}" for key, value in extras(record).items())
         line = f"{super().formatMessage(record)}{pairs}"
-        # A path or header with a line break in it must not look like a line of ours.
+        # A path or header with a line break must not forge a log line.
         return _CONTROL.sub(lambda match: repr(match[0])[1:-1], line)
 
 
@@ -98,7 +98,7 @@ def _dumps(data: dict[str, Any], **options: Any) -> str:
     try:
         return json.dumps(data, allow_nan=False, **options)
     except (TypeError, ValueError, RecursionError):
-        # NaN, keys that are no strings, cycles: the line matters more than their shape.
+        # NaN, keys that are not strings, cycles: keep the line, convert the values to text.
         plain = {
             str(key): value if isinstance(value, str | int | None) else repr(value)
             for key, value in data.items()

@@ -104,7 +104,7 @@ async def test_a_connection_that_never_answers_is_given_up(
 
     result = await checked_once(settings, pool, AsyncMock(return_value=silent))
 
-    assert result.cause == "TimeoutError: no answer within 0.050 s"
+    assert result.cause == "TimeoutError: no response within 0.050 s"
 
 
 async def test_the_next_check_is_not_taken_for_the_one_that_ended(
