@@ -1,4 +1,4 @@
-"""What a signal sets going; how a process ends of it is in tests/faults."""
+"""Signals: drain, grace and watchdog. tests/faults has the shutdown of a whole process."""
 
 import asyncio
 import dataclasses
@@ -20,7 +20,7 @@ STOPS = (signal.SIGTERM, signal.SIGINT)
 
 @pytest.fixture
 def server() -> Iterator[Mock]:
-    """Give what stands for the server's own handler of either signal."""
+    """Install a mock in place of uvicorn's signal handlers."""
     handler = Mock()
     before = {number: signal.signal(number, handler) for number in STOPS}
     yield handler
@@ -30,7 +30,7 @@ def server() -> Iterator[Mock]:
 
 @pytest.fixture
 def end(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Give what is set where the watchdog would end the process."""
+    """Return an event that is set when the watchdog would force exit."""
     ended = threading.Event()
     monkeypatch.setattr(lifecycle, "_end", ended.set)
     monkeypatch.setattr(lifecycle, "_MARGIN_SECONDS", 0.2)
@@ -39,14 +39,14 @@ def end(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Give settings of a drain that takes a moment."""
+    """Return settings with a short drain and grace."""
     return dataclasses.replace(settings, shutdown_drain_seconds=0.1, shutdown_grace_seconds=0.1)
 
 
 async def test_sigterm_is_passed_on_after_the_drain(
     settings: Settings, server: Mock, end: threading.Event
 ) -> None:
-    """The drain begins at once, and the server hears of the signal at its end."""
+    """SIGTERM starts the drain at once, and reaches the server after it."""
     lifecycle, on_drain = Lifecycle(settings), Mock()
     with lifecycle.handle_signals(on_drain):
         lifecycle.started -= 1
@@ -60,10 +60,10 @@ async def test_sigterm_is_passed_on_after_the_drain(
 
 
 @pytest.mark.parametrize(("number", "age"), [(signal.SIGINT, 1), (signal.SIGTERM, 0)])
-async def test_nobody_waits_for_a_drain_without_balancers(
+async def test_some_signals_skip_the_drain(
     settings: Settings, server: Mock, end: threading.Event, number: int, age: float
 ) -> None:
-    """A person's Ctrl-C, and the end of an instance that nobody has found yet, skip the drain."""
+    """SIGINT skips the drain, and so does SIGTERM within a second of startup."""
     lifecycle = Lifecycle(settings)
     with lifecycle.handle_signals(Mock()):
         lifecycle.started -= age
@@ -74,10 +74,10 @@ async def test_nobody_waits_for_a_drain_without_balancers(
     assert not end.is_set()
 
 
-async def test_a_second_signal_ends_the_drain(
+async def test_a_second_signal_skips_the_drain(
     settings: Settings, server: Mock, end: threading.Event
 ) -> None:
-    """Who asks twice does not want to wait."""
+    """A second SIGTERM reaches the server without waiting for the rest of the drain."""
     lifecycle = Lifecycle(settings)
     with lifecycle.handle_signals(Mock()):
         lifecycle.started -= 1
@@ -90,32 +90,32 @@ async def test_a_second_signal_ends_the_drain(
 
 
 @pytest.mark.usefixtures("server")
-async def test_the_watchdog_ends_what_hangs(settings: Settings, end: threading.Event) -> None:
-    """After the drain, the grace and a margin the process is ended, and not before."""
+async def test_the_watchdog_forces_exit(settings: Settings, end: threading.Event) -> None:
+    """The watchdog acts after drain, grace and a margin, and not before."""
     lifecycle = Lifecycle(settings)
     with lifecycle.handle_signals(Mock()):
         lifecycle.started -= 1
         signal.raise_signal(signal.SIGTERM)
 
         watchdogs = [one for one in threading.enumerate() if isinstance(one, threading.Timer)]
-        assert {one.daemon for one in watchdogs} == {True}  # they keep no process alive
+        assert {one.daemon for one in watchdogs} == {True}  # they do not keep the process alive
         assert not await asyncio.to_thread(end.wait, 0.3)
         assert await asyncio.to_thread(end.wait, 5)
 
 
 @pytest.mark.usefixtures("end")
-async def test_the_handlers_found_are_put_back(settings: Settings, server: Mock) -> None:
-    """Whoever had the signals before has them again."""
+async def test_the_previous_handlers_are_restored(settings: Settings, server: Mock) -> None:
+    """After the lifespan, the handlers installed before are in place again."""
     with Lifecycle(settings).handle_signals(Mock()):
         assert server not in {signal.getsignal(number) for number in STOPS}
 
     assert {signal.getsignal(number) for number in STOPS} == {server}
 
 
-def test_the_end_is_an_error_and_told(
+def test_a_forced_exit_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The watchdog leaves a line, sees it written, and exits with 1."""
+    """The watchdog logs at CRITICAL, flushes the log and exits with 1."""
     order = Mock()
     monkeypatch.setattr(os, "_exit", order.exit)
     monkeypatch.setattr(caplog.handler, "flush", order.flush)
@@ -129,8 +129,8 @@ def test_the_end_is_an_error_and_told(
     order.exit.assert_called_once_with(1)
 
 
-def test_a_thread_has_no_signals_to_handle(settings: Settings) -> None:
-    """Outside the main thread, where no signal arrives, it leaves the handlers as they are."""
+def test_signal_handlers_stay_outside_the_main_thread(settings: Settings) -> None:
+    """In another thread, which receives no signals, the handlers are left unchanged."""
     before, within = signal.getsignal(signal.SIGTERM), []
 
     def serve() -> None:

@@ -1,4 +1,4 @@
-"""Bounded waiting."""
+"""Background tasks and timeouts."""
 
 import asyncio
 import gc
@@ -9,13 +9,13 @@ import pytest
 from groundwork.core.tasks import run_with_timeout, spawn
 
 
-async def test_within_returns_what_comes_in_time() -> None:
-    """Work that ends in time gives its result."""
+async def test_a_result_in_time_is_returned() -> None:
+    """A coroutine that ends within the timeout returns its result."""
     assert await run_with_timeout(1, asyncio.sleep(0, "done")) == "done"
 
 
-async def test_within_does_not_wait_for_a_cancellation_that_hangs() -> None:
-    """Work that resists its cancellation delays nobody."""
+async def test_a_cancellation_that_hangs_is_not_awaited() -> None:
+    """The timeout holds for a coroutine that resists cancellation."""
     released = asyncio.Event()
 
     async def stubborn() -> None:
@@ -29,8 +29,8 @@ async def test_within_does_not_wait_for_a_cancellation_that_hangs() -> None:
     released.set()
 
 
-async def test_a_failure_that_nobody_waits_for_is_not_reported() -> None:
-    """What a task raises, asyncio reports unless somebody has looked; so somebody has."""
+async def test_an_exception_of_a_background_task_is_not_reported() -> None:
+    """The exception of a spawned task is not reported as never retrieved."""
     loop, reported = asyncio.get_running_loop(), Mock()
     loop.set_exception_handler(reported)
     spawn(asyncio.wait_for(asyncio.sleep(1), 0))

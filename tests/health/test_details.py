@@ -30,12 +30,12 @@ def basic(credentials: str) -> str:
 
 @pytest.fixture
 def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    """Give development's settings, with what the test's parameter changes."""
+    """Return development settings with the changes of the test's parameter."""
     return dataclasses.replace(settings, **getattr(request, "param", {}))
 
 
 async def test_details_report_the_instance(client: httpx.AsyncClient) -> None:
-    """The report names version and environment, and says how long the process is up."""
+    """Details have status, version, environment, uptime, event loop lag and memory."""
     report = (await client.get("/health/details")).json()
 
     assert report["status"] == "ok"
@@ -48,7 +48,7 @@ async def test_details_report_the_instance(client: httpx.AsyncClient) -> None:
 
 
 async def test_details_report_the_database(client: httpx.AsyncClient) -> None:
-    """The report has the check's result, the pool and the migrations."""
+    """Details have the result of the check, the pool and the migrations."""
     report = (await client.get("/health/details")).json()
 
     database = report["components"]["database"]
@@ -67,7 +67,7 @@ async def test_details_report_the_database(client: httpx.AsyncClient) -> None:
 async def test_details_name_the_installation(
     client: httpx.AsyncClient, connection: Connection
 ) -> None:
-    """The report shows the row that names this installation."""
+    """Details have the row that identifies this installation."""
     row = await create_installation(connection)
 
     report = (await client.get("/health/details")).json()
@@ -82,7 +82,7 @@ async def test_details_name_the_installation(
 async def test_details_without_an_installation(
     client: httpx.AsyncClient, connection: Connection
 ) -> None:
-    """Where the row is gone, the report says so and stands."""
+    """If the row is missing, installation is null."""
     await connection.execute("DELETE FROM installation")
 
     report = (await client.get("/health/details")).json()
@@ -93,7 +93,7 @@ async def test_details_without_an_installation(
 async def test_details_survive_a_broken_table(
     client: httpx.AsyncClient, connection: Connection
 ) -> None:
-    """A table that can't be read costs the report one entry, not the answer."""
+    """If the table cannot be read, installation is null and the status code stays 200."""
     await connection.execute("DROP TABLE installation")
 
     response = await client.get("/health/details")
@@ -103,7 +103,7 @@ async def test_details_survive_a_broken_table(
 
 
 async def test_details_while_the_database_is_down(serving: Serving) -> None:
-    """Details report an outage with 200: they are for people, not for a balancer."""
+    """An outage is reported with status code 200: details are not for load balancers."""
     async with serving("postgresql://nobody@127.0.0.1:1/nothing") as client:
         response = await client.get("/health/details")
 
@@ -112,10 +112,10 @@ async def test_details_while_the_database_is_down(serving: Serving) -> None:
     assert response.json()["components"]["database"]["reason"] == "database_unreachable"
 
 
-async def test_details_ask_nothing_of_a_database_that_is_down(
+async def test_details_skip_the_query_while_the_database_is_down(
     serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In an outage the report is there at once: who is unavailable is asked for no row."""
+    """During an outage, details send no query and respond at once."""
     monkeypatch.setattr(services, "get_installation", ask := AsyncMock())
     async with serving("postgresql://nobody@127.0.0.1:1/nothing") as client:
         await client.get("/health/details")
@@ -124,10 +124,10 @@ async def test_details_ask_nothing_of_a_database_that_is_down(
 
 
 @pytest.mark.parametrize("settings", [{"readiness_timeout": 0.5}], indirect=True)
-async def test_details_wait_for_no_row(
+async def test_details_do_not_wait_for_a_query_that_hangs(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A query that hangs costs READINESS_TIMEOUT, and the report one entry."""
+    """After READINESS_TIMEOUT the response is sent with installation null."""
     monkeypatch.setattr(services, "get_installation", lambda _: asyncio.sleep(60))
     async with asyncio.timeout(20):
         report = (await client.get("/health/details")).json()
@@ -138,7 +138,7 @@ async def test_details_wait_for_no_row(
 async def test_details_have_their_units(
     client: httpx.AsyncClient, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What ends in _ms is milliseconds, what ends in _seconds seconds, to three places."""
+    """Fields in _ms are milliseconds, fields in _seconds seconds, rounded to three places."""
     result = Result("degraded", "pool_saturated", latency=0.0123456, checked_at=950)
     monkeypatch.setattr(state["readiness"], "check", AsyncMock(return_value=result))
     monkeypatch.setattr(services, "loop_lag", AsyncMock(return_value=0.0045678))
@@ -153,8 +153,8 @@ async def test_details_have_their_units(
 
 
 @pytest.mark.parametrize("settings", [{"environment": "production"}], indirect=True)
-async def test_details_hide_without_a_token_configured(client: httpx.AsyncClient) -> None:
-    """Outside development they are not there unless OPS_TOKEN is set."""
+async def test_details_are_404_without_a_configured_token(client: httpx.AsyncClient) -> None:
+    """Outside development, details return 404 if OPS_TOKEN is not set."""
     response = await client.get("/health/details", headers={"Authorization": "Bearer "})
 
     assert response.status_code == 404
@@ -190,10 +190,10 @@ async def test_details_hide_without_a_token_configured(client: httpx.AsyncClient
         basic(f"anybody:{TOKEN}")[:-4],
     ],
 )
-async def test_details_refuse_a_wrong_token(
+async def test_details_reject_a_wrong_token(
     client: httpx.AsyncClient, authorization: str | None
 ) -> None:
-    """Anything but the token gets 401, and a browser is told first what it can ask for."""
+    """Anything but the token is 401; the challenge names Basic first, for browsers."""
     headers = {} if authorization is None else {b"Authorization": authorization.encode("latin-1")}
 
     response = await client.get("/health/details", headers=headers)
@@ -215,8 +215,8 @@ async def test_details_refuse_a_wrong_token(
         basic(f"anybody:{TOKEN}").replace("Basic", "basic"),
     ],
 )
-async def test_details_open_with_the_token(client: httpx.AsyncClient, authorization: str) -> None:
-    """The token opens them, as Bearer or as the password of Basic."""
+async def test_details_accept_the_token(client: httpx.AsyncClient, authorization: str) -> None:
+    """The token is accepted as Bearer or as the password of Basic."""
     response = await client.get("/health/details", headers={"Authorization": authorization})
 
     assert response.status_code == 200
@@ -227,28 +227,28 @@ async def test_details_open_with_the_token(client: httpx.AsyncClient, authorizat
     [GUARDED | {"ops_token": token} for token in ("a:b::c", "größer", "a b")],
     indirect=True,
 )
-async def test_any_token_can_be_given(client: httpx.AsyncClient, settings: Settings) -> None:
-    """No colon or space in the token ends it, and what is not ASCII goes as UTF-8."""
+async def test_any_token_is_accepted(client: httpx.AsyncClient, settings: Settings) -> None:
+    """A token may have colons, spaces and non-ASCII characters, sent as UTF-8."""
     given = [f"Bearer {settings.ops_token}", basic(f"anybody:{settings.ops_token}")]
-    asked = [{b"Authorization": one.encode()} for one in given]
-    answers = [await client.get("/health/details", headers=headers) for headers in asked]
+    requests = [{b"Authorization": one.encode()} for one in given]
+    responses = [await client.get("/health/details", headers=headers) for headers in requests]
 
-    assert [answer.status_code for answer in answers] == [200, 200]
+    assert [response.status_code for response in responses] == [200, 200]
 
 
 @pytest.mark.parametrize("settings", [GUARDED], indirect=True)
-async def test_the_first_authorization_counts(client: httpx.AsyncClient) -> None:
-    """What a client puts behind the header that a proxy has set opens nothing."""
+async def test_only_the_first_authorization_header_counts(client: httpx.AsyncClient) -> None:
+    """A second Authorization header, behind the one that a proxy has set, is ignored."""
     headers = [("Authorization", "Bearer wrong"), ("Authorization", f"Bearer {TOKEN}")]
 
     assert (await client.get("/health/details", headers=headers)).status_code == 401
 
 
 @pytest.mark.parametrize("settings", [GUARDED], indirect=True)
-async def test_the_time_it_takes_tells_nothing(
+async def test_the_token_is_compared_in_constant_time(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing but a comparison in constant time decides about the token."""
+    """hmac.compare_digest alone decides whether the token is right."""
     compare = Mock(return_value=True)
     monkeypatch.setattr("hmac.compare_digest", compare)
 
@@ -258,18 +258,18 @@ async def test_the_time_it_takes_tells_nothing(
     compare.assert_called_once_with(b"wrong", TOKEN.encode())
 
 
-async def test_the_lag_is_that_of_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop gets one turn to do what is due; no time is slept away on top."""
+async def test_the_lag_is_one_turn_of_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lag is the duration of one turn of the event loop, without a pause."""
     monkeypatch.setattr(asyncio, "sleep", sleep := AsyncMock())
 
     assert 0 <= await services.loop_lag() < 60
     sleep.assert_awaited_once_with(0)
 
 
-async def test_memory_is_what_is_resident(
+async def test_memory_is_resident_memory(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Of what Linux tells, the second number counts, in pages."""
+    """Memory is the second number of Linux' statm, in pages."""
     (tmp_path / "statm").write_text("900 7 5 1 0 300 0\n")
     monkeypatch.setattr(services, "Path", lambda _: tmp_path / "statm")
     report = (await client.get("/health/details")).json()
@@ -277,10 +277,10 @@ async def test_memory_is_what_is_resident(
     assert report["process"]["memory_bytes"] == 7 * resource.getpagesize()
 
 
-async def test_memory_is_left_out_where_the_system_does_not_tell_it(
+async def test_memory_is_null_without_proc(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without Linux' /proc the details say the rest."""
+    """Where the system has no /proc, memory_bytes is null."""
     monkeypatch.setattr(services, "Path", lambda _: Path("nowhere"))
 
     response = await client.get("/health/details")

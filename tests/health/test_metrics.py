@@ -13,7 +13,7 @@ from tests.conftest import Serving
 
 
 def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """Return every sample by name and labels, as Prometheus' own parser reads them."""
+    """Return each sample by name and labels, as Prometheus' own parser reads them."""
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -22,12 +22,12 @@ def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 
 
 async def scrape(client: httpx.AsyncClient) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """Return what Prometheus would see."""
+    """Return the samples of one scrape."""
     return samples((await client.get("/metrics")).text)
 
 
 async def test_requests_are_counted_by_route(client: httpx.AsyncClient) -> None:
-    """A request is counted and timed under its method, its route's template and its status."""
+    """A request is counted by method, route template and status code."""
     labels = (
         ("http_request_method", "GET"),
         ("http_response_status_code", "200"),
@@ -43,10 +43,10 @@ async def test_requests_are_counted_by_route(client: httpx.AsyncClient) -> None:
     assert after[count] - before[count] == 3
 
 
-async def test_unknown_paths_and_methods_make_no_series(
+async def test_unknown_paths_and_methods_create_no_series(
     serving: Serving, database_url: str
 ) -> None:
-    """Whatever is asked for, the number of series stays what it was."""
+    """Requests to unknown paths, or with unknown methods, add no time series."""
     async with serving(database_url) as client:
         await client.request("BREW", "/nowhere")
         await client.get("/nowhere"), await scrape(client)
@@ -59,8 +59,8 @@ async def test_unknown_paths_and_methods_make_no_series(
     assert after.keys() == before.keys()
 
 
-async def test_readiness_is_told_by_reason(client: httpx.AsyncClient) -> None:
-    """One state is 1, all others are 0, and ready says the same."""
+async def test_readiness_is_exported_by_reason(client: httpx.AsyncClient) -> None:
+    """The current state is 1 and all others are 0; groundwork_ready agrees."""
     found = await scrape(client)
 
     states = {
@@ -73,16 +73,16 @@ async def test_readiness_is_told_by_reason(client: httpx.AsyncClient) -> None:
     assert found["groundwork_readiness_check_duration_seconds_count", ()] >= 1
 
 
-async def test_the_format_is_named(client: httpx.AsyncClient) -> None:
-    """Prometheus refuses a scrape whose type it does not know; nobody may keep the figures."""
+async def test_the_content_type_is_prometheus_text_format(client: httpx.AsyncClient) -> None:
+    """The content type is one that Prometheus accepts, and metrics must not be cached."""
     headers = (await client.get("/metrics")).headers
 
     assert headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert headers["cache-control"] == "no-store"
 
 
-async def test_an_outage_is_told(serving: Serving) -> None:
-    """While the database is down ready is 0, so an alert on it needs no list of reasons."""
+async def test_an_outage_is_exported(serving: Serving) -> None:
+    """During an outage groundwork_ready is 0, whatever the reason."""
     async with serving("postgresql://nobody@127.0.0.1:1/nothing") as client:
         found = await scrape(client)
 
@@ -90,8 +90,8 @@ async def test_an_outage_is_told(serving: Serving) -> None:
     assert found["groundwork_readiness_state", (("reason", "database_unreachable"),)] == 1
 
 
-async def test_the_process_is_told(client: httpx.AsyncClient) -> None:
-    """A scrape has the build, the process' own metrics and the dropped log lines."""
+async def test_the_process_is_exported(client: httpx.AsyncClient) -> None:
+    """Metrics have the build, the memory of the process and the dropped log lines."""
     found = await scrape(client)
 
     build = (("environment", "development"), ("version", __version__))
@@ -102,11 +102,11 @@ async def test_the_process_is_told(client: httpx.AsyncClient) -> None:
 
 @pytest.fixture
 def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    """Give development's settings, with what the test's parameter changes."""
+    """Return development settings with the changes of the test's parameter."""
     return dataclasses.replace(settings, **getattr(request, "param", {}))
 
 
 @pytest.mark.parametrize("settings", [{"environment": "production"}], indirect=True)
-async def test_metrics_hide_without_a_token_configured(client: httpx.AsyncClient) -> None:
-    """Outside development they are guarded as the details are."""
+async def test_metrics_are_404_without_a_configured_token(client: httpx.AsyncClient) -> None:
+    """Outside development, metrics return 404 if OPS_TOKEN is not set."""
     assert (await client.get("/metrics")).status_code == 404

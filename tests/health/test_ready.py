@@ -8,7 +8,7 @@ from tests.databases import run
 
 
 async def test_ready_with_a_migrated_database(client: httpx.AsyncClient) -> None:
-    """A database that is up and migrated makes the instance ready."""
+    """The instance is ready if the database is up and migrated."""
     response = await client.get("/health/ready")
 
     assert response.status_code == 200
@@ -17,7 +17,7 @@ async def test_ready_with_a_migrated_database(client: httpx.AsyncClient) -> None
 
 
 async def test_not_ready_without_migrations(serving: Serving, empty_database: str) -> None:
-    """An empty database is not ready, and the answer names every migration."""
+    """With an empty database, the response is 503 and lists every migration."""
     async with serving(empty_database) as client:
         response = await client.get("/health/ready")
 
@@ -30,7 +30,7 @@ async def test_not_ready_without_migrations(serving: Serving, empty_database: st
 
 
 async def test_not_ready_with_one_migration_missing(serving: Serving, own_database: str) -> None:
-    """One migration less than the code brings is one too few."""
+    """A single missing migration makes the instance not ready, and is named."""
     run(own_database, "DELETE FROM _yoyo_migration WHERE migration_id LIKE '0002%'")
 
     async with serving(own_database) as client:
@@ -41,7 +41,7 @@ async def test_not_ready_with_one_migration_missing(serving: Serving, own_databa
 
 
 async def test_ready_with_a_database_ahead_of_the_code(serving: Serving, own_database: str) -> None:
-    """A migration that the code does not know is no reason to stop: a release is rolled back."""
+    """After the rollback of a release, an unknown migration leaves the instance ready."""
     run(own_database, "INSERT INTO _yoyo_migration VALUES ('f', '9999.from-the-future', now())")
 
     async with serving(own_database) as client:
@@ -53,7 +53,7 @@ async def test_ready_with_a_database_ahead_of_the_code(serving: Serving, own_dat
 
 
 async def test_not_ready_with_a_read_only_database(serving: Serving, own_database: str) -> None:
-    """A server that takes no writes serves nobody."""
+    """A read-only server makes the instance not ready."""
     name = own_database.partition("?")[0].rpartition("/")[2]
     run(own_database, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
 
@@ -65,7 +65,7 @@ async def test_not_ready_with_a_read_only_database(serving: Serving, own_databas
 
 
 async def test_not_ready_with_a_missing_database(serving: Serving, database_url: str) -> None:
-    """A server that refuses us is told apart from one that can't be reached."""
+    """A rejected connection has another reason than an unreachable server."""
     async with serving(database_url.replace("groundwork_test", "nowhere")) as client:
         response = await client.get("/health/ready")
 
@@ -73,8 +73,8 @@ async def test_not_ready_with_a_missing_database(serving: Serving, database_url:
     assert response.json() == {"status": "unavailable", "reason": "database_rejected"}
 
 
-async def test_serves_before_the_database_is_up(serving: Serving) -> None:
-    """Without a database the service starts, lives, and says that it is not ready."""
+async def test_startup_needs_no_database(serving: Serving) -> None:
+    """Without a database the service starts, is live and is not ready."""
     async with serving("postgresql://nobody@127.0.0.1:1/nothing") as client:
         live, ready = await client.get("/health/live"), await client.get("/health/ready")
 
