@@ -1,4 +1,4 @@
-"""Fixtures: a copy of what a release ships."""
+"""Fixtures: a copy of the SQL files."""
 
 import shutil
 from pathlib import Path
@@ -9,10 +9,10 @@ from groundwork.core.database.connections import SQL_DIR
 from tests.databases import CHECKOUT
 
 
-# The package finds its sql/ beside itself, wherever it was imported from.
+# The package looks for sql/ beside itself, wherever it was imported from.
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """Give a copy of sql/ and of yoyo.ini for a test to change, with the package beside it."""
+    """Return a folder with copies of sql/ and yoyo.ini to change, and a link to the package."""
     folder = tmp_path / "copy"
     shutil.copytree(SQL_DIR, folder / "sql")
     (folder / "groundwork").symlink_to(CHECKOUT / "groundwork")

@@ -1,4 +1,4 @@
-"""GET /docs, and what it loads."""
+"""GET /docs, and the files that the page loads."""
 
 import gzip
 import json
@@ -14,7 +14,7 @@ VENDORED = Path(docs.__file__).parent / "swagger-ui"
 
 
 class References(HTMLParser):
-    """Collects what a page names by href and src, and fails on what runs or styles inline."""
+    """Collects the href and src of a page, and fails on inline scripts and styles."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class References(HTMLParser):
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Look at one tag."""
+        """Check one tag."""
         given = dict(attrs)
         assert tag != "style"
         assert tag != "script" or "src" in given
@@ -30,8 +30,8 @@ class References(HTMLParser):
         self.found += [given[name] or "" for name in ("href", "src") if name in given]
 
 
-async def test_the_page_loads_only_what_is_here(client: httpx.AsyncClient) -> None:
-    """Whatever the page names is served by the service itself, and nothing in it is inline."""
+async def test_the_page_loads_only_files_of_the_service(client: httpx.AsyncClient) -> None:
+    """Every file that the page loads is served by the service, and nothing is inline."""
     page = await client.get("/docs")
     found = [name for name in References(page.text).found if not name.startswith("data:")]
 
@@ -40,15 +40,15 @@ async def test_the_page_loads_only_what_is_here(client: httpx.AsyncClient) -> No
 
 
 async def test_the_page_shows_the_description(client: httpx.AsyncClient) -> None:
-    """The script renders /openapi.json, and has no other host check it."""
+    """The script renders /openapi.json without an external validator."""
     script = (await client.get("/docs/page.js")).text
 
     assert 'url: "openapi.json"' in script
     assert "validatorUrl: null" in script
 
 
-async def test_what_is_kept_as_gzip_is_said_to_be(client: httpx.AsyncClient) -> None:
-    """A browser is told of the compression, and so has the file itself."""
+async def test_a_compressed_file_is_sent_as_gzip(client: httpx.AsyncClient) -> None:
+    """A file stored as gzip is sent with Content-Encoding, so the browser unpacks it."""
     response = await client.get("/docs/swagger-ui.css")
 
     assert response.headers["content-encoding"] == "gzip"
@@ -65,8 +65,8 @@ async def test_the_policy_is_strict(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("name", ["page.js", "swagger-ui.css"])
-async def test_what_a_browser_has_is_not_sent_again(client: httpx.AsyncClient, name: str) -> None:
-    """With the ETag of what it has, a browser gets 304 and may use that."""
+async def test_a_cached_file_is_not_sent_again(client: httpx.AsyncClient, name: str) -> None:
+    """A request with the current ETag gets 304 and no body."""
     first = await client.get(f"/docs/{name}")
     again = await client.get(f"/docs/{name}", headers={"If-None-Match": first.headers["etag"]})
 
@@ -76,24 +76,24 @@ async def test_what_a_browser_has_is_not_sent_again(client: httpx.AsyncClient, n
     assert again.headers["cache-control"] == first.headers["cache-control"]
 
 
-async def test_what_has_changed_is_sent(client: httpx.AsyncClient) -> None:
-    """Another ETag gets the whole file."""
+async def test_a_changed_file_is_sent(client: httpx.AsyncClient) -> None:
+    """A request with another ETag gets the whole file."""
     response = await client.get("/docs/page.js", headers={"If-None-Match": '"another"'})
 
     assert response.status_code == 200
 
 
 @pytest.mark.parametrize("name", ["page.html", "openapi.json", "..%2Froutes.py", "%00", "x" * 999])
-async def test_nothing_else_is_served(client: httpx.AsyncClient, name: str) -> None:
-    """What the page does not load is not there, whatever lies in the folder."""
+async def test_no_other_file_is_served(client: httpx.AsyncClient, name: str) -> None:
+    """A name that the page does not load is 404, also if the folder has such a file."""
     response = await client.get(f"/docs/{name}")
 
     assert response.status_code == 404
     assert response.headers["content-type"] == "application/problem+json"
 
 
-def test_the_renderer_is_the_one_that_its_package_json_names() -> None:
-    """The vendored files are of the version that Dependabot sees, and have their licence."""
+def test_swagger_ui_has_the_version_of_its_package_json() -> None:
+    """The vendored files have the version that Dependabot sees, and their license."""
     wanted = json.loads((VENDORED / "package.json").read_text())["dependencies"]["swagger-ui-dist"]
     script = gzip.decompress((VENDORED / "swagger-ui-bundle.js.gz").read_bytes()).decode()
 

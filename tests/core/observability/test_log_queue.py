@@ -22,7 +22,7 @@ def record(message: str) -> logging.LogRecord:
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
-    """Give the two ends of a pipe."""
+    """Return the read end and the write end of a pipe."""
     ends = os.pipe()
     yield ends
     for end in ends:
@@ -30,7 +30,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def test_lines_come_out_in_order(pipe: tuple[int, int]) -> None:
-    """Each record is a line, and flush waits until all are written."""
+    """Each record is one line, and flush waits until all lines are written."""
     handler = QueueHandler(pipe[1])
     for number in range(100):
         handler.emit(record(str(number)))
@@ -41,8 +41,8 @@ def test_lines_come_out_in_order(pipe: tuple[int, int]) -> None:
     handler.close()
 
 
-def test_a_stalled_reader_delays_nobody(pipe: tuple[int, int]) -> None:
-    """With nobody reading, lines are dropped and counted, and flush gives up soon."""
+def test_a_stalled_consumer_blocks_nothing(pipe: tuple[int, int]) -> None:
+    """If the consumer stalls, lines are dropped and counted, and flush times out."""
     handler = QueueHandler(pipe[1])
     started = time.monotonic()
     for _ in range(LIMIT * 2):
@@ -55,8 +55,8 @@ def test_a_stalled_reader_delays_nobody(pipe: tuple[int, int]) -> None:
     handler.close()
 
 
-def test_nothing_waits_for_its_thread(pipe: tuple[int, int]) -> None:
-    """A process ends whatever the reader does, and the thread is known by its name."""
+def test_the_writer_is_a_daemon_thread(pipe: tuple[int, int]) -> None:
+    """The writer thread does not keep the process alive, and has a name."""
     before = threading.enumerate()
     handler = QueueHandler(pipe[1])
 
@@ -66,8 +66,8 @@ def test_nothing_waits_for_its_thread(pipe: tuple[int, int]) -> None:
     assert (writer.daemon, writer.name) == (True, "log writer")
 
 
-def test_long_lines_fill_it_sooner(pipe: tuple[int, int]) -> None:
-    """It holds some megabytes at most, so that nobody fills the memory with long paths."""
+def test_the_queue_is_bounded_in_memory(pipe: tuple[int, int]) -> None:
+    """Long lines fill the queue before the limit of lines, so memory stays bounded."""
     handler = QueueHandler(pipe[1])
     for _ in range(400):
         handler.emit(record("x" * 100_000))
@@ -83,20 +83,20 @@ def test_long_lines_fill_it_sooner(pipe: tuple[int, int]) -> None:
 
 
 def read_all(handler: QueueHandler, reading: int) -> None:
-    """Be a reader that is back, so that the thread can end."""
+    """Consume all lines, so that the writer thread can end."""
     os.set_blocking(reading, False)
-    while handler._lines:  # noqa: SLF001 - nobody else may know how many are left
+    while handler._lines:  # noqa: SLF001 - # the number of queued lines is private
         with suppress(BlockingIOError):
             os.read(reading, 65536)
 
 
-def test_a_reader_that_is_gone_is_counted() -> None:
-    """A closed pipe costs lines, not the service."""
+def test_lines_to_a_closed_pipe_are_counted() -> None:
+    """Lines to a closed pipe are dropped and counted."""
     reading, writing = os.pipe()
     os.close(reading)
     handler = QueueHandler(writing)
     for _ in range(2):
-        handler.emit(record("to nobody"))
+        handler.emit(record("lost"))
 
     handler.flush()
     handler.close()
@@ -108,7 +108,7 @@ def test_a_reader_that_is_gone_is_counted() -> None:
 def test_a_broken_record_is_reported(
     pipe: tuple[int, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A record that can't be formatted is logging's own business, on stderr."""
+    """A record that cannot be formatted is reported on stderr."""
     handler = QueueHandler(pipe[1])
     broken = record("%d")
     broken.args = ("no number",)

@@ -16,14 +16,14 @@ from groundwork.core.observability.logging import Json, Readable, configure_logg
 
 
 def record(message: str = "hello", **extra: Any) -> logging.LogRecord:
-    """Return the record that a call with this extra makes."""
+    """Return the record of a log call with these extra fields."""
     return logging.getLogger("shop").makeRecord(
         "shop", logging.INFO, __file__, 1, message, (), None, extra=extra
     )
 
 
 def line(**extra: Any) -> dict[str, Any]:
-    """Return the JSON line of a record, parsed as strictly as JSON is."""
+    """Return the JSON line of a record, parsed strictly."""
     text = Json().format(record(**extra))
     assert "\n" not in text
     parsed: dict[str, Any] = json.loads(text, parse_constant=pytest.fail)
@@ -31,7 +31,7 @@ def line(**extra: Any) -> dict[str, Any]:
 
 
 def test_a_line_has_the_fields() -> None:
-    """A line says when, how grave, who and what."""
+    """A line has timestamp, level, logger and message."""
     parsed = line()
 
     assert datetime.fromisoformat(parsed.pop("timestamp")).utcoffset().total_seconds() == 0  # type: ignore[union-attr]
@@ -39,7 +39,7 @@ def test_a_line_has_the_fields() -> None:
 
 
 def test_a_line_in_a_request_has_its_id() -> None:
-    """Whatever is logged in a request bears its id."""
+    """A line written during a request has its request ID."""
     token = request_id.set("abc")
     try:
         assert line()["request_id"] == "abc"
@@ -47,13 +47,13 @@ def test_a_line_in_a_request_has_its_id() -> None:
         request_id.reset(token)
 
 
-def test_extras_follow() -> None:
-    """What the call gives as extra stands beside the fields."""
+def test_extra_fields_are_in_the_line() -> None:
+    """Extra fields are added beside the standard ones."""
     assert line(order=7, paid=True)["order"] == 7
 
 
-def test_extras_forge_nothing() -> None:
-    """An extra named like one of our fields does not take its place."""
+def test_extra_fields_do_not_replace_standard_fields() -> None:
+    """An extra field with a reserved name gets an underscore appended."""
     parsed = line(level="X", timestamp=1, request_id="forged", exception="none")
 
     assert parsed["level"] == "INFO"
@@ -63,7 +63,7 @@ def test_extras_forge_nothing() -> None:
 
 
 class Unprintable:
-    """An object that can't even be shown."""
+    """An object whose repr() fails."""
 
     def __str__(self) -> str:
         """Fail."""
@@ -73,13 +73,13 @@ class Unprintable:
 
 
 @pytest.mark.parametrize("value", [object(), Unprintable(), float("nan"), {("a", 1): 2}, {1, 2}])
-def test_odd_extras_lose_no_line(value: object) -> None:
-    """Whatever the extra is, the line comes out, and it is JSON."""
+def test_any_extra_value_is_written_as_json(value: object) -> None:
+    """A value that JSON cannot hold is converted, and the line is written."""
     assert line(odd=value)["message"] == "hello"
 
 
-def test_a_cycle_loses_no_line() -> None:
-    """An extra that holds itself does not end the line either."""
+def test_a_cyclic_value_is_written() -> None:
+    """A value that contains itself is converted, and the line is written."""
     cycle: list[Any] = []
     cycle.append(cycle)
 
@@ -87,7 +87,7 @@ def test_a_cycle_loses_no_line() -> None:
 
 
 def test_exceptions_are_one_string() -> None:
-    """A traceback is one field of one line."""
+    """A traceback is a single field of a single line."""
     try:
         int("gone")
     except ValueError as error:
@@ -100,13 +100,13 @@ def test_exceptions_are_one_string() -> None:
     assert parsed["exception"].endswith("'gone'")
 
 
-def test_the_servers_colours_are_left_out() -> None:
-    """The ANSI copy that uvicorn makes of its messages is dropped."""
+def test_ansi_colors_are_left_out() -> None:
+    """The colored copy of uvicorn's messages is dropped."""
     assert "color_message" not in line(color_message="\x1b[36mStarted\x1b[0m")
 
 
 def test_a_readable_line() -> None:
-    """For a terminal: time, message, then the extras as name=value."""
+    """A readable line has time, level, logger and message, then name=value pairs."""
     text = Readable().format(record(order=7))
 
     assert re.fullmatch(r"\d\d:\d\d:\d\d INFO     shop: hello order=7", text)
@@ -115,15 +115,15 @@ def test_a_readable_line() -> None:
 @pytest.mark.parametrize(
     "sign", ["\n", "\r", "\x1b", "\x9b", "\u2028", "\u202e", "\u2067", "\u200f"]
 )
-def test_a_readable_line_shows_what_it_says(sign: str) -> None:
-    """A message breaks no line, commands no terminal, and turns no text around."""
+def test_a_readable_line_has_no_control_characters(sign: str) -> None:
+    """Line breaks, escape sequences and direction marks are escaped."""
     assert sign not in Readable().format(record(f"a{sign}b", path=f"/c{sign}d"))
 
 
-def test_configured_twice_writes_once(
+def test_logging_configured_twice_writes_once(
     settings: Settings, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A second set-up takes the first one's place; uvicorn's loggers follow it."""
+    """A second configuration replaces the first, for uvicorn's loggers too."""
     for _ in range(2):
         configure_logging(settings)
 
@@ -135,10 +135,10 @@ def test_configured_twice_writes_once(
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_the_servers_lines_are_like_ours(
+def test_uvicorn_logs_in_the_same_format(
     settings: Settings, capfd: pytest.CaptureFixture[str], *, as_json: bool
 ) -> None:
-    """LOG_JSON decides for uvicorn too, whose own handlers and access lines are gone."""
+    """LOG_JSON applies to uvicorn, whose handlers are removed and access log disabled."""
     loggers = [logging.getLogger(f"uvicorn{name}") for name in ("", ".error", ".asgi", ".access")]
     for one in loggers:
         one.addHandler(logging.StreamHandler(sys.stdout))

@@ -1,4 +1,4 @@
-"""Traces: read from the caller, in the log lines, and exported where that is asked for."""
+"""Traces: the trace ID of a request in its log lines, and the export of spans."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 
 def access_line(server: Server, traceparent: str) -> dict[str, object]:
-    """Return the access line of a request with this header."""
+    """Send a request with this traceparent and return its access log line."""
     path = f"/{uuid4()}"
     server.get(path, headers={"traceparent": traceparent})
     wait_until(lambda: any(path in line for line in server.lines()))
@@ -26,8 +26,8 @@ def access_line(server: Server, traceparent: str) -> dict[str, object]:
     return dict(json.loads(line))
 
 
-def test_the_callers_trace_is_in_the_log(server: Server) -> None:
-    """A request with traceparent has its trace id in its lines."""
+def test_the_trace_id_is_in_the_log(server: Server) -> None:
+    """The log lines of a request with traceparent have its trace ID."""
     assert access_line(server, PARENT)["trace_id"] == TRACE
 
 
@@ -46,28 +46,28 @@ def test_the_callers_trace_is_in_the_log(server: Server) -> None:
     ],
 )
 def test_a_malformed_trace_is_ignored(server: Server, traceparent: str) -> None:
-    """What is no W3C trace context leaves no trace."""
+    """A malformed traceparent adds no trace ID to the log."""
     assert "trace_id" not in access_line(server, traceparent)
 
 
 class Collector(BaseHTTPRequestHandler):
-    """Keeps what is posted to it."""
+    """Records the bodies of POST requests."""
 
     bodies: list[bytes]
 
     def do_POST(self) -> None:
-        """Take a batch of spans."""
+        """Record a batch of spans."""
         self.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
         self.send_response(200)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def collector() -> Iterator[HTTPServer]:
-    """Give an OTLP collector."""
+    """Run an OTLP collector."""
     Collector.bodies = []
     with HTTPServer(("127.0.0.1", 0), Collector) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
@@ -78,7 +78,7 @@ def collector() -> Iterator[HTTPServer]:
 
 
 def test_spans_are_exported(database_url: str, collector: HTTPServer) -> None:
-    """With the extra and OTEL_* set, a span of the caller's trace names the route."""
+    """With OTEL_* set, a span with the request's trace ID and its route is exported."""
     endpoint = f"http://127.0.0.1:{collector.server_port}"
     with serve(DATABASE_URL=database_url, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint) as server:
         server.get("/health/details", headers={"traceparent": PARENT})
@@ -89,8 +89,8 @@ def test_spans_are_exported(database_url: str, collector: HTTPServer) -> None:
     assert b"GET /health/details" in spans
 
 
-def test_without_otel_nothing_of_it_is_imported(database_url: str) -> None:
-    """Unless OTEL_* is set, the extra costs nothing, installed or not."""
+def test_opentelemetry_is_imported_only_if_configured(database_url: str) -> None:
+    """Unless OTEL_* is set, OpenTelemetry is not imported, even if installed."""
     program = (
         "import sys; from groundwork.main import create_app; create_app(); print(*sys.modules)"
     )
