@@ -96,10 +96,15 @@ def request_duration(method: str, route: str, status: int) -> Histogram:
     return _REQUESTS.labels(method, route, str(status))
 
 
-@cache
-def active_requests(method: str, scheme: str) -> Gauge:
-    """Return the gauge of requests in flight with one method and scheme."""
-    return _ACTIVE.labels(method, scheme)
+class ActiveRequests:
+    """Count the requests in flight with one method and scheme; read at the scrape."""
+
+    def __init__(self, method: str, scheme: str) -> None:
+        self.count = 0
+        _ACTIVE.labels(method, scheme).set_function(lambda: self.count)
+
+
+active_requests = cache(ActiveRequests)
 
 
 @cache
