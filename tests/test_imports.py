@@ -15,6 +15,7 @@ COMMANDS = ("__main__", "dev", "serve", "probe")
 # Each imports only from itself and from what stands before it.
 CORE = (
     "config",
+    "structs",
     "tasks",
     "lifecycle",
     "observability",

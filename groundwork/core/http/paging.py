@@ -1,29 +1,44 @@
-"""Lists by the page, the newest first: by id rather than by number, so that no page slips."""
+"""Lists in pages, the newest first, by id rather than by number: new rows shift no page."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Protocol
 from urllib.parse import quote, urlencode
 
-from marshmallow import Schema, fields, validate
+from msgspec import Meta, Struct, field
 from starlette.requests import Request
 
-_MAX_ID = 2**63 - 1  # bigint's
+from groundwork.core.structs import MAX_ID, Id, Input
 
 
-class Paging(Schema):
-    """The query of a list: so many at most, of those before this id."""
+class Paging(Input):
+    """The query parameters of a list."""
 
-    limit = fields.Integer(load_default=20, validate=validate.Range(1, 100))
-    before = fields.Integer(load_default=_MAX_ID, validate=validate.Range(1, _MAX_ID))
+    limit: Annotated[int, Meta(ge=1, le=100, description="Items per page at most.")] = 20
+    before: Annotated[Id, Meta(description="Items before this id; `next` has it.")] = field(
+        default_factory=lambda: MAX_ID
+    )
 
 
-def page(request: Request[Any], rows: Sequence[dict[str, Any]], limit: int) -> dict[str, Any]:
-    """Return `items`, and as `next` the address of those that follow, or None.
+class Page[T](Struct):
+    """A page of a list."""
 
-    The rows are one more than the limit where there are as many: LIMIT $2 + 1.
-    """
-    items, following = rows[:limit], None
-    if len(rows) > limit:
-        query = dict(request.query_params) | {"before": items[-1]["id"]}
-        following = f"{quote(request.scope['path'])}?{urlencode(query)}"
-    return {"items": items, "next": following}
+    items: Annotated[list[T], Meta(max_length=100)]
+    next: Annotated[
+        str | None,
+        Meta(
+            description="The URL of the next page; null on the last.",
+            extra_json_schema={"format": "uri-reference"},
+        ),
+    ]
+
+
+class _Row(Protocol):
+    @property
+    def id(self) -> int: ...
+
+
+def page[T: _Row](request: Request[Any], rows: list[T], limit: int) -> Page[T]:
+    """Return a page of rows, of which there is one more than the limit if a page follows."""
+    if len(rows) <= limit:
+        return Page(rows, None)
+    query = dict(request.query_params) | {"before": rows[limit - 1].id}
+    return Page(rows[:limit], f"{quote(request.scope['path'])}?{urlencode(query)}")

@@ -1,41 +1,71 @@
-"""Errors as RFC 9457 problem details, those that nobody caught as well."""
+"""Errors as RFC 9457 problem details, unhandled exceptions included."""
 
 import logging
-import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
-from itertools import islice
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 import asyncpg
+from msgspec import UNSET, Meta, Struct, UnsetType
 from starlette.exceptions import HTTPException
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from groundwork.core.http.responses import Json
 from groundwork.core.observability.logging import request_id
 
 logger = logging.getLogger(__name__)
 
-_HIDDEN = "An unexpected error."
-_MAX_ERRORS = 100  # or an answer might be many times its request
+_MAX_ERRORS = 100  # or a response might be many times its request
+_URI = {"format": "uri-reference"}
+
+
+class InvalidPart(Struct):
+    """One error in a request: in its body or in its query."""
+
+    detail: str
+    pointer: Annotated[str | UnsetType, Meta(description="Where in the body (RFC 6901).")] = UNSET
+    parameter: Annotated[str | UnsetType, Meta(description="The query parameter.")] = UNSET
+
+
+class Problem(Struct):
+    """Problem details (RFC 9457)."""
+
+    type: Literal["about:blank"]
+    title: Annotated[str, Meta(description="The status in words.")]
+    status: Annotated[int, Meta(ge=400, le=599)]
+    detail: str
+    instance: Annotated[str, Meta(description="The path.", extra_json_schema=_URI)]
+    request_id: Annotated[str, Meta(description="As in X-Request-ID.")]
+    errors: Annotated[list[InvalidPart], Meta(min_length=1, max_length=_MAX_ERRORS)] | UnsetType = (
+        UNSET
+    )
 
 
 class Invalid(HTTPException):
-    """What a request brings is refused: `errors` says where and why, as RFC 9457 shows it."""
+    """The request is invalid: `errors` are pairs of a pointer or parameter, and a detail."""
 
-    def __init__(self, status_code: int, detail: str, errors: Iterable[dict[str, str]]) -> None:
-        super().__init__(status_code, detail)
-        self.errors = list(islice(errors, _MAX_ERRORS))
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        place: Literal["pointer", "parameter"],
+        errors: Sequence[tuple[str, str]],
+    ) -> None:
+        super().__init__(status, detail)
+        self.errors = [InvalidPart(text, **{place: name}) for name, text in errors[:_MAX_ERRORS]]
 
 
 @contextmanager
 def conflict(**details: str) -> Iterator[None]:
-    """Answer 409 with its detail where a unique constraint of this name is broken.
+    """Turn the violation of a unique constraint of this name into 409 with its detail.
 
-    Any other constraint is ours to keep: that one is broken stays a fault of the service's.
+    Any other violation is a bug, and 500.
     """
     try:
         yield
@@ -45,41 +75,43 @@ def conflict(**details: str) -> Iterator[None]:
         raise HTTPException(409, details[error.constraint_name]) from None
 
 
+def found[T](row: T | None) -> T:
+    """Return the row.
+
+    Raises:
+        HTTPException: 404 if there is none.
+    """
+    if row is None:
+        raise HTTPException(404)
+    return row
+
+
 def problem(
     scope: Scope,
     status: int,
     detail: str,
     headers: Mapping[str, str] | None = None,
-    **members: object,
-) -> JSONResponse:
-    """Return an application/problem+json response (RFC 9457), `members` beside the usual ones."""
-    return JSONResponse(
-        {
-            "type": "about:blank",
-            "title": HTTPStatus(status).phrase,
-            "status": status,
-            "detail": detail,
-            "instance": "/" + quote(scope["path"].lstrip("/")),  # // would name a host
-            "request_id": request_id.get(),
-            **members,
-        },
-        status,
-        headers,
-        "application/problem+json",
+    errors: list[InvalidPart] | UnsetType = UNSET,
+) -> Response:
+    """Return an application/problem+json response."""
+    title, instance = HTTPStatus(status).phrase, quote(scope["path"].lstrip("/"))
+    body = Problem(
+        "about:blank", title, status, detail, f"/{instance}", request_id.get() or "", errors
     )
+    return Json(body, status, headers, "application/problem+json")
 
 
-async def http_exception(request: Request, error: Exception) -> JSONResponse:
-    """Answer what a route or the router raised: 404, 405 with Allow, and the like."""
+async def http_exception(request: Request, error: Exception) -> Response:
+    """Return the response for what a route or the router raised: 404, 405 with Allow and so on."""
     assert isinstance(error, HTTPException)  # noqa: S101 - Starlette calls it for no other
     headers = error.headers
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers = {"Allow": _allowed(request)}
-    members = {"errors": error.errors} if isinstance(error, Invalid) else {}
-    return problem(request.scope, error.status_code, error.detail, headers, **members)
+    errors = error.errors if isinstance(error, Invalid) else UNSET
+    return problem(request.scope, error.status_code, error.detail, headers, errors)
 
 
-async def no_database(request: Request, error: Exception) -> JSONResponse:
+async def no_database(request: Request, error: Exception) -> Response:
     """Answer whom the database has failed: later it may do; readiness says the same of all."""
     cause = error.__cause__ or error
     logger.warning("lost the database", extra={"cause": f"{type(cause).__name__}: {cause}"})
@@ -87,7 +119,7 @@ async def no_database(request: Request, error: Exception) -> JSONResponse:
 
 
 def _allowed(request: Request) -> str:
-    """Return what the path answers; Starlette knows but its first route (RFC 9110, 15.5.6)."""
+    """Return the methods of the path: Starlette knows only its first route (RFC 9110, 15.5.6)."""
     methods: set[str] = set()
     for route in request.app.routes:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
@@ -96,14 +128,14 @@ def _allowed(request: Request) -> str:
 
 
 class ErrorBoundary:
-    """Answers what nobody caught. Inside CORS, so that a browser may read the answer."""
+    """Turns unhandled exceptions into 500. Inside CORS, so that a browser may read the response."""
 
     def __init__(self, app: ASGIApp, *, debug: bool) -> None:
         self.app = app
         self.debug = debug
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; log an exception once and answer it as a problem."""
+        """Pass the request on; log an unhandled exception once and respond to it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -117,10 +149,15 @@ class ErrorBoundary:
         try:
             await self.app(scope, receive, send_noting_start)
         except ClientDisconnect:
-            logger.info("the client left in the middle of its request")
+            logger.info("client disconnected")
         except Exception as error:
             logger.exception("unhandled exception")
-            # With the answer half sent, an incomplete one makes the server cut the connection.
+            # An incomplete response makes the server close the connection.
             if not started:
-                shown = "".join(traceback.format_exception(error)) if self.debug else _HIDDEN
-                await problem(scope, 500, shown)(scope, receive, send)
+                await self._response(scope, error)(scope, receive, send)
+
+    def _response(self, scope: Scope, error: Exception) -> Response:
+        """Return the traceback when debugging: Starlette's page for a browser, else text."""
+        if not self.debug:
+            return problem(scope, 500, "An unexpected error.")
+        return ServerErrorMiddleware(self.app).debug_response(Request(scope), error)

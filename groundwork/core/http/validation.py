@@ -1,89 +1,151 @@
-"""What a request brings: a JSON body, the query's parameters. Every fault is named at once."""
+"""Requests to Structs: JSON body, query and path parameters, with every error at once."""
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
-from urllib.parse import quote
+from collections.abc import Iterator
+from functools import cache
+from itertools import islice
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeAliasType, Union, get_args, get_origin
+from urllib.parse import quote, unquote
 
-from marshmallow import Schema, ValidationError, fields, validate
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from groundwork.core.http.problems import Invalid
+from groundwork.core.structs import Input
 
-# PostgreSQL's text has no place for them, and JSON may bring both: "\u0000", "\ud800".
+# PostgreSQL's text and jsonb can hold neither; JSON may bring both: "\u0000", "\ud800".
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_ESCAPED_NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")
+_CHARACTER = "Contains a character that cannot be stored."
+_DETAILS = {r"Expected `str` matching regex '\\S'": "Must not be blank."}
+_MAX_ITEMS = 1000  # checked one by one in an invalid list: it blocks the event loop
+
+type _Errors = list[tuple[str, str]]  # JSON Pointer and detail
 
 
-def text(longest: int, *, blank: bool = False, **options: Any) -> fields.String:
-    """Return a schema's field of text that PostgreSQL can hold, up to so many characters.
-
-    The options are marshmallow's: `required=True`, or `load_default` with what is meant by none.
-    """
-    rules: list[Callable[[str], object]] = [_storable, validate.Length(max=longest)]
-    return fields.String(validate=rules if blank else [_not_blank, *rules], **options)
-
-
-async def read_json(request: Request[Any], schema: Schema) -> dict[str, Any]:
-    """Return the body as the schema loads it.
+async def read_json[T: Input](request: Request[Any], kind: type[T]) -> T:
+    """Return the JSON body.
 
     Raises:
-        HTTPException: 415 where it is of another type, 400 where it is not JSON.
-        Invalid: 422, with what the schema refuses.
+        HTTPException: 415 for another media type, 400 if it is not JSON.
+        Invalid: 422, with every error and its JSON Pointer.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0]
     if media_type.strip().lower() != "application/json":
-        raise HTTPException(415, "The body must be application/json.")
+        raise HTTPException(415, "The request body must be application/json.")
     body = await request.body()
+    failure = _CHARACTER
     try:
-        given = json.loads(body.decode(), parse_constant=int)  # which refuses NaN and Infinity
+        if not _ESCAPED_NUL.search(body):
+            given: T = decoder(kind).decode(body)
+            return given
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        failure = str(error)
+    try:
+        given = json.loads(body.decode(), parse_constant=int)  # int() rejects NaN and Infinity
+        errors = _errors(given, kind, "#") or [("#", failure)]
     except (ValueError, RecursionError):
-        raise HTTPException(400, "The body is not JSON.") from None
-    try:
-        return _load(schema, given)
-    except ValidationError as error:
-        faults = _faults(error.messages_dict, "#")
-        errors = ({"pointer": pointer, "detail": fault} for pointer, fault in faults)
-        raise Invalid(422, "The body has faults.", errors) from None
+        raise HTTPException(400, "The request body is not JSON.") from None
+    raise Invalid(422, "The request body is invalid.", "pointer", errors)
 
 
-def read_query(request: Request[Any], schema: Schema) -> dict[str, Any]:
-    """Return the query's parameters as the schema loads them.
+def read_query[T: Input](request: Request[Any], kind: type[T]) -> T:
+    """Return the query parameters; of those given twice the last counts, unless it is a list.
 
     Raises:
-        Invalid: 400, with what the schema refuses.
+        Invalid: 400, with every error and its parameter.
+    """
+    query = request.query_params
+    given: dict[str, Any] = dict(query)
+    given |= {name: query.getlist(name) for name in _list_fields(kind) if name in given}
+    try:
+        return convert(given, kind)
+    except msgspec.ValidationError:
+        found = _errors(given, kind, "", strict=False)
+        errors = [(unquote(pointer.split("/")[1]), detail) for pointer, detail in found]
+        raise Invalid(400, "The query is invalid.", "parameter", errors) from None
+
+
+def read_path[T: Input](request: Request[Any], kind: type[T]) -> T:
+    """Return the path parameters.
+
+    Raises:
+        HTTPException: 404 if one is invalid, such as an id beyond bigint.
     """
     try:
-        return _load(schema, dict(request.query_params))
-    except ValidationError as error:
-        faults = error.messages_dict.items()
-        errors = ({"parameter": name, "detail": " ".join(told)} for name, told in faults)
-        raise Invalid(400, "The query has faults.", errors) from None
+        return convert(request.path_params, kind)
+    except msgspec.ValidationError:
+        raise HTTPException(404) from None
 
 
-def _load(schema: Schema, given: Any) -> dict[str, Any]:
-    loaded: dict[str, Any] = schema.load(given)
-    return loaded
+@cache
+def decoder[T](kind: type[T]) -> msgspec.json.Decoder[T]:
+    """Return the JSON decoder of a type."""
+    return msgspec.json.Decoder(kind)
 
 
-def _faults(messages: Any, pointer: str) -> Iterator[tuple[str, str]]:
-    """Give each fault with its place, a JSON Pointer as a URI fragment (RFC 6901, 6)."""
-    if not isinstance(messages, dict):
-        yield from ((pointer, fault) for fault in messages)
-        return
-    for name, inner in messages.items():
-        token = quote(str(name).replace("~", "~0").replace("/", "~1"), errors="replace")
-        yield from _faults(inner, pointer if name == "_schema" else f"{pointer}/{token}")
+def convert[T](given: dict[str, Any], kind: type[T]) -> T:
+    """Return parameters, which are strings, as a Struct."""
+    if "\0" in "".join(map(str, given.values())):
+        raise msgspec.ValidationError
+    return msgspec.convert(given, kind, strict=False)
 
 
-def _not_blank(value: str) -> None:
-    if not value.strip():
-        fault = "Blank."
-        raise ValidationError(fault)
+@cache
+def _list_fields(kind: type[Input]) -> list[str]:
+    fields = msgspec.structs.fields(kind)
+    return [one.encode_name for one in fields if get_origin(_bare(one.type)) is list]
 
 
-def _storable(value: str) -> None:
-    if _UNSTORABLE.search(value):
-        fault = "Has a character that can't be stored."
-        raise ValidationError(fault)
+def _errors(value: Any, kind: Any, pointer: str, *, strict: bool = True) -> _Errors:
+    """Return the errors in the items of a value, else of the whole: msgspec names only one."""
+    kind_, found = _bare(kind), []
+    for place, item, item_kind in _items(value, kind_):
+        path = f"{pointer}/{_token(place)}"
+        if isinstance(item_kind, str):
+            found.append((path, item_kind))
+        else:
+            found += _errors(item, item_kind, path, strict=strict)
+    if isinstance(value, str) and _UNSTORABLE.search(value):
+        found.append((pointer, _CHARACTER))
+    try:
+        if not found:
+            msgspec.convert(value, kind, strict=strict)
+    except msgspec.ValidationError as error:
+        detail = str(error).partition(" - at `$")[0]
+        found.append((pointer, _DETAILS.get(detail, detail)))
+    return found
+
+
+def _items(value: Any, kind: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield name, value and type of each item of an object or array; for an error, its detail."""
+    if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        for name, item in value.items():
+            yield name, item, fields[name].type if name in fields else "Unknown field."
+        for name in fields.keys() - value.keys():
+            if fields[name].required:
+                yield name, None, "Missing required field."
+    elif isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        item_kind = get_args(kind)[-1] if get_origin(kind) is type(value) else Any
+        yield from ((name, item, item_kind) for name, item in islice(items, _MAX_ITEMS))
+
+
+def _token(name: object) -> str:
+    """Return a token of a JSON Pointer in a URI fragment (RFC 6901, section 6)."""
+    return quote(str(name).replace("~", "~0").replace("/", "~1"), errors="replace")
+
+
+def _bare(kind: Any) -> Any:
+    """Return a type without its aliases and constraints, and without None where it is optional."""
+    if isinstance(kind, TypeAliasType):
+        return _bare(kind.__value__)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _bare(arguments[0])
+    given = [one for one in arguments if one not in {NoneType, msgspec.UnsetType}]
+    return _bare(given[0]) if origin in {Union, UnionType} and len(given) == 1 else kind

@@ -250,8 +250,14 @@ async def test_an_exception_is_answered_as_a_problem(client: httpx.AsyncClient) 
 
 @pytest.mark.parametrize("settings", [{"debug": True}], indirect=True)
 async def test_debug_shows_the_traceback(client: httpx.AsyncClient) -> None:
-    """With DEBUG the problem's detail is the traceback."""
-    assert "hunter2" in (await client.get("/boom")).json()["detail"]
+    """With DEBUG the response is the traceback, as a page for a browser and as text for others."""
+    text = await client.get("/boom")
+    page = await client.get("/boom", headers={"Accept": "text/html"})
+
+    assert text.headers["content-type"] == "text/plain; charset=utf-8"
+    assert text.text.endswith("RuntimeError: hunter2\n")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "hunter2" in page.text
 
 
 async def test_an_exception_is_logged_once(
@@ -349,7 +355,7 @@ async def test_bodies_over_the_limit_are_refused(client: httpx.AsyncClient) -> N
     for response in (told, untold):
         assert response.status_code == 413
         assert response.headers["connection"] == "close"
-        assert response.json()["detail"] == "The body is over 1 MiB."
+        assert response.json()["detail"] == "The request body is larger than 1 MiB."
 
 
 @pytest.mark.parametrize(

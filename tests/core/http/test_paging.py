@@ -1,14 +1,17 @@
-"""Lists by the page."""
+"""Lists in pages."""
+
+from typing import Annotated
 
 import httpx
 import pytest
+from msgspec import Meta, Struct
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from groundwork.core.http.paging import Paging, page
-from groundwork.core.http.validation import read_query, text
+from groundwork.core.http.responses import Json
+from groundwork.core.http.validation import read_query
 from groundwork.core.state import State
 
 NUMBERS = """
@@ -17,34 +20,39 @@ WHERE n < $2 ORDER BY n DESC LIMIT $3 + 1
 """
 
 
+class Number(Struct):
+    """An item."""
+
+    id: int
+
+
 class Query(Paging):
-    """What a list of our own is asked for."""
+    """The query of a list with a parameter of its own."""
 
-    colour = text(9, load_default=None)
+    colour: Annotated[str, Meta(max_length=9)] | None = None
 
 
-async def numbers(request: Request[State]) -> JSONResponse:
-    """Answer a page of as many numbers as the path says."""
-    query, count = read_query(request, Query()), request.path_params["count"]
-    pool = request.state["pool"]
-    rows = await pool.fetch(NUMBERS, count, query["before"], query["limit"])
-    return JSONResponse(page(request, [dict(row) for row in rows], query["limit"]))
+async def numbers(request: Request[State]) -> Json:
+    """Return a page of as many numbers as the path says."""
+    query, count = read_query(request, Query), request.path_params["count"]
+    rows = await request.state["pool"].fetch(NUMBERS, count, query.before, query.limit)
+    return Json(page(request, [Number(*row) for row in rows], query.limit))
 
 
 @pytest.fixture
 def app(app: Starlette) -> Starlette:
-    """Give the application with a list."""
+    """Return the application with a list."""
     app.router.routes.append(Route("/é/{count:int}", numbers))
     return app
 
 
 async def test_pages_follow_one_another(client: httpx.AsyncClient) -> None:
-    """Each page says where the next is, with the query that was asked; the last says None."""
+    """Each page has the URL of the next, with the query of the request; the last has None."""
     found, address = [], "/é/5?limit=2&colour=a%26b"
     while address:
-        answer = (await client.get(address)).json()
-        found.append([item["id"] for item in answer["items"]])
-        address = answer["next"]
+        response = (await client.get(address)).json()
+        found.append([item["id"] for item in response["items"]])
+        address = response["next"]
         assert address in {None, f"/%C3%A9/5?limit=2&colour=a%26b&before={found[-1][-1]}"}
 
     assert found == [[5, 4], [3, 2], [1]]
@@ -52,24 +60,24 @@ async def test_pages_follow_one_another(client: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize(("count", "length"), [(0, 0), (20, 20), (21, 20)])
 async def test_a_page_has_twenty(client: httpx.AsyncClient, count: int, length: int) -> None:
-    """Who asks for no number gets 20 at most, and a next page where there is one."""
-    answer = (await client.get(f"/é/{count}")).json()
+    """Without a limit a page has 20 items at most, and a next page if there are more."""
+    response = (await client.get(f"/é/{count}")).json()
 
-    assert len(answer["items"]) == length
-    assert (answer["next"] is None) is (count == length)
+    assert len(response["items"]) == length
+    assert (response["next"] is None) is (count == length)
 
 
 @pytest.mark.parametrize("query", ["limit=1", "limit=100", "before=1", f"before={2**63 - 1}"])
-async def test_what_may_be_asked(client: httpx.AsyncClient, query: str) -> None:
-    """A page has 1 to 100, before any id that PostgreSQL can have."""
+async def test_valid_queries(client: httpx.AsyncClient, query: str) -> None:
+    """The limit is 1 to 100; `before` is any bigint from 1 on."""
     assert (await client.get(f"/é/200?{query}")).status_code == 200
 
 
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=101", "limit=many", "before=0", f"before={2**63}"]
 )
-async def test_what_may_not_be_asked(client: httpx.AsyncClient, query: str) -> None:
-    """Anything else is 400, and names its parameter."""
+async def test_invalid_queries(client: httpx.AsyncClient, query: str) -> None:
+    """Anything else is 400 and names the parameter."""
     response = await client.get(f"/é/200?{query}")
 
     assert response.status_code == 400

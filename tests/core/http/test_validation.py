@@ -1,68 +1,114 @@
-"""What a request brings."""
+"""Requests to Structs."""
 
 import json
-from typing import Any
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Annotated, Any
+from uuid import UUID
 
 import httpx
+import msgspec
 import pytest
-from marshmallow import Schema, fields, validate
+from msgspec import UNSET, Meta, UnsetType
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from groundwork.core.http.body_limit import MAX_BODY_BYTES
-from groundwork.core.http.validation import read_json, read_query, text
+from groundwork.core.http.responses import Json
+from groundwork.core.http.validation import read_json, read_path, read_query
+from groundwork.core.structs import Id, Input, NotBlank
 from tests.openapi.description import is_a_problem
 
 JSON = {"Content-Type": "application/json"}
 
+type Tags = Annotated[list[Annotated[str, Meta(max_length=2)]], Meta(max_length=2)]
 
-class Author(Schema):
+
+UNSTORABLE = "Contains a character that cannot be stored."
+
+
+class Author(Input):
     """A part of the body."""
 
-    name = text(5, required=True)
+    name: Annotated[NotBlank, Meta(max_length=5)]
 
 
-class Book(Schema):
+class Book(Input):
     """A body."""
 
-    title = text(5, required=True)
-    blurb = text(5, blank=True, load_default="")
-    authors = fields.List(fields.Nested(Author))
+    title: Annotated[NotBlank, Meta(max_length=5)]
+    blurb: Annotated[str, Meta(max_length=5)] | UnsetType = UNSET
+    authors: list[Author] | UnsetType = UNSET
+    tags: Tags | UnsetType | None = UNSET
+    ratings: dict[str, int] | UnsetType = UNSET
+    extra: Any | UnsetType = UNSET
 
 
-class Search(Schema):
+class Values(Input, omit_defaults=True):
+    """A body of the types that columns have."""
+
+    day: date | None = None
+    clock: time | None = None
+    at: Annotated[datetime, Meta(tz=True)] | None = None
+    length: timedelta | None = None
+    price: Decimal | None = None
+    key: UUID | None = None
+
+
+class Search(Input):
     """A query."""
 
-    year = fields.Integer(required=True, validate=validate.Range(0, 3000))
-    word = text(4, load_default=None)
+    year: Annotated[int, Meta(ge=0, le=3000)]
+    word: Annotated[str, Meta(max_length=4)] | None = None
+    tag: list[int] = msgspec.field(default_factory=list)
 
 
-async def body(request: Request) -> JSONResponse:
-    """Answer what was read."""
-    return JSONResponse(await read_json(request, Book()))
+class BookPath(Input):
+    """A path."""
+
+    book_id: Id
 
 
-async def query(request: Request) -> JSONResponse:
-    """Answer what was read."""
-    return JSONResponse(read_query(request, Search()))
+async def body(request: Request) -> Json:
+    """Return what was read."""
+    return Json(await read_json(request, Book))
+
+
+async def values(request: Request) -> Json:
+    """Return what was read."""
+    return Json(await read_json(request, Values))
+
+
+async def query(request: Request) -> Json:
+    """Return what was read."""
+    return Json(read_query(request, Search))
+
+
+async def path(request: Request) -> Json:
+    """Return what was read."""
+    return Json(read_path(request, BookPath))
 
 
 @pytest.fixture
 def app(app: Starlette) -> Starlette:
     """Give the application with routes that read."""
-    app.router.routes += [Route("/body", body, methods=["POST"]), Route("/query", query)]
+    app.router.routes += [
+        Route("/body", body, methods=["POST"]),
+        Route("/values", values, methods=["POST"]),
+        Route("/query", query),
+        Route("/books/{book_id}", path),
+    ]
     return app
 
 
 @pytest.mark.parametrize("given", ["application/json", "Application/JSON ; charset=utf-8"])
 async def test_a_body_is_read(client: httpx.AsyncClient, given: str) -> None:
-    """What is right comes as it is, and what is left out as its default."""
+    """Text is taken as it is, and a field that is left out has its default."""
     headers = {"Content-Type": given}
     response = await client.post("/body", content='{"title": " é\\n"}', headers=headers)
 
-    assert response.json() == {"title": " é\n", "blurb": ""}
+    assert response.json() == {"title": " é\n"}
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/plain"}])
@@ -71,7 +117,7 @@ async def test_another_type_is_refused(client: httpx.AsyncClient, headers: dict[
     response = await client.post("/body", content='{"title": "a"}', headers=headers)
 
     assert response.status_code == 415
-    assert response.json()["detail"] == "The body must be application/json."
+    assert response.json()["detail"] == "The request body must be application/json."
     assert is_a_problem(response)
 
 
@@ -94,7 +140,7 @@ async def test_what_is_not_json_is_refused(client: httpx.AsyncClient, given: byt
     response = await client.post("/body", content=given, headers=JSON)
 
     assert response.status_code == 400
-    assert response.json()["detail"] == "The body is not JSON."
+    assert response.json()["detail"] == "The request body is not JSON."
     assert is_a_problem(response)
 
 
@@ -109,24 +155,30 @@ async def test_a_large_body_is_refused(client: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize(
     ("given", "pointer", "detail"),
     [
-        ({}, "#/title", "Missing data for required field."),
-        ({"title": None}, "#/title", "Field may not be null."),
-        ({"title": 1}, "#/title", "Not a valid string."),
-        ({"title": " \n"}, "#/title", "Blank."),
-        ({"title": "x" * 6}, "#/title", "Longer than maximum length 5."),
-        ({"title": "a\0"}, "#/title", "Has a character that can't be stored."),
-        ({"title": "\ud800"}, "#/title", "Has a character that can't be stored."),
+        ({}, "#/title", "Missing required field."),
+        ({"title": None}, "#/title", "Expected `str`, got `null`"),
+        ({"title": 1}, "#/title", "Expected `str`, got `int`"),
+        ({"title": " \n"}, "#/title", "Must not be blank."),
+        ({"title": "x" * 6}, "#/title", "Expected `str` of length <= 5"),
+        ({"title": "a\0"}, "#/title", UNSTORABLE),
+        ({"title": "\ud800"}, "#/title", UNSTORABLE),
+        ({"title": "a", "extra": [{"b": ["\0"]}]}, "#/extra/0/b/0", UNSTORABLE),
+        ({"title": "a", "extra": [*range(2000), "\0"]}, "#", UNSTORABLE),
         ({"title": "a", "a/b~é": 1}, "#/a~1b~0%C3%A9", "Unknown field."),
         ({"title": "a", "\ud800": 1}, "#/%3F", "Unknown field."),
-        ({"title": "a", "authors": [{}]}, "#/authors/0/name", "Missing data for required field."),
-        ([], "#", "Invalid input type."),
-        ("title", "#", "Invalid input type."),
+        ({"title": "a", "authors": [{}]}, "#/authors/0/name", "Missing required field."),
+        ({"title": "a", "authors": {}}, "#/authors", "Expected `array`, got `object`"),
+        ({"title": "a", "tags": ["a", "bbb"]}, "#/tags/1", "Expected `str` of length <= 2"),
+        ({"title": "a", "tags": [""] * 3}, "#/tags", "Expected `array` of length <= 2"),
+        ({"title": "a", "ratings": {"b": "c"}}, "#/ratings/b", "Expected `int`, got `str`"),
+        ([], "#", "Expected `object`, got `array`"),
+        ("title", "#", "Expected `object`, got `str`"),
     ],
 )
-async def test_a_fault_is_named(
+async def test_an_error_is_named(
     client: httpx.AsyncClient, given: Any, pointer: str, detail: str
 ) -> None:
-    """A body that is JSON, and not what is wanted, is 422, with the fault and its place."""
+    """JSON that is invalid is 422, with the error and its JSON Pointer."""
     response = await client.post("/body", content=json.dumps(given), headers=JSON)
 
     assert response.status_code == 422
@@ -134,45 +186,92 @@ async def test_a_fault_is_named(
     assert is_a_problem(response)
 
 
-async def test_blank_may_be_right(client: httpx.AsyncClient) -> None:
-    """Where a field says so, blank text is text."""
-    response = await client.post("/body", json={"title": "a", "blurb": " "})
+async def test_an_escaped_backslash_is_no_escape(client: httpx.AsyncClient) -> None:
+    """A backslash before u0000 is text, and text may be blank unless its type forbids it."""
+    given = {"title": "\\u0000"[:5], "blurb": " ", "extra": "\\u0000"}
+    response = await client.post("/body", json=given)
 
-    assert response.json() == {"title": "a", "blurb": " "}
+    assert response.json() == given
 
 
-async def test_every_fault_is_named(client: httpx.AsyncClient) -> None:
-    """One answer has all that is wrong."""
-    response = await client.post("/body", json={"titel": "a", "blurb": "x" * 6})
+async def test_every_error_is_named(client: httpx.AsyncClient) -> None:
+    """One response has all errors, those within a list included."""
+    authors = [{"name": 1}, {"name": "b"}, {"nmae": "c"}]
+    response = await client.post("/body", json={"titel": 1, "blurb": "x" * 6, "authors": authors})
 
     named = {error["pointer"] for error in response.json()["errors"]}
-    assert named == {"#/title", "#/titel", "#/blurb"}
-    assert response.json()["detail"] == "The body has faults."
+    assert named == {"#/title", "#/titel", "#/blurb"} | {
+        "#/authors/0/name",
+        "#/authors/2/name",
+        "#/authors/2/nmae",
+    }
+    assert response.json()["detail"] == "The request body is invalid."
 
 
-async def test_the_answer_stays_small(client: httpx.AsyncClient) -> None:
-    """Of very many faults 100 are enough."""
+async def test_an_error_far_down_a_list_is_an_error(client: httpx.AsyncClient) -> None:
+    """Of a long list the first items are checked one by one; the rest is named as a whole."""
+    response = await client.post(
+        "/body", json={"title": "a", "authors": [{"name": "a"}] * 2000 + [0]}
+    )
+
+    (error,) = response.json()["errors"]
+    assert error == {"pointer": "#/authors", "detail": "Expected `object`, got `int`"}
+
+
+async def test_the_response_stays_small(client: httpx.AsyncClient) -> None:
+    """A response has 100 errors at most."""
     response = await client.post("/body", json={str(number): 0 for number in range(9999)})
 
     assert len(response.json()["errors"]) == 100
     assert is_a_problem(response)
 
 
+async def test_the_types_of_columns_are_read(client: httpx.AsyncClient) -> None:
+    """Dates and times are RFC 3339, an interval is an ISO 8601 duration, a numeric is text."""
+    given = {
+        "day": "2025-01-02",
+        "clock": "03:04:05",
+        "at": "2025-01-02T03:04:05Z",
+        "length": "P1DT2S",
+        "price": "0.10",
+        "key": "00000000-0000-0000-0000-00000000000a",
+    }
+    assert (await client.post("/values", json=given)).json() == given
+
+    response = await client.post("/values", json=dict.fromkeys(given, "2025-01-02T03:04"))
+    assert {error["pointer"][2:] for error in response.json()["errors"]} == {*given}
+
+
 async def test_a_query_is_read(client: httpx.AsyncClient) -> None:
-    """A parameter becomes what the schema says."""
-    response = await client.get("/query?year=1984")
+    """A parameter has its type; the last of several counts, unless it is a list."""
+    response = await client.get("/query?year=1983&year=1984&tag=1&tag=2")
 
-    assert response.json() == {"year": 1984, "word": None}
+    assert response.json() == {"year": 1984, "word": None, "tag": [1, 2]}
 
 
-async def test_every_fault_of_a_query_is_named(client: httpx.AsyncClient) -> None:
-    """A query with faults is 400, with each parameter that has one."""
-    response = await client.get("/query?year=3001&word=%00more&wrod=a")
+async def test_every_error_of_a_query_is_named(client: httpx.AsyncClient) -> None:
+    """An invalid query is 400, with each parameter that has an error."""
+    response = await client.get("/query?year=3001&word=%00&wrod=a&tag=1&tag=b")
 
     assert response.status_code == 400
-    assert (is_a_problem(response), response.json()["detail"]) == (True, "The query has faults.")
+    assert (is_a_problem(response), response.json()["detail"]) == (True, "The query is invalid.")
     assert {error["parameter"]: error["detail"] for error in response.json()["errors"]} == {
-        "year": "Must be greater than or equal to 0 and less than or equal to 3000.",
-        "word": "Has a character that can't be stored. Longer than maximum length 4.",
+        "year": "Expected `int` <= 3000",
+        "word": UNSTORABLE,
         "wrod": "Unknown field.",
+        "tag": "Expected `int`, got `str`",
     }
+
+
+@pytest.mark.parametrize("given", ["1", str(2**63 - 1)])
+async def test_a_path_is_read(client: httpx.AsyncClient, given: str) -> None:
+    """A path parameter has its type."""
+    assert (await client.get(f"/books/{given}")).json() == {"book_id": int(given)}
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "a", "%00", "1%00", str(2**63), "9" * 5000])
+async def test_an_invalid_path_is_not_found(client: httpx.AsyncClient, given: str) -> None:
+    """An id that no row can have is 404, as one that no row has."""
+    response = await client.get(f"/books/{given}")
+
+    assert (response.status_code, is_a_problem(response)) == (404, True)
