@@ -74,8 +74,8 @@ async def test_details_name_the_installation(
 
     assert report["installation"] == {
         "id": str(row["id"]),
-        "created_at": row["created_at"].isoformat(),
-        "updated_at": row["updated_at"].isoformat(),
+        "created_at": row["created_at"].isoformat().replace("+00:00", "Z"),
+        "updated_at": row["updated_at"].isoformat().replace("+00:00", "Z"),
     }
 
 
