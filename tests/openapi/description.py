@@ -40,11 +40,18 @@ def urls(path: str) -> list[str]:
 
 
 async def check(response: httpx.Response) -> None:
-    """Hold an answer to the description, where that has its path and method; a hook for httpx."""
+    """Compare a response with the description of its path and method; a hook for httpx.
+
+    Raises:
+        AssertionError: they differ; its message has a line for each difference.
+    """
     await response.aread()
+    request = response.request
     for path, entry in PATHS.items():
-        if compile_path(path)[0].match(response.request.url.path):
-            assert response.request.method.lower() not in entry or not differences(path, response)
+        if compile_path(path)[0].match(request.url.path) and request.method.lower() in entry:
+            found = differences(path, response)
+            title = f"{request.method} {path}, {response.status_code}: not as described"
+            assert not found, "\n- ".join([title, *found])
 
 
 def differences(path: str, response: httpx.Response) -> list[str]:

@@ -104,6 +104,20 @@ def test_every_route_has_an_entry_and_every_entry_a_route(app: Starlette) -> Non
     }
 
 
+async def test_a_response_that_differs_fails_its_test(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the route and the status, with a line for each difference."""
+    described = PATHS["/health/details"]["get"]["responses"]["200"]
+    monkeypatch.setitem(described, "headers", {"Location": {"schema": {}, "required": True}})
+
+    with pytest.raises(AssertionError) as error:
+        await client.get("/health/details")
+
+    assert str(error.value).splitlines()[0] == "GET /health/details, 200: not as described"
+    assert str(error.value).splitlines()[-1] == "- no Location"
+
+
 @each_path
 def test_answers_are_as_described(server: Server, path: str, url: str) -> None:
     """Each path answers as described."""
