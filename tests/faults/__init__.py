@@ -1,1 +1,1 @@
-"""Real servers, real faults: each test is a sentence of what readiness and stopping promise."""
+"""Fault injection on real servers: readiness and shutdown under each failure."""

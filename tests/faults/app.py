@@ -1,4 +1,4 @@
-"""The service with routes that use the database, and that hang: what a feature might do."""
+"""The application with additional routes that use the database, block or hang."""
 
 import asyncio
 import os
@@ -18,41 +18,41 @@ from groundwork.core.state import State
 
 
 async def query(request: Request[State]) -> JSONResponse:
-    """Use the pool for a moment."""
+    """Run a short query on the pool."""
     return JSONResponse(await request.state["pool"].fetchval("SELECT 1"))
 
 
 async def hold(request: Request[State]) -> JSONResponse:
-    """Keep a connection of the pool for some seconds."""
+    """Hold a pool connection for some seconds."""
     async with request.state["pool"].acquire() as connection:
         await connection.execute("SELECT pg_sleep($1)", float(request.path_params["seconds"]))
     return JSONResponse("done")
 
 
 async def hang(request: Request[State]) -> JSONResponse:
-    """Answer after so many seconds."""
+    """Respond after some seconds."""
     await asyncio.sleep(float(request.path_params["seconds"]))
     return JSONResponse("done")
 
 
 async def echo(request: Request[State]) -> JSONResponse:
-    """Answer the length of the body."""
+    """Respond with the length of the body."""
     return JSONResponse(len(await request.body()))
 
 
 async def tasks(_: Request[State]) -> JSONResponse:
-    """Count the tasks of the event loop, this request's included."""
+    """Respond with the number of tasks of the event loop, this request's included."""
     return JSONResponse({"tasks": len(asyncio.all_tasks())})
 
 
 def block(_: Request[State]) -> JSONResponse:
-    """Stand still in a thread."""
+    """Block a thread."""
     time.sleep(3600)
     return JSONResponse("done")
 
 
 def create_app() -> RequestContext:
-    """Return the service with these routes."""
+    """Return the application with these routes."""
     service = main.create_app()
     app = service.app
     app.router.routes += [

@@ -1,4 +1,4 @@
-"""A PostgreSQL of a test's own, to kill, stop and starve."""
+"""A PostgreSQL cluster for one test, to kill, freeze and restart."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from tests.databases import BINARIES, migrate, run
 from tests.servers import descendants, free_port, wait_until
 
 PASSWORD = "s3cret-of-the-app"
-# Roles: postgres is trusted, for the tests; app is what the service is, and has a password.
+# Roles: postgres is trusted, for the tests; app is the service's role and has a password.
 _HBA = """
 local all all trust
 host all app 127.0.0.1/32 scram-sha-256
@@ -36,7 +36,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader;
 
 
 class Cluster:
-    """One data folder and the server on it, listening on 127.0.0.1."""
+    """One data directory and its server, listening on 127.0.0.1."""
 
     def __init__(self, data: Path) -> None:
         self.data = data
@@ -44,7 +44,7 @@ class Cluster:
         self.process: subprocess.Popen[bytes] | None = None
 
     def url(self, user: str = "app", port: int | None = None, database: str = "groundwork") -> str:
-        """Return an address of a database on it, by way of a proxy's port if given."""
+        """Return the URL of a database, through the port of a proxy if given."""
         credentials = f"{user}:{PASSWORD}" if user == "app" else user
         return f"postgresql://{credentials}@127.0.0.1:{port or self.port}/{database}"
 
@@ -53,12 +53,12 @@ class Cluster:
         return run(self.url("postgres", database=database), statement)
 
     def start(self) -> None:
-        """Start the server and wait until it takes connections."""
+        """Start the server and wait until it accepts connections."""
         command = [str(BINARIES / "postgres"), "-D", str(self.data), "-p", str(self.port)]
         log = (self.data / "log").open("ab")
         self.process = subprocess.Popen(
             [*command, "-k", "", "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"],
-            user=self.data.owner() if os.geteuid() == 0 else None,  # root may not run it
+            user=self.data.owner() if os.geteuid() == 0 else None,  # it refuses to run as root
             stdout=log,
             stderr=log,
         )
@@ -66,7 +66,7 @@ class Cluster:
         wait_until(self.is_up)
 
     def stop(self, number: int = signal.SIGINT) -> None:
-        """End it: SIGINT is PostgreSQL's fast shutdown, SIGQUIT and SIGKILL are crashes."""
+        """Stop the server: SIGINT is a fast shutdown, SIGQUIT and SIGKILL are crashes."""
         if self.process is not None:
             everybody = descendants(self.process.pid) if number == signal.SIGKILL else set()
             self.process.send_signal(number)
@@ -83,7 +83,7 @@ class Cluster:
                 os.kill(pid, number)
 
     def is_up(self) -> bool:
-        """Tell whether it takes connections."""
+        """Return whether the server accepts connections."""
         try:
             self.run("SELECT 1", database="postgres")
         except psycopg2.OperationalError:
@@ -91,14 +91,14 @@ class Cluster:
         return True
 
     def copy(self) -> "Cluster":
-        """Return another cluster with a copy of this one's data, beside it."""
+        """Return another cluster with a copy of this one's data."""
         data = self.data.with_name(uuid4().hex)
         subprocess.run(["cp", "-a", self.data, data], check=True)
         return Cluster(data)
 
 
 def new_cluster(data: Path) -> Cluster:
-    """Make a migrated cluster, and stop it, to be copied."""
+    """Create a migrated cluster, stopped, to be copied."""
     with postgres(data) as url:
         (data / "pg_hba.conf").write_text(_HBA)
         (data / "postgresql.auto.conf").write_text(_CONF)

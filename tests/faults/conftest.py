@@ -1,4 +1,4 @@
-"""A cluster, a proxy in front of it, and the service behind both, for each test of its own."""
+"""Fixtures: a PostgreSQL cluster, a proxy in front of it, and the service behind both."""
 
 import signal
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.servers import Server, serve
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests in this folder, and let them come last."""
+    """Mark the tests in this folder."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.faults)
@@ -20,13 +20,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
-    """Give a stopped, migrated cluster to copy."""
+    """Return a stopped, migrated cluster to copy."""
     return new_cluster(tmp_path_factory.mktemp("cluster") / "template")
 
 
 @pytest.fixture
 def cluster(template: Cluster) -> Iterator[Cluster]:
-    """Give a running cluster of the test's own."""
+    """Start a cluster for one test."""
     cluster = template.copy()
     try:
         cluster.start()
@@ -37,13 +37,13 @@ def cluster(template: Cluster) -> Iterator[Cluster]:
 
 @pytest.fixture
 def proxy(cluster: Cluster) -> Iterator[Proxy]:
-    """Give a proxy in front of it."""
+    """Run a proxy in front of the cluster."""
     with Proxy(cluster.port).running() as proxy:
         yield proxy
 
 
 @pytest.fixture
 def service(cluster: Cluster, proxy: Proxy) -> Iterator[Server]:
-    """Give the service, by way of the proxy."""
+    """Run the service, connected through the proxy."""
     with serve(DATABASE_URL=cluster.url(port=proxy.port)) as server:
         yield server

@@ -1,4 +1,4 @@
-"""A TCP proxy that fails on request, in a thread and an event loop of its own."""
+"""A TCP proxy for fault injection, in a thread with its own event loop."""
 
 import asyncio
 import socket
@@ -16,11 +16,11 @@ _RST = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends RST
 
 
 class Proxy:
-    """Stands between the service and PostgreSQL.
+    """Forwards connections to PostgreSQL, in one of five modes.
 
     pass forwards, after `delay` seconds. refuse closes the port and every connection. silent cuts
-    the connections there are, and accepts new ones without a word. freeze leaves old ones open as
-    well. reset answers with RST.
+    existing connections, and accepts new ones without a response. freeze forwards nothing but
+    keeps connections open. reset sends RST.
     """
 
     def __init__(self, upstream: int) -> None:
@@ -36,16 +36,16 @@ class Proxy:
         self._loop: asyncio.AbstractEventLoop
 
     def set(self, mode: Mode, delay: float = 0.0) -> None:
-        """Change what happens from now on."""
+        """Change the mode."""
         self._call(self._set(mode, delay))
 
     def abandon(self) -> None:
-        """Freeze the connections there are, for good; new ones pass: a silent failover."""
+        """Freeze existing connections for good and forward new ones, like a silent failover."""
         self._call(self._abandon())
 
     @contextmanager
     def running(self) -> Iterator["Proxy"]:
-        """Listen until the block ends."""
+        """Run the proxy until the block ends."""
         ready = threading.Event()
         thread = threading.Thread(target=lambda: asyncio.run(self._run(ready)))
         thread.start()
@@ -93,7 +93,7 @@ class Proxy:
             self._cut(writer)
             return
         self._clients.add(writer)
-        # A cancelled connection task makes asyncio.streams of 3.12 report an error of its own.
+        # asyncio.streams of Python 3.12 reports an error for a cancelled connection task.
         with suppress(OSError, asyncio.CancelledError):
             await self._flowing.wait()
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)

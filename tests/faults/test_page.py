@@ -16,13 +16,13 @@ HEADLINE = "document.querySelector('h1').textContent"
 
 @pytest.fixture
 def tab() -> Iterator[Browser]:
-    """Give a browser with one tab."""
+    """Open a browser with one tab."""
     with browser() as tab:
         yield tab
 
 
-def test_page_follows_an_outage(cluster: Cluster, service: Server, tab: Browser) -> None:
-    """Nobody reloads it: it tells of the outage and of its end, and keeps focus and scroll."""
+def test_the_page_follows_an_outage(cluster: Cluster, service: Server, tab: Browser) -> None:
+    """The page shows an outage and its end without a reload, and keeps focus and scroll."""
     tab.open(f"http://127.0.0.1:{service.port}/")
     tab.wait_for(f"{HEADLINE} === 'Groundwork is up'")
     tab.evaluate("window.same = true; document.querySelector('a').focus(); scrollTo(0, 200)")
@@ -37,8 +37,8 @@ def test_page_follows_an_outage(cluster: Cluster, service: Server, tab: Browser)
     assert tab.errors == []
 
 
-def test_page_announces_changes_alone(service: Server, tab: Browser) -> None:
-    """A refresh that brings no other state leaves the live region untouched."""
+def test_the_page_announces_only_changes(service: Server, tab: Browser) -> None:
+    """A refresh without a new state leaves the live region unchanged."""
     tab.open(f"http://127.0.0.1:{service.port}/")
     tab.evaluate("""new MutationObserver(() => window.changed = true).observe(
         document.getElementById("state"),
@@ -51,24 +51,24 @@ def test_page_announces_changes_alone(service: Server, tab: Browser) -> None:
     assert tab.evaluate("window.changed") is None
 
 
-def test_page_tells_when_the_service_is_gone(service: Server, tab: Browser) -> None:
-    """Where the service can't be reached it says so, asks on, and recovers with the network."""
+def test_the_page_shows_a_lost_service(service: Server, tab: Browser) -> None:
+    """If the service is not reachable, the page says so, retries, and recovers."""
     with Proxy(service.port).running() as network:
         tab.open(f"http://127.0.0.1:{network.port}/")
         titles = [tab.evaluate("document.title")]
 
         network.set("refuse")
-        tab.wait_for(f"{HEADLINE} === 'Groundwork does not answer'")
+        tab.wait_for(f"{HEADLINE} === 'Groundwork does not response'")
         titles.append(tab.evaluate("document.title"))
         network.set("pass")
         tab.wait_for(f"{HEADLINE} === 'Groundwork is up'")
         titles.append(tab.evaluate("document.title"))
 
-    assert titles == ["Groundwork is up", "Groundwork does not answer", "Groundwork is up"]
+    assert titles == ["Groundwork is up", "Groundwork does not response", "Groundwork is up"]
 
 
-def test_page_asks_for_the_token(cluster: Cluster, tab: Browser) -> None:
-    """Asked by /?figures, a browser gives the token, and from then on by itself."""
+def test_the_page_asks_for_the_token(cluster: Cluster, tab: Browser) -> None:
+    """After one challenge the browser sends the token with each request."""
     rows = "document.querySelectorAll('tbody tr').length"
     production = {"ENVIRONMENT": "production", "SECRET_KEY": "x" * 32, "OPS_TOKEN": TOKEN}
     with serve(DATABASE_URL=cluster.url(), **production) as service:
@@ -77,13 +77,13 @@ def test_page_asks_for_the_token(cluster: Cluster, tab: Browser) -> None:
             tab.open(f"http://{user}127.0.0.1:{service.port}/{'?figures' if user else ''}")
             shown.append(tab.evaluate(rows))
         tab.evaluate("document.querySelector('tbody').remove()")
-        tab.wait_for(f"{rows} === 4")  # the page's own refresh brings them back
+        tab.wait_for(f"{rows} === 4")  # the page's refresh restores them
 
     assert shown == [0, 4, 4]
 
 
-def test_page_needs_no_script(service: Server, tab: Browser) -> None:
-    """Where scripts are off the browser itself loads the page again."""
+def test_the_page_works_without_scripts(service: Server, tab: Browser) -> None:
+    """With scripts disabled, the browser reloads the page by itself."""
     tab.call("Emulation.setScriptExecutionDisabled", value=True)
     tab.open(f"http://127.0.0.1:{service.port}/")
 

@@ -1,4 +1,4 @@
-"""Clients that never finish what they ask: they cost a descriptor each, and nobody's answer."""
+"""Clients that never finish their request: each costs a descriptor and delays no other."""
 
 import asyncio
 import signal
@@ -13,7 +13,7 @@ from tests.servers import APP, Server, serve, wait_until
 
 CLIENTS = 500
 NOISE = 1.0  # seconds that a noisy machine may add to a bound
-KNOWN = 1.1  # from its second second on an instance is worth draining
+KNOWN = 1.1  # after its first second an instance drains
 HEAD = b"POST /echo HTTP/1.1\r\nHost: x\r\n"
 BEGUN = (
     b"",
@@ -26,7 +26,7 @@ BEGUN = (
 
 @asynccontextmanager
 async def slow_clients(server: Server) -> AsyncIterator[None]:
-    """Open CLIENTS connections that send the beginning of a request, then a byte a second."""
+    """Open CLIENTS connections that send part of a request, then one byte per second."""
     writers = [(await asyncio.open_connection("127.0.0.1", server.port))[1] for _ in range(CLIENTS)]
     for writer, begun in zip(writers, cycle(BEGUN), strict=False):
         writer.write(begun)
@@ -42,7 +42,7 @@ async def slow_clients(server: Server) -> AsyncIterator[None]:
 
 
 async def drip(writers: list[StreamWriter]) -> None:
-    """Send a byte a second on each; one of each five has sent none yet, and goes on so."""
+    """Send one byte per second on each connection, except on every fifth, which stays silent."""
     while True:
         for number, writer in enumerate(writers):
             if number % len(BEGUN) and not writer.is_closing():
@@ -51,12 +51,12 @@ async def drip(writers: list[StreamWriter]) -> None:
 
 
 def open_files(server: Server) -> int:
-    """Count the descriptors of the service."""
+    """Return the number of open descriptors of the service."""
     return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
 
 
-async def test_slow_clients_hurt_nobody(database_url: str) -> None:
-    """With 500 half-sent requests open, liveness and readiness answer as before."""
+async def test_slow_clients_do_not_delay_probes(database_url: str) -> None:
+    """With 500 incomplete requests open, liveness and readiness respond as fast as before."""
     with serve(APP, DATABASE_URL=database_url) as server:
         async with slow_clients(server):
             live, ready = (Watch(server.port, f"/health/{name}") for name in ("live", "ready"))
@@ -68,19 +68,19 @@ async def test_slow_clients_hurt_nobody(database_url: str) -> None:
     print(f"{CLIENTS} slow clients: live in {live.median():.4f} s, at worst {live.worst():.4f} s")
     assert still_open > CLIENTS
     assert not live.failures + ready.failures
-    assert {answer.status for answer in live.answers + ready.answers} == {200}
+    assert {response.status for response in live.responses + ready.responses} == {200}
     assert live.median() < 0.1
     assert max(live.worst(), ready.worst()) < 0.9 + NOISE
 
 
-async def test_slow_clients_delay_no_end(database_url: str) -> None:
-    """With 500 half-sent requests open, the process ends within drain + grace + 3 s."""
+async def test_slow_clients_do_not_delay_shutdown(database_url: str) -> None:
+    """With 500 incomplete requests open, the process exits within drain + grace + 3 s."""
     times = {"SHUTDOWN_DRAIN_SECONDS": "0.5", "SHUTDOWN_GRACE_SECONDS": "0.5"}
     with serve(APP, DATABASE_URL=database_url, **times) as server:
         await asyncio.sleep(KNOWN)
         async with slow_clients(server):
-            asked = server.send(signal.SIGTERM)
+            sent = server.send(signal.SIGTERM)
             _, ended = await asyncio.to_thread(server.wait)
 
-    print(f"{CLIENTS} slow clients: exit after {ended - asked:.2f} s, bound 4.0 s")
-    assert ended - asked < 0.5 + 0.5 + 3 + NOISE
+    print(f"{CLIENTS} slow clients: exit after {ended - sent:.2f} s, bound 4.0 s")
+    assert ended - sent < 0.5 + 0.5 + 3 + NOISE

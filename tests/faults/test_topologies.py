@@ -1,4 +1,4 @@
-"""Readiness through a pooler, and over a primary that dies."""
+"""Readiness through PgBouncer, and during a failover."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ server_login_retry = 1
 
 @pytest.fixture
 def pooler(cluster: Cluster) -> Iterator[int]:
-    """Give the port of a PgBouncer in transaction mode."""
+    """Run PgBouncer in transaction mode and return its port."""
     port, folder = free_port(), cluster.data.with_name("pgbouncer")
     folder.mkdir()
     (folder / "users").write_text(f'"app" "{PASSWORD}"\n')
@@ -40,7 +40,7 @@ def pooler(cluster: Cluster) -> Iterator[int]:
     )
     process = subprocess.Popen(
         ["pgbouncer", "--quiet", configuration],
-        user=cluster.data.owner() if os.geteuid() == 0 else None,  # root may not run it either
+        user=cluster.data.owner() if os.geteuid() == 0 else None,  # it refuses to run as root
         stderr=subprocess.DEVNULL,
     )
     yield port
@@ -48,24 +48,24 @@ def pooler(cluster: Cluster) -> Iterator[int]:
 
 
 @pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="PgBouncer is not installed")
-async def test_through_a_pooler(cluster: Cluster, pooler: int) -> None:
-    """Through PgBouncer in transaction mode it gets ready, and notices an outage and its end."""
+async def test_readiness_through_pgbouncer(cluster: Cluster, pooler: int) -> None:
+    """Through PgBouncer in transaction mode, readiness follows an outage and its end."""
     url = cluster.url(port=pooler)
     with serve(APP, DATABASE_URL=url, DB_STATEMENT_CACHE_SIZE="0") as server:
         await until(server.port, 200)
-        answers = await burst(server.port, "/query")
+        responses = await burst(server.port, "/query")
         cluster.stop()
         red = await until(server.port, 503, "database_unreachable")
         cluster.start()
         green = await until(server.port, 200)
 
     print(f"PgBouncer: red after {red:.2f} s, green {green:.2f} s after the restart")
-    assert {answer.status for answer in answers} == {200}
+    assert {response.status for response in responses} == {200}
 
 
 @pytest.fixture
 def replica(cluster: Cluster) -> Iterator[Cluster]:
-    """Give a streaming replica of the cluster."""
+    """Start a streaming replica of the cluster."""
     cluster.stop()
     replica = cluster.copy()
     (replica.data / "standby.signal").touch()
@@ -81,8 +81,8 @@ def replica(cluster: Cluster) -> Iterator[Cluster]:
 
 
 @pytest.mark.parametrize("dies", ["by kill -9", "without a word"])
-async def test_a_primary_that_dies(cluster: Cluster, replica: Cluster, dies: str) -> None:
-    """With both hosts in the address, readiness finds the replica when it has been promoted."""
+async def test_readiness_follows_a_failover(cluster: Cluster, replica: Cluster, dies: str) -> None:
+    """With both hosts in DATABASE_URL, readiness finds the promoted replica."""
     with Proxy(cluster.port).running() as proxy:
         hosts = f"127.0.0.1:{proxy.port},127.0.0.1:{replica.port}"
         url = cluster.url().replace(f"127.0.0.1:{cluster.port}", hosts)
@@ -96,14 +96,14 @@ async def test_a_primary_that_dies(cluster: Cluster, replica: Cluster, dies: str
                 red = await until(server.port, 503, "database_timeout")
             replica.run("SELECT pg_promote()")
             green = await until(server.port, 200)
-            answers = await burst(server.port)
+            responses = await burst(server.port)
 
     print(f"primary dies {dies}: red after {red:.2f} s, green {green:.2f} s after the promotion")
-    assert {answer.status for answer in answers} == {200}
+    assert {response.status for response in responses} == {200}
 
 
 async def test_a_standby_alone_is_not_ready(replica: Cluster) -> None:
-    """A server that is a standby takes no writes, so it is not ready, and says why."""
+    """With a standby alone, readiness is 503 database_read_only until it is promoted."""
     with serve(DATABASE_URL=replica.url()) as server:
         await until(server.port, 503, "database_read_only")
         await asyncio.to_thread(replica.run, "SELECT pg_promote()")

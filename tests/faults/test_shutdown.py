@@ -1,4 +1,4 @@
-"""Stopping, exactly: nothing is dropped, and nothing that hangs delays the end for long."""
+"""Graceful shutdown: no request is dropped, and the process exits in time whatever hangs."""
 
 import asyncio
 import os
@@ -17,33 +17,33 @@ from tests.faults.probes import Watch, get, until
 from tests.servers import APP, SERVE, Server, free_port, is_live, serve, wait_until
 
 NOISE = 1.0  # seconds that a noisy machine may add to a bound
-KNOWN = 1.1  # from its second second on an instance is worth draining
+KNOWN = 1.1  # after its first second an instance drains
 
 
 class KeptAlive:
-    """A client that asks again and again on one connection, until it is told to close it."""
+    """A client that repeats a request on one connection until the server closes it."""
 
     def __init__(self, port: int) -> None:
-        self.answered = 0
+        self.responses = 0
         self.closed_by_server = False
-        self.task = asyncio.create_task(self._ask(port))
+        self.task = asyncio.create_task(self._send(port))
 
-    async def _ask(self, port: int) -> None:
+    async def _send(self, port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while not self.closed_by_server:
             writer.write(b"GET /health/details HTTP/1.1\r\nHost: x\r\n\r\n")
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             length = int(head.partition(b"content-length: ")[2].split()[0])
             await reader.readexactly(length)
-            self.answered += 1
+            self.responses += 1
             self.closed_by_server = b"connection: close" in head
             await asyncio.sleep(0.01)
         writer.close()
 
 
 @pytest.mark.parametrize("command", [SERVE, APP], ids=["groundwork serve", "uvicorn"])
-async def test_a_drain_drops_nothing(database_url: str, command: Sequence[str]) -> None:
-    """While it drains, readiness is 503 and all else is served, whoever runs the service."""
+async def test_the_drain_drops_no_request(database_url: str, command: Sequence[str]) -> None:
+    """During the drain readiness is 503 and all requests are served, under every command."""
     environment = {"DATABASE_URL": database_url, "SHUTDOWN_DRAIN_SECONDS": "2"}
     with serve(command, **environment) as server:
         await until(server.port, 200)
@@ -52,7 +52,7 @@ async def test_a_drain_drops_nothing(database_url: str, command: Sequence[str]) 
         live = Watch(server.port, "/health/live")
         kept = [KeptAlive(server.port) for _ in range(5)]
         await asyncio.sleep(0.3)
-        asked = server.send(signal.SIGTERM)
+        sent = server.send(signal.SIGTERM)
         noticed = await until(server.port, 503, "draining")
         await asyncio.gather(*(client.task for client in kept))
         await asyncio.sleep(1.5 - noticed)
@@ -60,18 +60,20 @@ async def test_a_drain_drops_nothing(database_url: str, command: Sequence[str]) 
         await live.stop()
         code, ended = await asyncio.to_thread(server.wait)
 
-    took = ended - asked
-    print(f"drain: 503 after {noticed:.3f} s, {len(new.answers)} requests, exit after {took:.2f} s")
+    took = ended - sent
+    print(
+        f"drain: 503 after {noticed:.3f} s, {len(new.responses)} requests, exit after {took:.2f} s"
+    )
     assert noticed < 0.2 + NOISE
     assert not new.failures + live.failures
-    assert {answer.status for answer in new.answers + live.answers} == {200}
-    assert all(client.closed_by_server and client.answered > 1 for client in kept)
+    assert {response.status for response in new.responses + live.responses} == {200}
+    assert all(client.closed_by_server and client.responses > 1 for client in kept)
     assert code == (0 if command is SERVE else -signal.SIGTERM)
     assert 2 <= took < 2 + 3 + NOISE
 
 
-async def test_requests_in_flight_are_finished(database_url: str) -> None:
-    """A request that began before the listeners closed gets its grace."""
+async def test_requests_in_flight_are_completed(database_url: str) -> None:
+    """A request in flight when the listeners close completes within the grace period."""
     environment = {"DATABASE_URL": database_url, "SHUTDOWN_GRACE_SECONDS": "5"}
     with serve(APP, **environment) as server:
         await asyncio.sleep(KNOWN)
@@ -93,28 +95,28 @@ async def test_requests_in_flight_are_finished(database_url: str) -> None:
     ],
     ids=["a handler", "a statement", "a thread", "the lifespan"],
 )
-async def test_nothing_that_hangs_delays_the_end(
+async def test_shutdown_is_bounded_whatever_hangs(
     own_database: str, path: str | None, environment: dict[str, str]
 ) -> None:
-    """Whatever hangs, the process ends within drain + grace + 3 s."""
+    """Whatever hangs, the process exits with 1 within drain + grace + 3 s."""
     times = {"SHUTDOWN_DRAIN_SECONDS": "0.2", "SHUTDOWN_GRACE_SECONDS": "0.2"}
     with serve(APP, DATABASE_URL=own_database, **times, **environment) as server:
         await until(server.port, 200)
         await asyncio.sleep(KNOWN)
         hanging = asyncio.create_task(get(server.port, path or "/health/live"))
         await asyncio.sleep(0.3)
-        asked = server.send(signal.SIGTERM)
+        sent = server.send(signal.SIGTERM)
         code, ended = await asyncio.to_thread(server.wait)
         await asyncio.wait({hanging})
         hanging.exception()
 
-    print(f"hung {path or 'lifespan'}: exit {code} after {ended - asked:.2f} s, bound 3.4 s")
-    assert ended - asked < 0.2 + 0.2 + 3 + NOISE
+    print(f"hung {path or 'lifespan'}: exit {code} after {ended - sent:.2f} s, bound 3.4 s")
+    assert ended - sent < 0.2 + 0.2 + 3 + NOISE
     assert code == 1
 
 
-async def test_a_frozen_database_delays_no_end(cluster: Cluster) -> None:
-    """With requests in a database that has stopped, the bound holds, and it is no clean stop."""
+async def test_a_frozen_database_does_not_delay_shutdown(cluster: Cluster) -> None:
+    """With queries in flight on a frozen database, the process exits in time."""
     times = {"SHUTDOWN_DRAIN_SECONDS": "0.2", "SHUTDOWN_GRACE_SECONDS": "0.2"}
     with serve(APP, DATABASE_URL=cluster.url(), **times) as server:
         await until(server.port, 200)
@@ -122,48 +124,48 @@ async def test_a_frozen_database_delays_no_end(cluster: Cluster) -> None:
         cluster.signal_all(signal.SIGSTOP)
         hanging = [asyncio.create_task(get(server.port, "/query")) for _ in range(3)]
         await asyncio.sleep(0.3)
-        asked = server.send(signal.SIGTERM)
+        sent = server.send(signal.SIGTERM)
         _, ended = await asyncio.to_thread(server.wait)
         cluster.signal_all(signal.SIGCONT)
         await asyncio.wait(hanging)
         for task in hanging:
             task.exception()
 
-    print(f"frozen database: exit after {ended - asked:.2f} s, bound 3.4 s")
-    assert ended - asked < 0.2 + 0.2 + 3 + NOISE
+    print(f"frozen database: exit after {ended - sent:.2f} s, bound 3.4 s")
+    assert ended - sent < 0.2 + 0.2 + 3 + NOISE
 
 
 @pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT,)])
-async def test_a_drain_can_be_cut_short(database_url: str, numbers: tuple[int, ...]) -> None:
-    """A second SIGTERM ends the drain, and SIGINT has none."""
+async def test_the_drain_can_be_skipped(database_url: str, numbers: tuple[int, ...]) -> None:
+    """A second SIGTERM skips the rest of the drain, and SIGINT skips all of it."""
     with serve(DATABASE_URL=database_url, SHUTDOWN_DRAIN_SECONDS="30") as server:
         await until(server.port, 200)
         await asyncio.sleep(KNOWN)
         for number in numbers:
-            asked = server.send(number)
+            sent = server.send(number)
             await asyncio.sleep(0.3)
         code, ended = await asyncio.to_thread(server.wait)
 
     assert code == 0
-    assert ended - asked < 1 + NOISE
+    assert ended - sent < 1 + NOISE
 
 
 @pytest.mark.parametrize("after", [0.05, 0.2, 0.4, 0.7])
-def test_a_stop_in_the_first_second(database_url: str, after: float) -> None:
-    """An instance that no balancer can know yet ends at once, at whatever point of its start."""
+def test_shutdown_in_the_first_second(database_url: str, after: float) -> None:
+    """An instance that has just started exits at once, at any point of its startup."""
     port = free_port()
     environment = {"DATABASE_URL": database_url, "PORT": str(port), "SHUTDOWN_DRAIN_SECONDS": "30"}
     process = subprocess.Popen(SERVE, env=bare_environment() | environment, stdout=subprocess.PIPE)
     time.sleep(after)
-    asked = time.monotonic()
+    sent = time.monotonic()
     process.terminate()
     process.communicate(timeout=20)
 
-    assert time.monotonic() - asked < 1 + NOISE
+    assert time.monotonic() - sent < 1 + NOISE
 
 
-async def test_a_stalled_reader_of_stdout_stops_nothing(database_url: str) -> None:
-    """With stdout full, 10,000 requests are answered, lost lines are shown, and it still ends."""
+async def test_a_stalled_consumer_of_stdout_blocks_nothing(database_url: str) -> None:
+    """With stdout full, 12,000 requests are served, dropped lines counted, and shutdown works."""
     reading, writing = os.pipe()
     port = free_port()
     environment = {"DATABASE_URL": database_url, "PORT": str(port), "SHUTDOWN_DRAIN_SECONDS": "0"}
@@ -173,20 +175,20 @@ async def test_a_stalled_reader_of_stdout_stops_nothing(database_url: str) -> No
         wait_until(lambda: is_live(server), server)
         statuses = await hammer(port, b"/nowhere", connections=10, each=1200)
         dropped = (await get(port, "/health/details")).body["process"]["log_lines_dropped"]
-        asked = time.monotonic()
+        sent = time.monotonic()
         code = server.stop()
     finally:
         os.close(reading)
         os.close(writing)
 
-    print(f"stalled stdout: {len(statuses)} answers, {dropped} lines dropped, exit {code}")
+    print(f"stalled stdout: {len(statuses)} responses, {dropped} lines dropped, exit {code}")
     assert statuses == [404] * 12_000
     assert dropped > 0
-    assert time.monotonic() - asked < 3 + NOISE
+    assert time.monotonic() - sent < 3 + NOISE
 
 
 async def hammer(port: int, path: bytes, connections: int, each: int) -> list[int]:
-    """Ask on kept connections as fast as it goes; return the status codes."""
+    """Send requests on keep-alive connections as fast as possible; return the status codes."""
 
     async def one() -> list[int]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -223,10 +225,8 @@ backend instances
 
 
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
-async def test_instances_are_replaced_without_a_lost_request(
-    database_url: str, tmp_path: Path
-) -> None:
-    """Behind a balancer that checks readiness, replacing them one by one loses nothing."""
+async def test_a_rolling_update_loses_no_request(database_url: str, tmp_path: Path) -> None:
+    """Behind a load balancer that checks readiness, replacing instances loses no request."""
     port, one, two = free_port(), free_port(), free_port()
     configuration = tmp_path / "haproxy.cfg"
     configuration.write_text(HAPROXY.format(port=port, one=one, two=two))
@@ -243,7 +243,7 @@ async def test_instances_are_replaced_without_a_lost_request(
                 await asyncio.to_thread(instance.wait)
                 instances[index] = start(database_url, instance.port)
                 await asyncio.to_thread(wait_until, lambda i=index: is_live(instances[i]))
-                await asyncio.sleep(0.5)  # for the balancer; it is known by its turn to go
+                await asyncio.sleep(0.5)  # until the load balancer sends it requests
         for load in loads:
             await load.stop()
     finally:
@@ -251,15 +251,15 @@ async def test_instances_are_replaced_without_a_lost_request(
             process.terminate()
             process.wait(20)
 
-    answers = [answer for load in loads for answer in load.answers]
+    responses = [response for load in loads for response in load.responses]
     failures = [failure for load in loads for failure in load.failures]
-    print(f"six replacements under load: {len(answers)} requests, {len(failures)} lost")
+    print(f"six replacements under load: {len(responses)} requests, {len(failures)} lost")
     assert not failures
-    assert {answer.status for answer in answers} == {200}
+    assert {response.status for response in responses} == {200}
 
 
 def start(database_url: str, port: int) -> Server:
-    """Start an instance that drains for longer than the balancer takes to notice."""
+    """Start an instance whose drain is longer than the load balancer takes to notice."""
     environment = {"DATABASE_URL": database_url, "PORT": str(port), "SHUTDOWN_DRAIN_SECONDS": "0.8"}
     process = subprocess.Popen(
         SERVE, env=bare_environment() | environment, stdout=subprocess.DEVNULL
