@@ -1,4 +1,4 @@
-"""Bare sockets for tests: what is sent goes out as it is, and every answer is kept."""
+"""Plain sockets for tests: bytes are sent unchanged, and every response is returned."""
 
 import json
 import socket
@@ -11,33 +11,33 @@ from tests.servers import PATIENCE
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One answer; header names are in lower case."""
+class Response:
+    """A response; header names are in lower case."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
     def json(self) -> Any:
-        """Return what the body holds."""
+        """Return the body, parsed as JSON."""
         return json.loads(self.body)
 
 
-def exchange(port: int, data: bytes, *, hang_up: bool = False) -> list[Answer]:
-    """Send these bytes, and hang up or not; return what comes until the server closes."""
+def exchange(port: int, data: bytes, *, hang_up: bool = False) -> list[Response]:
+    """Send bytes, half-close if `hang_up`, and return the responses until the server closes."""
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
         connection.sendall(data)
         if hang_up:
             connection.shutdown(socket.SHUT_WR)
         with connection.makefile("rb") as stream:
-            return list(_answers(stream))
+            return list(_responses(stream))
 
 
-def _answers(stream: BufferedIOBase) -> Iterator[Answer]:
+def _responses(stream: BufferedIOBase) -> Iterator[Response]:
     while first := stream.readline():
         headers = {}
         while line := stream.readline().decode().strip():
             name, _, value = line.partition(": ")
             headers[name.lower()] = value
         body = stream.read(int(headers["content-length"]))
-        yield Answer(int(first.split()[1]), headers, body)
+        yield Response(int(first.split()[1]), headers, body)

@@ -1,4 +1,4 @@
-"""A test leaves nothing behind, whatever it does: these run in pairs and in any order."""
+"""Isolation: whatever a test does is rolled back; these tests run in pairs, in any order."""
 
 import asyncio
 import contextlib
@@ -23,13 +23,13 @@ TAKEN = UUID(int=1)
 
 
 async def rename(request: Request[State]) -> JSONResponse:
-    """Write through the pool, as a feature would."""
+    """Update a row through the pool, as a feature would."""
     status = await request.state["pool"].execute("UPDATE installation SET id = $1", TAKEN)
     return JSONResponse(status)
 
 
 async def collide(request: Request[State]) -> JSONResponse:
-    """Provoke an error of the database, catch it, and go on."""
+    """Catch a database error and run another query."""
     pool = request.state["pool"]
     try:
         await pool.execute("INSERT INTO installation DEFAULT VALUES")
@@ -39,7 +39,7 @@ async def collide(request: Request[State]) -> JSONResponse:
 
 
 async def read_and_wait(request: Request[State]) -> JSONResponse:
-    """Hold a connection over several statements."""
+    """Run several statements on one connection."""
     async with request.state["pool"].acquire() as connection:
         await connection.execute("SELECT pg_sleep(0.05)")
         return JSONResponse(await connection.fetchval("SELECT count(*) FROM installation"))
@@ -47,7 +47,7 @@ async def read_and_wait(request: Request[State]) -> JSONResponse:
 
 @pytest.fixture
 def app(app: Starlette) -> Starlette:
-    """Give the application with routes that write."""
+    """Return the application with routes that write."""
     app.router.routes += [
         Route("/rename", rename, methods=["POST"]),
         Route("/collide", collide, methods=["POST"]),
@@ -57,10 +57,10 @@ def app(app: Starlette) -> Starlette:
 
 
 @pytest.mark.parametrize("_", range(2))
-async def test_a_write_through_http_is_gone(
+async def test_a_write_of_a_request_is_rolled_back(
     client: httpx.AsyncClient, connection: Connection, _: int
 ) -> None:
-    """A request's write is seen within its test, and never by the next."""
+    """The write of a request is visible in its test, and not in the next."""
     assert await connection.fetchval("SELECT id FROM installation") != TAKEN
 
     await client.post("/rename")
@@ -69,8 +69,8 @@ async def test_a_write_through_http_is_gone(
 
 
 @pytest.mark.parametrize("_", range(2))
-async def test_a_write_in_sql_is_gone(connection: Connection, _: int) -> None:
-    """A factory's row is seen within its test, and never by the next."""
+async def test_a_row_of_a_factory_is_rolled_back(connection: Connection, _: int) -> None:
+    """The row of a factory is visible in its test, and not in the next."""
     assert await connection.fetchval("SELECT id FROM installation") != TAKEN
 
     await create_installation(connection, id=TAKEN)
@@ -78,42 +78,44 @@ async def test_a_write_in_sql_is_gone(connection: Connection, _: int) -> None:
     assert await connection.fetchval("SELECT id FROM installation") == TAKEN
 
 
-async def test_nobody_else_sees_a_write(client: httpx.AsyncClient, database_url: str) -> None:
-    """Even while the test runs, its write is in no other session."""
+async def test_a_write_is_invisible_to_other_sessions(
+    client: httpx.AsyncClient, database_url: str
+) -> None:
+    """While the test runs, no other session sees its write."""
     await client.post("/rename")
 
     assert run(database_url, "SELECT id FROM installation") != [(str(TAKEN),)]
 
 
-async def test_an_error_caught_spoils_nothing(client: httpx.AsyncClient) -> None:
-    """An error that the application catches leaves the transaction usable."""
+async def test_a_caught_error_leaves_the_transaction_usable(client: httpx.AsyncClient) -> None:
+    """After a database error that the application catches, queries still work."""
     response = await client.post("/collide")
 
     assert (response.status_code, response.json()) == (409, 1)
 
 
-async def test_requests_at_once_take_turns(client: httpx.AsyncClient) -> None:
-    """Two requests at once share the one connection and both get their answer."""
+async def test_concurrent_requests_take_turns(client: httpx.AsyncClient) -> None:
+    """Two concurrent requests share the one connection, and both get their response."""
     responses = await asyncio.gather(*(client.get("/wait") for _ in range(2)))
 
     assert [response.json() for response in responses] == [1, 1]
 
 
 async def write_and_fail(connection: Connection) -> None:
-    """Run one statement that is right, and one that is not."""
+    """Run a valid statement, and one that fails."""
     await connection.execute("UPDATE installation SET id = $1", TAKEN)
     await connection.execute("SELECT 1 / 0")
 
 
 async def fail_and_go_on(connection: Connection) -> None:
-    """Catch the error, and run one statement more."""
+    """Catch the error, and run another statement."""
     with contextlib.suppress(asyncpg.DivisionByZeroError):
         await write_and_fail(connection)
     await connection.execute("SELECT 1")
 
 
-async def test_a_failing_transaction_is_undone(pool: Pool) -> None:
-    """What a transaction wrote before it failed is rolled back."""
+async def test_a_failed_transaction_is_rolled_back(pool: Pool) -> None:
+    """The writes of a transaction that fails are rolled back."""
     async with pool.acquire() as acquired:
         with pytest.raises(asyncpg.DivisionByZeroError):
             async with acquired.transaction():
@@ -122,8 +124,8 @@ async def test_a_failing_transaction_is_undone(pool: Pool) -> None:
     assert await pool.fetchval("SELECT id FROM installation") != TAKEN
 
 
-async def test_without_a_transaction_nothing_is_undone(pool: Pool) -> None:
-    """What was written before a failure stays, as in production: a test shows what is missing."""
+async def test_writes_outside_a_transaction_stay(pool: Pool) -> None:
+    """Without a transaction, writes before an error stay, as in production."""
     async with pool.acquire() as acquired:
         with pytest.raises(asyncpg.DivisionByZeroError):
             await write_and_fail(acquired)
@@ -131,8 +133,8 @@ async def test_without_a_transaction_nothing_is_undone(pool: Pool) -> None:
     assert await pool.fetchval("SELECT id FROM installation") == TAKEN
 
 
-async def test_a_failed_transaction_takes_no_more(pool: Pool) -> None:
-    """After an error within a transaction only its end is possible, as in production."""
+async def test_a_failed_transaction_rejects_statements(pool: Pool) -> None:
+    """After an error, a transaction rejects further statements, as in production."""
     async with pool.acquire() as acquired:
         with pytest.raises(asyncpg.InFailedSQLTransactionError):
             async with acquired.transaction():
@@ -142,8 +144,8 @@ async def test_a_failed_transaction_takes_no_more(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("_", range(2))
-async def test_a_transaction_is_gone(pool: Pool, _: int) -> None:
-    """What a transaction commits is seen within its test, and never by the next."""
+async def test_a_committed_transaction_is_rolled_back(pool: Pool, _: int) -> None:
+    """A committed transaction is visible in its test, and not in the next."""
     assert await pool.fetchval("SELECT id FROM installation") != TAKEN
 
     async with pool.acquire() as acquired, acquired.transaction():
@@ -152,10 +154,10 @@ async def test_a_transaction_is_gone(pool: Pool, _: int) -> None:
     assert await pool.fetchval("SELECT id FROM installation") == TAKEN
 
 
-def test_a_failing_test_leaks_nothing(
+def test_a_failing_test_is_rolled_back(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, server_url: str, database_url: str
 ) -> None:
-    """A test that writes and then fails leaves the database as it was."""
+    """A test that writes and then fails leaves the database unchanged."""
     monkeypatch.setenv("TEST_DATABASE_URL", server_url)
     pytester.makeconftest("from tests.conftest import *")
     file = pytester.makepyfile(
@@ -174,8 +176,8 @@ def test_a_failing_test_leaks_nothing(
     assert run(database_url, "SELECT * FROM installation") == before
 
 
-def test_a_transport_left_open_fails_its_test() -> None:
-    """Closing the event loop raises an error that names what is open, and never hangs."""
+def test_an_open_transport_fails_its_test() -> None:
+    """Closing the event loop with an open transport raises an error that names it."""
 
     async def leave_open(end: socket.socket) -> None:
         await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=end)

@@ -1,4 +1,4 @@
-"""The files around the package say what the package does."""
+"""The files around the package match it: .env.example and the wheel."""
 
 import dataclasses
 import os
@@ -17,14 +17,14 @@ EXAMPLE = (CHECKOUT / ".env.example").read_text()
 
 
 def test_the_example_lists_every_setting_once() -> None:
-    """.env.example has each variable once, in the code's order."""
+    """.env.example has each setting once, in the order of the code."""
     listed = re.findall(r"^# ([A-Z_]+)=", EXAMPLE, re.MULTILINE)
 
     assert listed == [item.name.upper() for item in dataclasses.fields(Settings)]
 
 
 def test_the_example_shows_the_defaults() -> None:
-    """With every line of .env.example uncommented the settings are the defaults."""
+    """With every line of .env.example uncommented, the settings have their defaults."""
     Path(".env").write_text(re.sub(r"^# ([A-Z_]+=)", r"\1", EXAMPLE, flags=re.MULTILINE))
 
     settings = load_settings()
@@ -32,8 +32,8 @@ def test_the_example_shows_the_defaults() -> None:
     assert settings == Settings(database_url=settings.database_url)
 
 
-def test_the_wheel_serves_from_an_empty_folder(tmp_path: Path, empty_database: str) -> None:
-    """Installed from its wheel, without a checkout, it migrates and becomes ready."""
+def test_the_wheel_works_in_an_empty_folder(tmp_path: Path, empty_database: str) -> None:
+    """Installed from its wheel, without a checkout, the service migrates and becomes ready."""
     uv = os.environ.get("UV", "uv")
     build = [uv, "build", "--wheel", "--quiet", "--python", sys.executable]
     subprocess.run([*build, "--out-dir", tmp_path, CHECKOUT], check=True, timeout=120)

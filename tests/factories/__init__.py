@@ -1,1 +1,1 @@
-"""Rows for tests: a function a table, the connection first, overrides by keyword."""
+"""Rows for tests: one function per table, with the connection first and overrides by keyword."""

@@ -10,7 +10,7 @@ _YESTERYEAR = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 async def create_installation(connection: Connection, **overrides: Any) -> dict[str, Any]:
-    """Put one in the place of the row that the migration made, and return it."""
+    """Replace the row that the migration created, and return the new one."""
     row = {"id": uuid4(), "created_at": _YESTERYEAR, "updated_at": _YESTERYEAR} | overrides
     await connection.execute("DELETE FROM installation")
     await connection.execute(

@@ -1,4 +1,4 @@
-"""What arrives on a bare socket, where no client library has put it right."""
+"""Raw requests over a plain socket, which no client library has normalized."""
 
 import json
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def request(target: bytes = b"/nowhere", *headers: bytes, method: bytes = b"GET") -> bytes:
-    """Return the head of a request that ends its connection."""
+    """Return the head of a request with `Connection: close`."""
     lines = (method + b" " + target + b" HTTP/1.1", b"Host: x", b"Connection: close", *headers)
     return b"\r\n".join((*lines, b"", b""))
 
 
 def post(*headers: bytes, body: bytes = b"12345", target: bytes = b"/nowhere") -> bytes:
-    """Return a POST with just these headers about its body."""
+    """Return a POST request with these headers and this body."""
     return request(target, *headers, method=b"POST") + body
 
 
@@ -51,17 +51,17 @@ def post(*headers: bytes, body: bytes = b"12345", target: bytes = b"/nowhere") -
     ],
 )
 def test_a_hostile_path_is_not_found(server: Server, target: bytes) -> None:
-    """It is 404, its problem names a plain path, and it forges neither header nor log line."""
+    """A hostile path is 404, its instance is plain ASCII, and no header or log line is forged."""
     before = len(server.lines())
-    (answer,) = exchange(server.port, request(target))
-    request_id = answer.headers["x-request-id"]
+    (response,) = exchange(server.port, request(target))
+    request_id = response.headers["x-request-id"]
     wait_until(lambda: any(request_id in line for line in server.lines()[before:]))
     lines = [json.loads(line) for line in server.lines()[before:]]
 
-    instance = answer.json()["instance"]
-    assert answer.status == 404
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert "x-evil" not in answer.headers
+    instance = response.json()["instance"]
+    assert response.status == 404
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "x-evil" not in response.headers
     assert instance.isascii()
     assert instance.isprintable()
     assert instance[:2] != "//"
@@ -106,22 +106,24 @@ def test_a_hostile_path_is_not_found(server: Server, target: bytes) -> None:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],
 )
-def test_what_is_no_http_is_refused(server: Server, data: bytes) -> None:
-    """It gets one 400 that repeats nothing of it, and the end of its connection."""
-    (answer,) = exchange(server.port, data)
+def test_malformed_requests_are_rejected(server: Server, data: bytes) -> None:
+    """A malformed request gets one 400, which repeats nothing of it, and the connection closes."""
+    (response,) = exchange(server.port, data)
 
-    assert (answer.status, answer.headers["connection"]) == (400, "close")
-    assert answer.body == b"Invalid HTTP request received."
+    assert (response.status, response.headers["connection"]) == (400, "close")
+    assert response.body == b"Invalid HTTP request received."
 
 
 @pytest.mark.parametrize("method", [b"TRACE", b"CONNECT", b"PROPFIND", b"M-SEARCH"])
-def test_a_method_that_nobody_serves(server: Server, method: bytes) -> None:
-    """It is 405 as any other, and TRACE tells no headers."""
-    (answer,) = exchange(server.port, request(b"/health/live", b"X-Secret: hunter2", method=method))
+def test_an_unsupported_method_is_405(server: Server, method: bytes) -> None:
+    """An unsupported method is 405, and TRACE does not echo headers."""
+    (response,) = exchange(
+        server.port, request(b"/health/live", b"X-Secret: hunter2", method=method)
+    )
 
-    assert answer.status == 405
-    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
-    assert b"hunter2" not in answer.body
+    assert response.status == 405
+    assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}
+    assert b"hunter2" not in response.body
 
 
 @pytest.mark.parametrize(
@@ -139,45 +141,47 @@ def test_a_method_that_nobody_serves(server: Server, method: bytes) -> None:
     ids=["many", "large", "host", "forwarded", "websocket", "h2c", "expect", "range"],
 )
 @pytest.mark.parametrize("target", [b"/", b"/docs", b"/openapi.json", b"/health/live"])
-def test_headers_change_no_answer(server: Server, target: bytes, headers: list[bytes]) -> None:
-    """However many, large or hostile they are, the answer is the usual one, and repeats none."""
-    (answer,) = exchange(server.port, request(target, *headers))
+def test_hostile_headers_do_not_change_the_response(
+    server: Server, target: bytes, headers: list[bytes]
+) -> None:
+    """Many, large or hostile headers get the usual response, which repeats none of them."""
+    (response,) = exchange(server.port, request(target, *headers))
 
-    assert answer.status == 200
-    assert b"evil" not in answer.body
-    assert "evil" not in str(answer.headers)
+    assert response.status == 200
+    assert b"evil" not in response.body
+    assert "evil" not in str(response.headers)
 
 
 @pytest.mark.parametrize("host", [b"", b"evil.example", b'"><script>', b"a:b:c", b"\xff", b"[::"])
-def test_the_host_decides_nothing(server: Server, host: bytes) -> None:
-    """No answer depends on Host or names it."""
-    answers = [
+def test_the_host_header_is_ignored(server: Server, host: bytes) -> None:
+    """No response depends on the Host header or contains it."""
+    responses = [
         exchange(server.port, request(target).replace(b"x", host, 1)) for target in (b"/", b"/a")
     ]
 
-    assert [answer.status for (answer,) in answers] == [200, 404]
-    assert not [one for (one,) in answers if b"evil" in one.body or b"><script>" in one.body]
+    assert [response.status for (response,) in responses] == [200, 404]
+    assert not [one for (one,) in responses if b"evil" in one.body or b"><script>" in one.body]
 
 
-def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
-    """Each has an answer and an id of its own, and none follows the one that closes."""
-    answers = exchange(server.port, LIVE * 3 + request(b"/nowhere") + LIVE)
+def test_pipelined_requests_get_responses_in_order(server: Server) -> None:
+    """Each pipelined request gets its response and request ID, until one closes the connection."""
+    responses = exchange(server.port, LIVE * 3 + request(b"/nowhere") + LIVE)
 
-    assert [answer.status for answer in answers] == [200, 200, 200, 404]
-    assert len({answer.headers["x-request-id"] for answer in answers}) == 4
+    assert [response.status for response in responses] == [200, 200, 200, 404]
+    assert len({response.headers["x-request-id"] for response in responses}) == 4
 
 
 @pytest.mark.parametrize("version", [b" HTTP/1.0\r\nHost: x", b" HTTP/1.0", b""])
-def test_an_old_client_is_answered(server: Server, version: bytes) -> None:
-    """HTTP/1.0, with a Host or without, gets its answer and the end of the connection."""
-    (answer,) = exchange(server.port, b"GET /health/live" + version + b"\r\n\r\n")
+def test_http_1_0_is_supported(server: Server, version: bytes) -> None:
+    """An HTTP/1.0 request, with or without Host, gets a response, and the connection closes."""
+    (response,) = exchange(server.port, b"GET /health/live" + version + b"\r\n\r\n")
 
-    assert answer.json() == {"status": "ok"}
+    assert response.json() == {"status": "ok"}
 
 
 @pytest.fixture(scope="module")
 def reader() -> Iterator[Server]:
-    """Give the service with a route that reads its body."""
+    """Run the service with a route that reads its body."""
     with serve(APP, DATABASE_URL=NOWHERE) as server:
         yield server
 
@@ -192,15 +196,15 @@ def reader() -> Iterator[Server]:
     ],
     ids=["less than sent", "zeros", "huge", "chunked"],
 )
-def test_a_length_that_lies(
+def test_a_wrong_content_length(
     reader: Server, length: bytes, body: bytes, expected: tuple[int, int | None]
 ) -> None:
-    """A body longer than was told is cut, one beyond the limit is refused."""
-    (answer,) = exchange(reader.port, post(length, body=body, target=b"/echo"))
+    """A body longer than declared is cut; a body over the limit is 413."""
+    (response,) = exchange(reader.port, post(length, body=body, target=b"/echo"))
 
-    received = answer.json() if answer.status == 200 else None
-    assert (answer.status, received) == expected
-    assert answer.headers["connection"] == "close"
+    received = response.json() if response.status == 200 else None
+    assert (response.status, received) == expected
+    assert response.headers["connection"] == "close"
 
 
 @pytest.mark.parametrize(
@@ -210,11 +214,11 @@ def test_a_length_that_lies(
         post(b"Transfer-Encoding: chunked", body=b"6\r\n12345", target=b"/echo"),
     ],
 )
-def test_a_body_that_ends_early(reader: Server, data: bytes) -> None:
-    """A client that hangs up in the middle of its body gets no answer, and leaves no error."""
+def test_an_incomplete_body(reader: Server, data: bytes) -> None:
+    """A client that disconnects during its body gets no response, and no error is logged."""
     before = len(reader.lines())
-    answers = exchange(reader.port, data, hang_up=True)
+    responses = exchange(reader.port, data, hang_up=True)
 
     wait_until(lambda: '"status": 499' in reader.lines()[-1])
-    assert answers == []
+    assert responses == []
     assert not [line for line in reader.lines()[before:] if '"level": "ERROR"' in line]
