@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from groundwork.core.config import Settings
+from groundwork.core.readiness.result import REASONS
+from tests.openapi.description import PATHS
 
 CHECKOUT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "docs/operations.md", "docs/development.md")
@@ -112,6 +115,38 @@ def test_the_documentation_explains_every_setting() -> None:
     }
 
     assert table == {field.name.upper(): shown(field) for field in dataclasses.fields(Settings)}
+
+
+def documented_names(pattern: str) -> set[str]:
+    """Return the names in the first column of a table in docs/operations.md."""
+    cells = re.findall(r"^\| (`.+?`) \|", read("docs/operations.md"), re.MULTILINE)
+    return {name for cell in cells for name in re.findall(rf"`({pattern})", cell)}
+
+
+def test_the_documentation_explains_every_route() -> None:
+    """The table in docs/operations.md has each route of the API description."""
+    routes = {path for path in PATHS if "{" not in path}
+
+    assert documented_names("/[a-z/.]*") == routes
+
+
+def test_the_documentation_explains_every_metric() -> None:
+    """The table in docs/operations.md has each metric of the service, by its exported name."""
+    prefixes = ("http_", "db_", "groundwork_")
+    families = [one for one in REGISTRY.collect() if one.name.startswith(prefixes)]
+
+    exported = {f"{one.name}{'_total' * (one.type == 'counter')}" for one in families}
+    assert documented_names("[a-z]+_[a-z_]+") == exported
+
+
+def test_the_documentation_explains_every_reason() -> None:
+    """The table of failures in docs/operations.md has each reason of readiness."""
+    rows = re.findall(
+        r"^\| .+ \| (?:503|200) (.+) \| .+ \|$", read("docs/operations.md"), re.MULTILINE
+    )
+
+    reasons = {name for row in rows for name in re.findall(r"`([a-z_]+)`", row)}
+    assert set(REASONS) - {"ok"} <= reasons
 
 
 def shown(field: dataclasses.Field[object]) -> str:
