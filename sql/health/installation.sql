@@ -1,4 +1,4 @@
--- Which installation is this?
+-- The row that identifies this installation.
 SELECT
     id,
     created_at,

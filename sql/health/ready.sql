@@ -1,4 +1,4 @@
--- Does this database take writes, and which migrations has it?
+-- Whether the server is read-only, its version, and the applied migrations.
 SELECT
     current_setting('transaction_read_only') = 'on' AS is_read_only,
     current_setting('server_version') AS postgres_version,
