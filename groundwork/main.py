@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -12,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from groundwork.core.config import Settings, settings_or_exit
 from groundwork.core.database.connections import CONNECTION_ERRORS, Connector, create_pool
+from groundwork.core.database.queries import Query
 from groundwork.core.http.body_limit import BodyLimit
 from groundwork.core.http.middleware import RequestContext
 from groundwork.core.http.problems import ErrorBoundary, http_exception, no_database
@@ -31,6 +33,7 @@ def create_app(settings: Settings | None = None) -> RequestContext:
     settings = settings or settings_or_exit()
     configure_logging(settings)
     set_build(settings.environment)
+    Query.slow_seconds = settings.slow_query_seconds or math.inf
     lifecycle = Lifecycle(settings)
 
     @asynccontextmanager

@@ -1,8 +1,9 @@
-"""The base of request Structs, and the types that their fields commonly have."""
+"""The base of request Structs, and what is common to the types of requests, rows and responses."""
 
-from typing import Annotated
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeAliasType, Union, get_args, get_origin
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, UnsetType
 
 MAX_ID = 2**63 - 1  # bigint's
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
@@ -11,3 +12,14 @@ NotBlank = Annotated[str, Meta(pattern=r"\S")]
 
 class Input(Struct, forbid_unknown_fields=True):
     """A request's JSON body, its query or its path parameters; unknown fields are errors."""
+
+
+def bare_type(kind: Any) -> Any:
+    """Return a type without its aliases and constraints, and without None where it is optional."""
+    if isinstance(kind, TypeAliasType):
+        return bare_type(kind.__value__)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return bare_type(arguments[0])
+    given = [one for one in arguments if one not in {NoneType, UnsetType}]
+    return bare_type(given[0]) if origin in {Union, UnionType} and len(given) == 1 else kind

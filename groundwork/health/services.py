@@ -1,55 +1,140 @@
-"""How is this instance doing? Results, no HTTP."""
+"""Details about this instance: results, no HTTP."""
 
 import asyncio
 import resource
 import time
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
+from uuid import UUID
+
+from msgspec import Meta, Struct
 
 from groundwork import __version__
-from groundwork.core.config import Settings
-from groundwork.core.database.connections import ERRORS, Executor, Pool, sql
+from groundwork.core.config import ENVIRONMENTS, Settings
+from groundwork.core.database.connections import ERRORS, Executor, Pool
+from groundwork.core.database.queries import Query
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.observability.logging import dropped_lines
 from groundwork.core.readiness.check import Readiness
-from groundwork.core.readiness.result import Result
+from groundwork.core.readiness.result import REASONS, Result, reason_of
 from groundwork.core.tasks import run_with_timeout
 
+type Status = Literal["ok", "degraded", "unavailable"]
+type Reason = Annotated[str, Meta(extra_json_schema={"enum": [*REASONS[1:]]})]
+type Count = Annotated[int, Meta(ge=0)]
+type Number = Annotated[float, Meta(ge=0)]
 
-async def get_installation(executor: Executor) -> dict[str, Any] | None:
-    """Return the row that names this installation: id, created_at, updated_at."""
-    row = await executor.fetchrow(sql("health/installation"))
-    return None if row is None else dict(row)
+
+class Installation(Struct):
+    """The row that identifies this installation."""
+
+    id: UUID
+    created_at: datetime
+    updated_at: datetime
+
+
+class Change(Struct):
+    """A change of status or reason, and for how long the previous one held."""
+
+    at: datetime
+    status: Status
+    reason: Reason | None
+    previous: str
+    lasted_seconds: Number
+
+
+class Process(Struct):
+    """Resident memory is null where the system does not report it."""
+
+    memory_bytes: Count | None
+    event_loop_lag_ms: Number
+    log_lines_dropped: Count
+
+
+class Connections(Struct):
+    """The connections of the pool."""
+
+    size: Count
+    idle: Count
+    in_use: Count
+    max: Count
+
+
+class Migrations(Struct):
+    """Names; `unknown` are applied but not part of this version."""
+
+    applied: tuple[str, ...]
+    pending: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+class Database(Struct):
+    """The last readiness check, `age_seconds` old; `latency_ms` is null if it failed."""
+
+    status: Status
+    reason: Reason | None
+    latency_ms: Number | None
+    server_version: str | None
+    age_seconds: Number
+    pool: Connections
+    migrations: Migrations
+
+
+class Components(Struct):
+    """What the service depends on."""
+
+    database: Database
+
+
+class Details(Struct):
+    """The report; `installation_reason` says why the installation could not be read."""
+
+    status: Status
+    reason: Reason | None
+    version: str
+    environment: Annotated[str, Meta(extra_json_schema={"enum": [*ENVIRONMENTS]})]
+    uptime_seconds: Number
+    installation: Installation | None
+    installation_reason: Reason | None
+    transitions: Annotated[list[Change], Meta(max_length=20)]
+    process: Process
+    components: Components
+
+
+INSTALLATION = Query[Installation]("health/installation")
+
+
+async def get_installation(db: Executor) -> Installation | None:
+    """Return the row that identifies this installation."""
+    return await INSTALLATION.first(db)
 
 
 async def get_details(
     settings: Settings, pool: Pool, readiness: Readiness, lifecycle: Lifecycle
-) -> dict[str, Any]:
-    """Return what an operator asks first. The installation is None where it can't be read."""
+) -> Details:
+    """Return the report on this instance."""
     result = await readiness.check()
-    installation = None
+    installation, missing = None, result.reason
     if result.status != "unavailable":
         try:
-            installation = await run_with_timeout(
-                settings.readiness_timeout, get_installation(pool)
-            )
-        except ERRORS:
-            result = readiness.latest
-    return {
-        "status": result.status,
-        "reason": result.reason,
-        "version": __version__,
-        "environment": settings.environment,
-        "uptime_seconds": round(time.monotonic() - lifecycle.started, 3),
-        "installation": installation,
-        "transitions": [transition._asdict() for transition in readiness.transitions],
-        "process": {
-            "memory_bytes": _memory(),
-            "event_loop_lag_ms": round(await loop_lag() * 1000, 3),
-            "log_lines_dropped": dropped_lines(),
-        },
-        "components": {"database": _database(pool, result)},
-    }
+            work = get_installation(pool)
+            installation = await run_with_timeout(settings.readiness_timeout, work)
+            missing = None
+        except ERRORS as error:
+            result, missing = readiness.latest, reason_of(error)
+    return Details(
+        status=result.status,
+        reason=result.reason,
+        version=__version__,
+        environment=settings.environment,
+        uptime_seconds=round(time.monotonic() - lifecycle.started, 3),
+        installation=installation,
+        installation_reason=missing,
+        transitions=[Change(*transition) for transition in readiness.transitions],
+        process=Process(_memory(), round(await loop_lag() * 1000, 3), dropped_lines()),
+        components=Components(_database(pool, result)),
+    )
 
 
 async def loop_lag() -> float:
@@ -68,18 +153,14 @@ def _memory() -> int | None:
     return int(pages) * resource.getpagesize()
 
 
-def _database(pool: Pool, result: Result) -> dict[str, Any]:
+def _database(pool: Pool, result: Result) -> Database:
     size, idle = pool.get_size(), pool.get_idle_size()
-    return {
-        "status": result.status,
-        "reason": result.reason,
-        "latency_ms": None if result.latency is None else round(result.latency * 1000, 3),
-        "server_version": result.server_version,
-        "age_seconds": round(time.monotonic() - result.checked_at, 3),
-        "pool": {"size": size, "idle": idle, "in_use": size - idle, "max": pool.get_max_size()},
-        "migrations": {
-            "applied": result.applied,
-            "pending": result.pending,
-            "unknown": result.unknown,
-        },
-    }
+    return Database(
+        status=result.status,
+        reason=result.reason,
+        latency_ms=None if result.latency is None else round(result.latency * 1000, 3),
+        server_version=result.server_version,
+        age_seconds=round(time.monotonic() - result.checked_at, 3),
+        pool=Connections(size, idle, size - idle, pool.get_max_size()),
+        migrations=Migrations(result.applied, result.pending, result.unknown),
+    )

@@ -93,13 +93,14 @@ async def test_details_without_an_installation(
 async def test_details_survive_a_broken_table(
     client: httpx.AsyncClient, connection: Connection
 ) -> None:
-    """If the table cannot be read, installation is null and the status code stays 200."""
+    """If the table cannot be read, installation is null, with a reason, and the status is 200."""
     await connection.execute("DROP TABLE installation")
 
     response = await client.get("/health/details")
 
     assert response.status_code == 200
     assert response.json()["installation"] is None
+    assert response.json()["installation_reason"] == "database_rejected"
 
 
 async def test_details_while_the_database_is_down(serving: Serving) -> None:
@@ -108,8 +109,10 @@ async def test_details_while_the_database_is_down(serving: Serving) -> None:
         response = await client.get("/health/details")
 
     assert response.status_code == 200
-    assert response.json()["status"] == "unavailable"
-    assert response.json()["components"]["database"]["reason"] == "database_unreachable"
+    report = response.json()
+    assert report["status"] == "unavailable"
+    assert report["installation_reason"] == "database_unreachable"
+    assert report["components"]["database"]["reason"] == "database_unreachable"
 
 
 async def test_details_skip_the_query_while_the_database_is_down(

@@ -43,12 +43,6 @@ SQL_DIR = next(path for path in (_PACKAGE / "sql", _PACKAGE.parent / "sql") if p
 
 
 @cache
-def sql(name: str) -> str:
-    """Return the statement in sql/<name>.sql; "health/ready" for instance."""
-    return (SQL_DIR / f"{name}.sql").read_text("utf-8")
-
-
-@cache
 def migration_ids() -> tuple[str, ...]:
     """Return the ids of the migrations this code brings: file names without .sql, in order."""
     names = (path.name for path in (SQL_DIR / "migrations").glob("*.sql"))

@@ -5,8 +5,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from itertools import islice
-from types import NoneType, UnionType
-from typing import Annotated, Any, TypeAliasType, Union, get_args, get_origin
+from typing import Any, get_args, get_origin
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -14,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from groundwork.core.http.problems import Invalid
-from groundwork.core.structs import Input
+from groundwork.core.structs import Input, bare_type
 
 # PostgreSQL's text and jsonb can hold neither; JSON may bring both: "\u0000", "\ud800".
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -97,12 +96,12 @@ def convert[T](given: dict[str, Any], kind: type[T]) -> T:
 @cache
 def _list_fields(kind: type[Input]) -> list[str]:
     fields = msgspec.structs.fields(kind)
-    return [one.encode_name for one in fields if get_origin(_bare(one.type)) is list]
+    return [one.encode_name for one in fields if get_origin(bare_type(one.type)) is list]
 
 
 def _errors(value: Any, kind: Any, pointer: str, *, strict: bool = True) -> _Errors:
     """Return the errors in the items of a value, else of the whole: msgspec names only one."""
-    kind_, found = _bare(kind), []
+    kind_, found = bare_type(kind), []
     for place, item, item_kind in _items(value, kind_):
         path = f"{pointer}/{_token(place)}"
         if isinstance(item_kind, str):
@@ -138,14 +137,3 @@ def _items(value: Any, kind: Any) -> Iterator[tuple[Any, Any, Any]]:
 def _token(name: object) -> str:
     """Return a token of a JSON Pointer in a URI fragment (RFC 6901, section 6)."""
     return quote(str(name).replace("~", "~0").replace("/", "~1"), errors="replace")
-
-
-def _bare(kind: Any) -> Any:
-    """Return a type without its aliases and constraints, and without None where it is optional."""
-    if isinstance(kind, TypeAliasType):
-        return _bare(kind.__value__)
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is Annotated:
-        return _bare(arguments[0])
-    given = [one for one in arguments if one not in {NoneType, msgspec.UnsetType}]
-    return _bare(given[0]) if origin in {Union, UnionType} and len(given) == 1 else kind

@@ -6,13 +6,26 @@ from collections.abc import Awaitable, Callable
 from weakref import WeakSet
 
 import asyncpg
+from msgspec import Struct
 
-from groundwork.core.database.connections import Connection, sql
+from groundwork.core.database.connections import Connection
+from groundwork.core.database.queries import Query
 from groundwork.core.tasks import run_with_timeout, spawn
 
 # So long a cancel request may take to reach the server, lest its statement wait there for ever.
 _CANCEL_SECONDS = 1.0
 _FIRST = asyncio.FIRST_COMPLETED
+
+
+class Database(Struct):
+    """What the check reads."""
+
+    is_read_only: bool
+    postgres_version: str
+    applied: list[str]
+
+
+READY = Query[Database]("health/ready")
 
 
 class CheckConnection:
@@ -102,7 +115,7 @@ class CheckConnection:
 
 async def _query(connection: Connection, seconds: float) -> asyncpg.Record:
     try:
-        row = await run_with_timeout(seconds, connection.fetchrow(sql("health/ready")))
+        row = await run_with_timeout(seconds, connection.fetchrow(READY.text))
     except (TimeoutError, asyncio.CancelledError):
         asyncio.get_running_loop().call_later(_CANCEL_SECONDS, connection.terminate)
         raise

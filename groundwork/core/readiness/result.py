@@ -46,7 +46,7 @@ class Transition(NamedTuple):
     """A change of status or reason, and for how many seconds the last one had held."""
 
     at: datetime
-    status: str
+    status: Literal["ok", "degraded", "unavailable"]
     reason: str | None
     previous: str
     lasted_seconds: float

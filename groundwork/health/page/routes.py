@@ -1,5 +1,8 @@
 """GET /: the status page."""
 
+from datetime import datetime
+
+from msgspec import to_builtins
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
@@ -18,7 +21,8 @@ async def status_page(request: Request[State]) -> Response:
     state = request.state
     settings, readiness = state["settings"], state["readiness"]
     if is_operator(request):
-        report = await get_details(settings, state["pool"], readiness, state["lifecycle"])
+        details = await get_details(settings, state["pool"], readiness, state["lifecycle"])
+        report = to_builtins(details, builtin_types=(datetime,))
         text = page.render(settings.app_name, report, readiness.history)
     else:
         status = (await readiness.check()).status

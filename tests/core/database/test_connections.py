@@ -1,10 +1,8 @@
-"""The SQL files, the common columns, and the pool."""
+"""Connections, the common columns, and the pool."""
 
 import asyncio
 import dataclasses
-import re
 from datetime import UTC, datetime
-from pathlib import Path
 from unittest.mock import AsyncMock, call
 
 import asyncpg
@@ -12,35 +10,14 @@ import pytest
 
 from groundwork.core.config import Settings
 from groundwork.core.database.connections import (
-    SQL_DIR,
     Connection,
     Connector,
     create_pool,
     migration_ids,
-    sql,
 )
 from tests.factories.installation import create_installation
 
 TWO_HOSTS = "postgresql://us:s3,cret@first,second:5433/db"
-QUERIES = sorted(path for path in SQL_DIR.rglob("*.sql") if path.parent.name != "migrations")
-
-
-@pytest.mark.parametrize("path", QUERIES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-async def test_every_query_can_be_prepared(connection: Connection, path: Path) -> None:
-    """Each file is a comment and one statement that fits the schema, with or without rows."""
-    text = sql(f"{path.parent.name}/{path.stem}")
-
-    assert text.startswith("-- "), "the first line is a comment that says what the statement does"
-    assert re.sub(r"--.*", "", text).strip(), "there is no statement after the comment"
-    await connection.prepare(text)
-
-
-@pytest.mark.parametrize("path", QUERIES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_no_query_changes_its_session(path: Path) -> None:
-    """Connections go back to the pool as they are, and behind PgBouncer to anybody."""
-    session = r"set_config\(|pg_(try_)?advisory_(lock|unlock)|\b(listen|declare|prepare|temp)\b"
-
-    assert re.search(session, path.read_text("utf-8"), re.IGNORECASE) is None
 
 
 async def test_a_transaction_left_open_is_rolled_back(settings: Settings) -> None:

@@ -1,0 +1,149 @@
+"""SQL files as typed statements: one Query for each file in sql/<feature>/."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+from math import inf
+from typing import Any, ClassVar, get_args, get_origin
+
+import asyncpg
+import msgspec
+from prometheus_client import Histogram
+
+from groundwork.core.database.connections import SQL_DIR, Executor
+from groundwork.core.observability.metrics import operation_duration
+from groundwork.core.structs import bare_type
+
+logger = logging.getLogger(__name__)
+
+
+class Query[Row, *Parameters]:
+    """The statement in sql/<name>.sql: `LIST = Query[Note, int, int]("notes/list")`.
+
+    A row is a Struct whose fields are the columns in their order, or else the only column's value.
+    The other types are those of $1, $2 and so on. Structs and dicts are json or jsonb.
+    """
+
+    slow_seconds: ClassVar[float] = inf  # SLOW_QUERY_SECONDS
+    __orig_class__: Any  # set by typing: Query[Note, int, int]
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    async def all(self, db: Executor, *parameters: *Parameters) -> list[Row]:
+        """Return all rows."""
+        make = self._make_row
+        return [make(record) for record in await self._run(db.fetch, parameters)]
+
+    async def first(self, db: Executor, *parameters: *Parameters) -> Row | None:
+        """Return the first row, or None."""
+        record = await self._run(db.fetchrow, parameters)
+        return None if record is None else self._make_row(record)
+
+    async def one(self, db: Executor, *parameters: *Parameters) -> Row:
+        """Return the row of a statement that always returns one, such as an INSERT.
+
+        Raises:
+            LookupError: it returned none.
+        """
+        if (row := await self.first(db, *parameters)) is not None:
+            return row
+        message = f"sql/{self.name}.sql returned no row"
+        raise LookupError(message)
+
+    async def execute(self, db: Executor, *parameters: *Parameters) -> int:
+        """Return the number of rows that the statement has changed."""
+        return _count(await self._run(db.execute, parameters))
+
+    @cached_property
+    def text(self) -> str:
+        """Return the SQL."""
+        return (SQL_DIR / f"{self.name}.sql").read_text("utf-8")
+
+    @cached_property
+    def types(self) -> tuple[Any, ...]:
+        """Return the type of the rows, then those of the parameters."""
+        return get_args(self.__orig_class__)
+
+    async def _run(self, call: Callable[..., Awaitable[Any]], parameters: Any) -> Any:
+        result, started = None, time.perf_counter()
+        try:
+            result = await call(self.text, *self._encode(parameters))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            error.add_note(f"in {self._place(getattr(error, 'position', None))}")
+            raise
+        finally:
+            seconds = time.perf_counter() - started
+            self._duration.observe(seconds)
+            if seconds >= self.slow_seconds or logger.isEnabledFor(logging.DEBUG):
+                self._log(seconds, _count(result))
+        return result
+
+    def _log(self, seconds: float, rows: int) -> None:
+        slow = seconds >= self.slow_seconds
+        level, message = (logging.WARNING, "slow query %s") if slow else (logging.DEBUG, "query %s")
+        fields = {"duration_ms": round(seconds * 1000, 3), "rows": rows}
+        logger.log(level, message, self.name, extra=fields)
+
+    def _place(self, position: str | None) -> str:
+        """Return the file, and line and column of the character that PostgreSQL points at."""
+        if position is None:
+            return f"sql/{self.name}.sql"
+        lines = self.text[: int(position)].split("\n")
+        return f"sql/{self.name}.sql:{len(lines)}:{len(lines[-1])}"
+
+    def _encode(self, parameters: tuple[Any, ...]) -> list[Any]:
+        return [
+            msgspec.json.encode(value).decode() if is_json and value is not None else value
+            for value, is_json in zip(parameters, self._json_parameters, strict=True)
+        ]
+
+    @cached_property
+    def _json_parameters(self) -> list[bool]:
+        return [is_json(kind) for kind in self.types[1:]]
+
+    @cached_property
+    def _duration(self) -> Histogram:
+        return operation_duration(self.name)
+
+    @cached_property
+    def _make_row(self) -> Callable[[asyncpg.Record], Row]:
+        kind = self.types[0]
+        is_struct = isinstance(kind, msgspec.StructMeta)
+        if not is_struct:
+            decode = _decoder(kind)
+            return lambda record: decode(record[0])
+        decoders = [_decoder(field.type) for field in msgspec.structs.fields(kind)]
+        if set(decoders) == {_as_it_is}:
+            return lambda record: kind(*record)
+        return lambda record: kind(
+            *(decode(value) for decode, value in zip(decoders, record, strict=True))
+        )
+
+
+def is_json(kind: Any) -> bool:
+    """Return whether a type is json or jsonb: a Struct, a dict, msgspec.Raw, or a list of them."""
+    bare = bare_type(kind)
+    if get_origin(bare) is list:
+        return is_json(get_args(bare)[0])
+    bare = get_origin(bare) or bare
+    return isinstance(bare, type) and issubclass(bare, dict | msgspec.Struct | msgspec.Raw)
+
+
+def _decoder(kind: Any) -> Callable[[Any], Any]:
+    if not is_json(kind):
+        return _as_it_is
+    decode = msgspec.json.Decoder(kind).decode
+    return lambda value: None if value is None else decode(value)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _count(result: Any) -> int:
+    """Return the number of rows in what asyncpg returns: records, one, none, or DELETE 1."""
+    if isinstance(result, str):
+        return int(result.rpartition(" ")[2])
+    return len(result) if isinstance(result, list) else int(result is not None)

@@ -1,0 +1,117 @@
+"""A Query compared with the database: what PostgreSQL says of its columns and parameters."""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from types import NoneType
+from typing import Any, get_args, get_origin
+from uuid import UUID
+
+import msgspec
+
+from groundwork.core.database.connections import Connection
+from groundwork.core.database.queries import Query, is_json
+from groundwork.core.structs import bare_type
+
+# As asyncpg converts them. Whatever else there is, enums for one, is text.
+TYPES = {
+    **dict.fromkeys(("int2", "int4", "int8", "oid"), int),
+    **dict.fromkeys(("float4", "float8"), float),
+    **dict.fromkeys(("time", "timetz"), time),
+    **dict.fromkeys(("timestamp", "timestamptz"), datetime),
+    "bool": bool,
+    "bytea": bytes,
+    "date": date,
+    "interval": timedelta,
+    "numeric": Decimal,
+    "uuid": UUID,
+}
+# Parameters are unknown in a generic plan, so PostgreSQL does not compute with their NULLs.
+EXPLAIN = "EXPLAIN (VERBOSE, FORMAT JSON) EXECUTE checked"
+NULLABLE = """
+    SELECT 1 FROM pg_attribute WHERE attrelid = $1::regclass AND attname = $2 AND NOT attnotnull
+"""
+
+
+async def differences(query: Query[Any, *tuple[Any, ...]], connection: Connection) -> list[str]:
+    """Return how the types of a Query differ from its file's columns and parameters."""
+    prepared = await connection.prepare(query.text)
+    row, *given = query.types
+    columns = {one.name: one.type.name for one in prepared.get_attributes()}
+    parameters = [one.name for one in prepared.get_parameters()]
+    found = [*_columns(row, columns), *_parameters(given, parameters)]
+    if found or row is NoneType:
+        return found
+    nullable = await _nullable(query.text, len(parameters), connection)
+    fields = _fields(row, columns)
+    return [
+        f"{name} may be NULL; {_name(row)} has {_name(fields[name])}"
+        for name, is_nullable in zip(columns, nullable, strict=True)
+        if is_nullable and NoneType not in get_args(fields[name])
+    ]
+
+
+def _columns(row: Any, columns: dict[str, str]) -> Iterator[str]:
+    fields = _fields(row, columns)
+    if [*fields] != [*columns]:
+        yield f"returns {', '.join(columns) or 'nothing'}; {_name(row)} has {', '.join(fields)}"
+        return
+    for name, column in columns.items():
+        if not _fits(fields[name], column):
+            yield f"{name} is {column}; {_name(row)} has {_name(fields[name])}"
+
+
+def _parameters(given: list[Any], parameters: list[str]) -> Iterator[str]:
+    if len(given) != len(parameters):
+        yield f"takes {len(parameters)} parameters; the Query has {len(given)}"
+        return
+    for number, (kind, parameter) in enumerate(zip(given, parameters, strict=True), 1):
+        if not _fits(kind, parameter):
+            yield f"${number} is {parameter}; the Query has {_name(kind)}"
+
+
+async def _nullable(text: str, parameters: int, connection: Connection) -> list[bool]:
+    """Return for each column whether it is one of a table's that may be NULL."""
+    await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+    await connection.execute(f"PREPARE checked AS {text}")
+    values = f"({', '.join(['NULL'] * parameters)})" if parameters else ""
+    plan = json.loads(await connection.fetchval(EXPLAIN + values))[0]["Plan"]
+    await connection.execute("DEALLOCATE checked")
+    tables = dict(_tables(plan))
+    found = []
+    for output in plan["Output"]:
+        alias, _, name = output.rpartition(".")
+        table = tables.get(alias) if alias else next(iter(tables.values()), None)
+        is_column = table is not None and re.fullmatch(r"\w+", name) and len(tables) >= 1
+        found.append(bool(is_column and await connection.fetchval(NULLABLE, table, name)))
+    return found
+
+
+def _tables(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if "Relation Name" in plan:
+        yield plan["Alias"], f'{plan["Schema"]}."{plan["Relation Name"]}"'
+    for inner in plan.get("Plans", ()):
+        yield from _tables(inner)
+
+
+def _fields(row: Any, columns: dict[str, str]) -> dict[str, Any]:
+    if row is NoneType:
+        return {}
+    if isinstance(row, type) and issubclass(row, msgspec.Struct):
+        return {field.name: field.type for field in msgspec.structs.fields(row)}
+    return {next(iter(columns), "one column"): row}
+
+
+def _fits(kind: Any, column: str) -> bool:
+    if column in {"json", "jsonb"}:
+        return is_json(kind) or bare_type(kind) is Any
+    bare = bare_type(kind)
+    if column.endswith("[]"):
+        return get_origin(bare) is list and _fits(get_args(bare)[0], column[:-2])
+    return bool(bare is TYPES.get(column, str))
+
+
+def _name(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else str(kind)

@@ -1,0 +1,262 @@
+"""SQL files, and the Query of each."""
+
+import importlib
+import pkgutil
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import msgspec
+import pytest
+from prometheus_client import REGISTRY
+
+import groundwork
+from groundwork.core.database import queries
+from groundwork.core.database.connections import SQL_DIR, Connection
+from groundwork.core.database.queries import Query
+from tests.core.database.columns import differences
+
+FILES = sorted(path for path in SQL_DIR.rglob("*.sql") if path.parent.name != "migrations")
+MODULES = [
+    importlib.import_module(module.name)
+    for module in pkgutil.walk_packages(groundwork.__path__, "groundwork.")
+    if not module.name.endswith("__main__")
+]
+QUERIES = {
+    id(one): one for module in MODULES for one in vars(module).values() if isinstance(one, Query)
+}
+
+
+class Row(msgspec.Struct):
+    """A row."""
+
+    name: str
+    size: int | None
+    data: dict[str, int] | None
+
+
+class Data(msgspec.Struct):
+    """A value in jsonb."""
+
+    a: int | msgspec.UnsetType = msgspec.UNSET
+    b: int | msgspec.UnsetType = msgspec.UNSET
+
+
+@pytest.fixture
+def sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder of SQL files."""
+    monkeypatch.setattr(queries, "SQL_DIR", tmp_path)
+    (tmp_path / "box").mkdir()
+    return tmp_path / "box"
+
+
+@pytest.fixture
+async def box(connection: Connection) -> None:
+    """Create a table."""
+    await connection.execute("CREATE TABLE box (name text NOT NULL, size int, data jsonb)")
+    await connection.execute("INSERT INTO box VALUES ('a', 1, '{\"a\": 1}'), ('b', NULL, NULL)")
+
+
+def test_every_file_belongs_to_one_query() -> None:
+    """Each file of sql/ but the migrations is one Query's, and each Query has a file."""
+    names = Counter(one.name for one in QUERIES.values())
+
+    assert names == Counter(f"{path.parent.name}/{path.stem}" for path in FILES)
+
+
+@pytest.mark.parametrize("query", QUERIES.values(), ids=lambda query: query.name)
+async def test_every_query_fits_the_database(
+    connection: Connection, query: Query[Any, *tuple[Any, ...]]
+) -> None:
+    """Columns and parameters have the names and types that the Query says."""
+    found = await differences(query, connection)
+
+    assert not found, f"sql/{query.name}.sql {'; '.join(found)}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_file_says_what_it_does(path: Path) -> None:
+    """A file begins with a comment."""
+    assert path.read_text("utf-8").startswith("-- ")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_no_query_changes_its_session(path: Path) -> None:
+    """Connections return to the pool as they are, and to any client behind PgBouncer."""
+    session = r"set_config\(|pg_(try_)?advisory_(lock|unlock)|\b(listen|declare|prepare|temp)\b"
+
+    assert re.search(session, path.read_text("utf-8"), re.IGNORECASE) is None
+
+
+@pytest.mark.usefixtures("box")
+@pytest.mark.parametrize(
+    ("text", "query", "difference"),
+    [
+        ("SELECT name, size, data FROM box", Query[Row]("box/x"), []),
+        (
+            "SELECT name, size AS width, data FROM box",
+            Query[Row]("box/x"),
+            ["returns name, width, data; Row has name, size, data"],
+        ),
+        (
+            "SELECT name, size::text, data FROM box",
+            Query[Row]("box/x"),
+            ["size is text; Row has int | None"],
+        ),
+        (
+            "SELECT lower(name), size, name AS data FROM box",
+            Query[Row]("box/x"),
+            ["returns lower, size, data; Row has name, size, data"],
+        ),
+        ("SELECT size FROM box", Query[int]("box/x"), ["size may be NULL; int has int"]),
+        ("SELECT coalesce(size, 0) AS size FROM box", Query[int]("box/x"), []),
+        (
+            "SELECT b.size FROM box AS b, box AS c",
+            Query[int]("box/x"),
+            ["size may be NULL; int has int"],
+        ),
+        ("SELECT array_agg(name) FROM box", Query[list[str]]("box/x"), []),
+        (
+            "SELECT array_agg(size) FROM box",
+            Query[list[str]]("box/x"),
+            ["array_agg is int4[]; list[str] has list[str]"],
+        ),
+        ("DELETE FROM box WHERE name = $1", Query[None, str]("box/x"), []),
+        (
+            "DELETE FROM box WHERE size = $1",
+            Query[None, str]("box/x"),
+            ["$1 is int4; the Query has str"],
+        ),
+        (
+            "DELETE FROM box WHERE size = $1",
+            Query[None]("box/x"),
+            ["takes 1 parameters; the Query has 0"],
+        ),
+        ("DELETE FROM box RETURNING name", Query[None]("box/x"), ["returns name; NoneType has "]),
+        ("DELETE FROM box", Query[int]("box/x"), ["returns nothing; int has one column"]),
+    ],
+)
+async def test_a_difference_is_found(
+    connection: Connection,
+    sql: Path,
+    text: str,
+    query: Query[Any, *tuple[Any, ...]],
+    difference: list[str],
+) -> None:
+    """Another name, type, NULL or number of parameters is named."""
+    (sql / "x.sql").write_text(text)
+    assert await differences(query, connection) == difference
+
+
+@pytest.mark.usefixtures("box")
+async def test_rows_are_structs(connection: Connection, sql: Path) -> None:
+    """A row is a Struct; json in it is decoded, NULL is None."""
+    (sql / "list.sql").write_text("SELECT name, size, data FROM box WHERE name >= $1 ORDER BY name")
+    query = Query[Row, str]("box/list")
+
+    assert await query.all(connection, "") == [Row("a", 1, {"a": 1}), Row("b", None, None)]
+    assert await query.first(connection, "b") == Row("b", None, None)
+    assert await query.first(connection, "c") is None
+
+
+@pytest.mark.usefixtures("box")
+async def test_a_single_column_is_its_value(connection: Connection, sql: Path) -> None:
+    """A Query of a plain type has the value of its only column."""
+    (sql / "sizes.sql").write_text("SELECT size FROM box ORDER BY name")
+    (sql / "data.sql").write_text("SELECT data FROM box ORDER BY name")
+
+    assert await Query[int | None]("box/sizes").all(connection) == [1, None]
+    assert await Query[dict[str, int] | None]("box/data").all(connection) == [{"a": 1}, None]
+
+
+@pytest.mark.usefixtures("box")
+async def test_a_struct_is_json(connection: Connection, sql: Path) -> None:
+    """A Struct is written as json, without the fields that are UNSET."""
+    (sql / "update.sql").write_text("UPDATE box SET data = $2 WHERE name = $1 RETURNING data")
+    query = Query[dict[str, int] | None, str, Data | None]("box/update")
+
+    assert await query.one(connection, "a", Data(b=2)) == {"b": 2}
+    assert await query.first(connection, "a", None) is None
+
+
+@pytest.mark.usefixtures("box")
+async def test_one_row_is_expected(connection: Connection, sql: Path) -> None:
+    """Where a statement must return a row and does not, an error names its file."""
+    (sql / "get.sql").write_text("SELECT name, size, data FROM box WHERE name = $1")
+
+    with pytest.raises(LookupError, match=r"sql/box/get\.sql returned no row"):
+        await Query[Row, str]("box/get").one(connection, "c")
+
+
+@pytest.mark.usefixtures("box")
+async def test_changed_rows_are_counted(connection: Connection, sql: Path) -> None:
+    """Without rows to return, the result is how many the statement has changed."""
+    (sql / "delete.sql").write_text("DELETE FROM box WHERE name >= $1")
+    query = Query[None, str]("box/delete")
+
+    assert [await query.execute(connection, "b"), await query.execute(connection, "b")] == [1, 0]
+
+
+@pytest.mark.usefixtures("box")
+async def test_a_statement_is_timed(connection: Connection, sql: Path) -> None:
+    """Each statement is observed in a histogram, under the name of its file."""
+    (sql / "timed.sql").write_text("SELECT name, size, data FROM box")
+    labels = {"db_system_name": "postgresql", "db_query_summary": "box/timed"}
+
+    await Query[Row]("box/timed").all(connection)
+
+    name = "db_client_operation_duration_seconds_count"
+    assert REGISTRY.get_sample_value(name, labels) == 1
+
+
+@pytest.mark.usefixtures("box")
+@pytest.mark.parametrize("seconds", [0, 60])
+async def test_queries_are_logged(
+    connection: Connection,
+    sql: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+) -> None:
+    """A query over SLOW_QUERY_SECONDS is a warning; at DEBUG every query is logged."""
+    (sql / "list.sql").write_text("SELECT name, size, data FROM box")
+    monkeypatch.setattr(Query, "slow_seconds", seconds)
+    for level in ("INFO", "DEBUG"):
+        caplog.set_level(level, queries.__name__)
+        await Query[Row]("box/list").all(connection)
+
+    logged = [one for one in caplog.records if one.name == queries.__name__]
+    slow, other = ("WARNING", "slow query box/list", 2), ("DEBUG", "query box/list", 2)
+    found = [(one.levelname, one.getMessage(), vars(one)["rows"]) for one in logged]
+    assert found == ([other] if seconds else [slow, slow])
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("-- é\nSELECT 1,\n    titel FROM pg_class", "in sql/box/x.sql:3:5"),
+        ("-- é\nSELECT 1 / 0", "in sql/box/x.sql"),
+    ],
+)
+async def test_an_error_has_its_place(
+    connection: Connection, sql: Path, text: str, place: str
+) -> None:
+    """An error names the file, and the line and column that PostgreSQL points at."""
+    (sql / "x.sql").write_text(text)
+
+    with pytest.raises(asyncpg.PostgresError) as raised:
+        await Query[int]("box/x").all(connection)
+
+    assert raised.value.__notes__ == [place]
+
+
+async def test_a_wrong_parameter_has_its_file(connection: Connection, sql: Path) -> None:
+    """A value that asyncpg cannot convert names the file too."""
+    (sql / "x.sql").write_text("SELECT $1::int4")
+
+    with pytest.raises(asyncpg.DataError, match="out of int32 range") as raised:
+        await Query[int, int]("box/x").all(connection, 2**40)
+
+    assert raised.value.__notes__ == ["in sql/box/x.sql"]
