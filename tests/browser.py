@@ -1,4 +1,4 @@
-"""Headless Chromium for tests, driven through its own pipe: no driver, no package, no port."""
+"""Headless Chromium for tests, controlled through a pipe: no driver, package or port."""
 
 import itertools
 import json
@@ -17,7 +17,7 @@ from tests.servers import PATIENCE, end
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 _FLAGS = (
     "--headless",
-    "--no-sandbox",  # which root may not have
+    "--no-sandbox",  # root cannot use the sandbox
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -31,7 +31,7 @@ _PIPE = 'exec "$@" 3<&0 4>&1 </dev/null >/dev/null 2>&1'
 
 
 class Browser:
-    """One tab of it: the DevTools protocol, JSON messages with a NUL between them."""
+    """One tab, controlled by the DevTools protocol: JSON messages separated by NUL."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.errors: list[str] = []
@@ -52,29 +52,29 @@ class Browser:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(message).encode() + b"\0")
         self._process.stdin.flush()
-        while (answer := self._receive()).get("id") != number:
-            self._note(answer)
-        if "error" in answer:
-            raise RuntimeError(answer["error"])
-        result: dict[str, Any] = answer["result"]
+        while (reply := self._receive()).get("id") != number:
+            self._note(reply)
+        if "error" in reply:
+            raise RuntimeError(reply["error"])
+        result: dict[str, Any] = reply["result"]
         return result
 
     def open(self, url: str) -> None:
-        """Go to an address, and wait until it is loaded."""
+        """Open a URL, and wait until it is loaded."""
         self.call("Page.navigate", url=url)
         self.wait_for("document.readyState === 'complete' && location.protocol !== 'about:'")
 
     def evaluate(self, script: str) -> Any:
-        """Return what an expression is in the page."""
-        answer = self.call(
+        """Return the value of an expression in the page."""
+        reply = self.call(
             "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
         )
-        if "exceptionDetails" in answer:
-            raise RuntimeError(answer["exceptionDetails"])
-        return answer["result"].get("value")
+        if "exceptionDetails" in reply:
+            raise RuntimeError(reply["exceptionDetails"])
+        return reply["result"].get("value")
 
     def wait_for(self, script: str) -> None:
-        """Wait until an expression holds in the page."""
+        """Wait until an expression is true in the page."""
         deadline = time.monotonic() + PATIENCE
         while not self.evaluate(script):
             if time.monotonic() > deadline:
@@ -92,8 +92,8 @@ class Browser:
                 raise EOFError
             self._unread += data
         message, _, self._unread = self._unread.partition(b"\0")
-        answer: dict[str, Any] = json.loads(message)
-        return answer
+        reply: dict[str, Any] = json.loads(message)
+        return reply
 
     def _note(self, event: dict[str, Any]) -> None:
         if event.get("method") == "Log.entryAdded":
@@ -104,7 +104,7 @@ class Browser:
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """Start Chromium with a profile of its own, and end it afterwards."""
+    """Run Chromium with an empty profile, and stop it afterwards."""
     assert CHROMIUM is not None
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         command = [CHROMIUM, *_FLAGS, f"--user-data-dir={Path(folder) / 'profile'}"]

@@ -32,7 +32,7 @@ type Serving = Callable[[str], AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Start one server for all workers, which start meanwhile and find its address in a file."""
+    """Start one PostgreSQL for all workers, which read its URL from a file."""
     workers = getattr(session.config.option, "numprocesses", None)
     if workers and "TEST_DATABASE_URL" not in os.environ:
         stack = ExitStack()
@@ -43,7 +43,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         started = stack.enter_context(ThreadPoolExecutor()).submit(
             lambda: _publish(stack.enter_context(throwaway_server()), address)
         )
-        stack.callback(started.result)  # where it failed, it says so
+        stack.callback(started.result)  # raises if it failed
 
 
 def _publish(url: str, address: Path) -> None:
@@ -53,13 +53,13 @@ def _publish(url: str, address: Path) -> None:
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, type[Loop]]]:
-    """Run the tests on the event loop that production has."""
+    """Run the tests on the event loop of production."""
     return "asyncio", {"loop_factory": Loop}
 
 
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
-    """Give the server of TEST_DATABASE_URL, or an embedded one for this run."""
+    """Return the URL of TEST_DATABASE_URL's server, or of an embedded one for this run."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield url
     elif address := os.environ.get("TEST_SERVER_ADDRESS"):
@@ -72,7 +72,7 @@ def server_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def migrated(server_url: str) -> Iterator[str]:
-    """Give the name of a migrated database to copy; nobody connects to it."""
+    """Return the name of a migrated database to copy; no test connects to it."""
     with new_database(server_url) as url:
         migrate(url).check_returncode()
         yield urlsplit(url).path[1:]
@@ -80,41 +80,41 @@ def migrated(server_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def database_url(server_url: str, migrated: str) -> Iterator[str]:
-    """Give a migrated database of this run's own; tests leave nothing in it."""
+    """Return the URL of this run's migrated database, which tests leave unchanged."""
     with new_database(server_url, template=migrated) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def server(database_url: str) -> Iterator[Server]:
-    """Give a running `groundwork serve`, for tests that leave it as it is."""
+    """Run `groundwork serve` once, for tests that do not change it."""
     with serve(DATABASE_URL=database_url) as server:
         yield server
 
 
 @pytest.fixture
 def own_database(server_url: str, migrated: str) -> Iterator[str]:
-    """Give a migrated database for one test: committed data, locks, several connections."""
+    """Return the URL of a migrated database for one test, to commit data or hold locks."""
     with new_database(server_url, template=migrated) as url:
         yield url
 
 
 @pytest.fixture
 def empty_database(server_url: str) -> Iterator[str]:
-    """Give a database without a table."""
+    """Return the URL of an empty database for one test."""
     with new_database(server_url) as url:
         yield url
 
 
 @pytest.fixture
 def settings(database_url: str) -> Settings:
-    """Give development's settings."""
+    """Return development settings."""
     return Settings(database_url=database_url)
 
 
 @pytest.fixture
 async def transaction_pool(settings: Settings) -> AsyncGenerator[TransactionPool]:
-    """Give what lends a connection, in a transaction that is rolled back after the test."""
+    """Return a pool of one connection, in a transaction that is rolled back after the test."""
     pool = TransactionPool(Connector(settings))
     yield pool
     await pool.close()
@@ -122,19 +122,19 @@ async def transaction_pool(settings: Settings) -> AsyncGenerator[TransactionPool
 
 @pytest.fixture
 async def connection(transaction_pool: TransactionPool) -> Connection:
-    """Give the test's connection: whatever is done on it is rolled back."""
+    """Return the test's connection; everything done on it is rolled back."""
     return await transaction_pool.connection()
 
 
 @pytest.fixture
 def pool(transaction_pool: TransactionPool) -> Pool:
-    """Give what the application takes for its pool, and is that connection."""
+    """Return the application's pool, which acquires the test's connection."""
     return cast("Pool", transaction_pool)
 
 
 @pytest.fixture
 async def state(settings: Settings, pool: Pool) -> AsyncGenerator[State]:
-    """Give what the lifespan would give, with the pool that rolls back."""
+    """Return the state that the lifespan yields, with the pool that is rolled back."""
     readiness = Readiness(settings, pool, Connector(settings))
     yield State(
         settings=settings,
@@ -147,14 +147,14 @@ async def state(settings: Settings, pool: Pool) -> AsyncGenerator[State]:
 
 @pytest.fixture
 def service(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> RequestContext:
-    """Give the whole service, its log left to caplog."""
+    """Return the service, without its logging configuration: caplog has the log."""
     monkeypatch.setattr(main, "configure_logging", lambda _: None)
     return main.create_app(settings)
 
 
 @pytest.fixture
 def app(service: RequestContext) -> Starlette:
-    """Give the application in it; a test may add a route."""
+    """Return the service's application; a test may add routes."""
     return service.app
 
 
@@ -164,14 +164,14 @@ async def client(
     app: Starlette,  # noqa: ARG001 - a module may have added routes to it
     state: State,
 ) -> AsyncGenerator[httpx.AsyncClient]:
-    """Give a client of the service that sees and keeps what the test's connection does."""
+    """Return a test client, whose requests share the transaction of `connection`."""
     async with client_of(service, state) as client:
         yield client
 
 
 @pytest.fixture
 def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
-    """Give what runs the service in this process, its lifespan included, on any database."""
+    """Return a function that runs the service, lifespan included, on any database."""
     monkeypatch.setattr(main, "configure_logging", lambda _: None)
 
     @asynccontextmanager
@@ -182,7 +182,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
         try:
             async with client_of(service, state) as client:
                 yield client
-        finally:  # as a server does it: what a test meets inside is not the lifespan's
+        finally:  # like a server: an exception in the test does not reach the lifespan
             await lifespan.__aexit__(None, None, None)
 
     return serving
@@ -190,7 +190,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
 
 @pytest.fixture(autouse=True)
 def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Run each test in an empty folder, without settings, and with the logging it found."""
+    """Run each test in an empty folder, without settings; restore logging afterwards."""
     monkeypatch.chdir(tmp_path)
     for item in dataclasses.fields(Settings):
         monkeypatch.delenv(item.name.upper(), raising=False)
@@ -205,7 +205,7 @@ def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[N
 
 
 def client_of(service: RequestContext, state: State) -> httpx.AsyncClient:
-    """Return a client of the service that has this state."""
+    """Return a client of the service with this state."""
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"] = dict(state)

@@ -1,4 +1,4 @@
-"""Real servers for tests: processes on 127.0.0.1, ended by their own pid."""
+"""Servers for tests: processes on 127.0.0.1, stopped by their PID."""
 
 import os
 import signal
@@ -20,66 +20,68 @@ import pytest
 from tests.databases import bare_environment
 
 CHECKOUT = str(Path(__file__).parents[1])
-PATIENCE = 20.0  # seconds; these bounds catch a hang, they measure nothing
+PATIENCE = 20.0  # seconds; a bound for hangs, not a measurement
 SERVE = (sys.executable, "-m", "groundwork", "serve")
 UVICORN = (sys.executable, "-m", "uvicorn", "--factory", "groundwork.main:create_app")
-_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # else httpx reads all certificates each time
+_NO_TLS = ssl.SSLContext(
+    ssl.PROTOCOL_TLS_CLIENT
+)  # otherwise httpx loads all certificates each time
 APP = (sys.executable, "-m", "uvicorn", "--factory", "tests.faults.app:create_app")
 
 
 @dataclass
 class Server:
-    """A running service: where it listens, its process, and the file of its output."""
+    """A running service: its port, its process, and the file with its output."""
 
     port: int
     process: subprocess.Popen[bytes]
     log: Path
 
     def get(self, path: str, **options: Any) -> httpx.Response:
-        """GET one path."""
+        """Send a GET request."""
         return self.ask("GET", path, **options)
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send one request, on a connection of its own."""
+        """Send a request on its own connection."""
         url = f"http://127.0.0.1:{self.port}{path}"
         return httpx.request(method, url, timeout=PATIENCE, verify=_NO_TLS, **options)
 
     def lines(self) -> list[str]:
-        """Return the lines that it has written so far, none that it is still writing."""
+        """Return the complete lines written so far."""
         return self.log.read_text().rpartition("\n")[0].splitlines()
 
     def send(self, number: int) -> float:
-        """Send a signal; return the time.monotonic() of it."""
+        """Send a signal; return its time.monotonic()."""
         self.process.send_signal(number)
         return time.monotonic()
 
     def wait(self) -> tuple[int, float]:
-        """Wait for the end; return the exit code and the time.monotonic() of it."""
+        """Wait for the exit; return the exit code and its time.monotonic()."""
         code = self.process.wait(PATIENCE)
         return code, time.monotonic()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal, wait for the end and return the exit code."""
+        """Send a signal, wait for the exit and return the exit code."""
         self.process.send_signal(number)
         return self.process.wait(PATIENCE)
 
 
 def free_port() -> int:
-    """Return a port that nobody else is given while these tests run, in other processes either.
+    """Return a port that no other test gets during this run, in other processes either.
 
-    It stays bound: those that, like all servers, set SO_REUSEADDR may listen on it nevertheless.
+    The port stays bound; a server can listen on it nevertheless, because it sets SO_REUSEADDR.
     """
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reserved.bind(("127.0.0.1", 0))
     port = int(reserved.getsockname()[1])
-    reserved.detach()  # left open until this process ends
+    reserved.detach()  # stays open until this process exits
     return port
 
 
 @contextmanager
 def serve(command: Sequence[str] = SERVE, **environment: str) -> Iterator[Server]:
-    """Start the service with these settings alone, wait until it is live, end it afterwards."""
+    """Run the service with only these settings; wait until it is live, and stop it afterwards."""
     if "MUTANT_UNDER_TEST" in os.environ:
         pytest.skip("mutmut's changes are in this process alone")
     port = free_port()
@@ -100,7 +102,7 @@ def serve(command: Sequence[str] = SERVE, **environment: str) -> Iterator[Server
 
 
 def is_live(server: Server) -> bool:
-    """Tell whether it answers."""
+    """Return whether the service is live."""
     try:
         return server.get("/health/live").status_code == 200
     except httpx.TransportError:
@@ -121,7 +123,7 @@ def wait_until(condition: Any, server: Server | None = None) -> float:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End it, gently first, so that coverage can write its data."""
+    """Stop a process with SIGTERM first, so that coverage can write its data."""
     if process.poll() is None:
         process.terminate()
     try:
@@ -132,7 +134,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def descendants(pid: int) -> set[int]:
-    """Return the pids of all live processes below this one, its own included."""
+    """Return the PIDs of a process and of all its live descendants."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
@@ -149,7 +151,7 @@ def descendants(pid: int) -> set[int]:
 
 
 def is_running(pid: int) -> bool:
-    """Tell whether a process lives and is no zombie."""
+    """Return whether a process exists and is not a zombie."""
     try:
         os.kill(pid, 0)
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()

