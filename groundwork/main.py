@@ -20,9 +20,11 @@ from groundwork.core.http.problems import ErrorBoundary, http_exception, no_data
 from groundwork.core.lifecycle import POOL_CLOSE_SECONDS, Lifecycle
 from groundwork.core.observability.logging import configure_logging
 from groundwork.core.observability.metrics import set_build
+from groundwork.core.observability.recent import Recent
 from groundwork.core.observability.tracing import tracing
 from groundwork.core.readiness.check import Readiness
 from groundwork.core.state import State
+from groundwork.core.tasks import spawn
 from groundwork.health import routes as health
 from groundwork.health.page import routes as status_page
 from groundwork.openapi import routes as openapi
@@ -40,9 +42,17 @@ def create_app(settings: Settings | None = None) -> RequestContext:
     async def lifespan(_: Starlette) -> AsyncGenerator[State]:
         connect = Connector(settings)
         pool = await create_pool(settings, connect)
-        readiness = Readiness(settings, pool, connect)
+        readiness, recent = Readiness(settings, pool, connect), Recent()
+        recorder = spawn(recent.record())
         with lifecycle.handle_signals(on_drain=readiness.drain):
-            yield State(settings=settings, pool=pool, readiness=readiness, lifecycle=lifecycle)
+            yield State(
+                settings=settings,
+                pool=pool,
+                readiness=readiness,
+                lifecycle=lifecycle,
+                recent=recent,
+            )
+        recorder.cancel()
         readiness.close()
         with contextlib.suppress(TimeoutError):  # the pool then terminates its connections
             await asyncio.wait_for(pool.close(), POOL_CLOSE_SECONDS)

@@ -21,6 +21,7 @@ from groundwork.core.config import Settings
 from groundwork.core.database.connections import Connection, Connector, Pool
 from groundwork.core.http.middleware import RequestContext
 from groundwork.core.lifecycle import Lifecycle
+from groundwork.core.observability.recent import Recent
 from groundwork.core.readiness.check import Readiness
 from groundwork.core.state import State
 from tests.databases import TransactionPool, migrate, new_database, throwaway_server
@@ -141,6 +142,7 @@ async def state(settings: Settings, pool: Pool) -> AsyncGenerator[State]:
         pool=pool,
         readiness=readiness,
         lifecycle=Lifecycle(settings),
+        recent=Recent(),
     )
     readiness.close()
 

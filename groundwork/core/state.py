@@ -5,6 +5,7 @@ from typing import TypedDict
 from groundwork.core.config import Settings
 from groundwork.core.database.connections import Pool
 from groundwork.core.lifecycle import Lifecycle
+from groundwork.core.observability.recent import Recent
 from groundwork.core.readiness.check import Readiness
 
 
@@ -18,3 +19,4 @@ class State(TypedDict):
     pool: Pool
     readiness: Readiness
     lifecycle: Lifecycle
+    recent: Recent

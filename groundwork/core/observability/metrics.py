@@ -19,7 +19,7 @@ _METHODS = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
 )
 
-_REQUESTS = Histogram(
+REQUESTS = Histogram(
     "http_server_request_duration_seconds",
     "Duration of HTTP requests.",
     ("http_request_method", "http_route", "http_response_status_code"),
@@ -30,7 +30,7 @@ _ACTIVE = Gauge(
     "HTTP requests in flight.",
     ("http_request_method", "url_scheme"),
 )
-_OPERATIONS = Histogram(
+OPERATIONS = Histogram(
     "db_client_operation_duration_seconds",
     "Duration of statements, by the file in sql/ that holds them.",
     ("db_system_name", "db_query_summary"),
@@ -93,7 +93,7 @@ def method_label(method: str) -> str:
 @cache
 def request_duration(method: str, route: str, status: int) -> Histogram:
     """Return the histogram of one method, route template ("" for none) and status code."""
-    return _REQUESTS.labels(method, route, str(status))
+    return REQUESTS.labels(method, route, str(status))
 
 
 class ActiveRequests:
@@ -110,4 +110,4 @@ active_requests = cache(ActiveRequests)
 @cache
 def operation_duration(summary: str) -> Histogram:
     """Return the histogram of one statement, named as its file: notes/list."""
-    return _OPERATIONS.labels("postgresql", summary)
+    return OPERATIONS.labels("postgresql", summary)
