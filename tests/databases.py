@@ -1,4 +1,4 @@
-"""Databases for tests: one of their own on the server, and a pool that rolls back."""
+"""Databases for tests: temporary ones on the server, and a pool that is rolled back."""
 
 import asyncio
 import importlib.util
@@ -39,7 +39,7 @@ assert _WHEEL is not None
 assert _WHEEL.origin is not None
 BINARIES = Path(_WHEEL.origin).parent / "pginstall/bin"
 _ROOM = 1024**3  # bytes
-# How many migrations are marked as applied, and of how many of these the text is noted.
+# The number of applied migrations, and of stored checksums.
 NOTES = """
     SELECT count(*), count(text_hash)
     FROM _yoyo_migration LEFT JOIN _groundwork_migration USING (migration_hash)
@@ -57,8 +57,8 @@ def run(server_url: str, statement: str) -> list[tuple[Any, ...]]:
 
 @contextmanager
 def throwaway_server() -> Iterator[str]:
-    """Run an embedded PostgreSQL, in memory where there is room: a database is made in a tenth."""
-    memory = Path("/dev/shm")  # noqa: S108 - the folder made in it is our own
+    """Run an embedded PostgreSQL, in memory if there is room, where it is ten times faster."""
+    memory = Path("/dev/shm")  # noqa: S108 - the folder in it is private
     has_room = memory.is_dir() and shutil.disk_usage(memory).free > _ROOM
     with (
         TemporaryDirectory(dir=memory if has_room else None) as folder,
@@ -69,7 +69,7 @@ def throwaway_server() -> Iterator[str]:
 
 @contextmanager
 def new_database(server_url: str, template: str = "template1") -> Iterator[str]:
-    """Create a database, give its address, and drop it."""
+    """Create a database, return its URL, and drop it afterwards."""
     name = f"groundwork_test_{uuid4().hex[:12]}"
     run(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
@@ -79,19 +79,19 @@ def new_database(server_url: str, template: str = "template1") -> Iterator[str]:
 
 
 def schema(url: str) -> str:
-    """Return all that a database has, without its rows, as pg_dump writes it."""
+    """Return the schema of a database, as pg_dump writes it."""
     options = ("--schema-only", "--no-owner", "--restrict-key=tests")
     return subprocess.check_output([BINARIES / "pg_dump", *options, url], text=True)
 
 
 def migrate(url: str, folder: Path = CHECKOUT) -> subprocess.CompletedProcess[str]:
-    """Do in this process what `groundwork migrate` does; a folder may have another copy of sql/."""
+    """Run `groundwork migrate` in this process, with the sql/ of a folder."""
     return _call(migrations.migrate, url, folder)
 
 
 def yoyo(*arguments: str, url: str, folder: Path = CHECKOUT) -> subprocess.CompletedProcess[str]:
-    """Do in this process what yoyo does in the checkout, or in a copy of it."""
-    with chdir(folder):  # where its yoyo.ini is
+    """Run yoyo in this process, in the checkout or in a copy of it."""
+    with chdir(folder):  # yoyo reads yoyo.ini there
         return _call(lambda: yoyo_main(arguments), url, folder)
 
 
@@ -104,14 +104,14 @@ def _call(command: Callable[[], Any], url: str, folder: Path) -> subprocess.Comp
             code = command() or 0
         except SystemExit as error:
             code = error.code
-    if isinstance(code, str):  # as the interpreter does with it
+    if isinstance(code, str):  # like the interpreter
         err.write(f"{code}\n")
         code = 1
     return subprocess.CompletedProcess([], code, out.getvalue(), err.getvalue())
 
 
 def groundwork(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run one command to its end, in this environment and nothing else."""
+    """Run a command with only these environment variables."""
     return subprocess.run(
         [sys.executable, "-m", "groundwork", *arguments],
         env=bare_environment() | environment,
@@ -123,15 +123,15 @@ def groundwork(*arguments: str, **environment: str) -> subprocess.CompletedProce
 
 
 def bare_environment() -> dict[str, str]:
-    """Return what a process needs, coverage's measuring included, and no setting of ours."""
+    """Return the environment that a process needs, without settings of the service."""
     kept = ("PATH", "HOME", "PYTHONPATH", "COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
     return {name: os.environ[name] for name in (*kept, VARIABLE) if name in os.environ}
 
 
 class TransactionPool:
-    """Stands in for the pool: lends the test's own connection, to one borrower at a time.
+    """A pool of one connection, the test's own, which one caller at a time acquires.
 
-    Many tests never want it, so it is made when it is first asked for.
+    The connection is opened on first use, because many tests need none.
     """
 
     def __init__(self, connect: Connector) -> None:
@@ -139,26 +139,28 @@ class TransactionPool:
         self._stack = AsyncExitStack()
         self._connection: Connection | None = None
         self._turn = asyncio.Lock()
-        self._queue: asyncio.LifoQueue[None] = asyncio.LifoQueue()  # where asyncpg's waiters are
+        self._queue: asyncio.LifoQueue[None] = (
+            asyncio.LifoQueue()
+        )  # asyncpg's pool has its waiters there
 
     async def connection(self) -> Connection:
-        """Return the test's connection, within its transaction."""
+        """Return the test's connection, in its transaction."""
         if self._connection is None:
             self._connection = await self._stack.enter_async_context(_rolled_back(self._connect))
         return self._connection
 
     async def close(self) -> None:
-        """Roll back what the test did."""
+        """Roll back the test's transaction."""
         await self._stack.aclose()
 
     @asynccontextmanager
     async def acquire(self) -> AsyncGenerator[Connection]:
-        """Lend the test's connection, as if nothing had begun on it."""
+        """Acquire the test's connection, as if it were not in a transaction."""
         async with self._turn:
             yield cast("Connection", _Lent(await self.connection()))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Lend a connection to one call of its: fetch, fetchrow, fetchval, execute and so on."""
+        """Return a method of the connection that acquires it for one call, like asyncpg's pool."""
 
         async def call(*arguments: Any, **options: Any) -> Any:
             async with self.acquire() as connection:
@@ -167,18 +169,18 @@ class TransactionPool:
         return call
 
     async def expire_connections(self) -> None:
-        """Keep the one connection, whose transaction the test still needs."""
+        """Keep the connection, because the test needs its transaction."""
 
     def get_size(self) -> int:
-        """Count the one connection there is."""
+        """Return 1, the size of this pool."""
         return 1
 
     def get_idle_size(self) -> int:
-        """Count it as idle while nobody has it."""
+        """Return 1 unless the connection is acquired."""
         return 0 if self._turn.locked() else 1
 
     def get_max_size(self) -> int:
-        """Promise no more than one."""
+        """Return 1, the maximum size of this pool."""
         return 1
 
 
@@ -195,10 +197,10 @@ async def _rolled_back(connect: Connector) -> AsyncGenerator[Connection]:
 
 
 class _Lent:
-    """The test's connection as it would be in production, outside the test's transaction.
+    """The test's connection, which behaves as if the test's transaction did not exist.
 
-    There a statement commits by itself unless a transaction holds it; here it is a savepoint by
-    itself, so that an error which the application catches spoils no later statement.
+    A statement outside a transaction runs in its own savepoint, so that the connection stays
+    usable after an error that the application catches, as in production.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -207,7 +209,7 @@ class _Lent:
 
     @asynccontextmanager
     async def transaction(self, **options: Any) -> AsyncGenerator[None]:
-        """Hold statements together; within another, this is a savepoint in production too."""
+        """Start a transaction; within another it is a savepoint, as in production."""
         outer, self._in_transaction = self._in_transaction, True
         try:
             async with self._connection.transaction(**options):
@@ -216,7 +218,7 @@ class _Lent:
             self._in_transaction = outer
 
     def __getattr__(self, name: str) -> Any:
-        """Lend what else a connection has: fetch, fetchrow, fetchval, execute and so on."""
+        """Return another method of the connection, wrapped in a savepoint."""
         method = getattr(self._connection, name)
         if self._in_transaction or not inspect.iscoroutinefunction(method):
             return method

@@ -1,4 +1,4 @@
-"""A plugin that shares the tests out between processes, since they wait more than they work."""
+"""A plugin that runs the tests in several processes: they wait more than they compute."""
 
 import gc
 import os
@@ -12,11 +12,11 @@ from tests import guardian
 WORKERS = 3
 
 
-@pytest.hookimpl(wrapper=True)  # so it comes first: pytest-cov wants to know as well
+@pytest.hookimpl(wrapper=True)  # runs first: pytest-cov reads the option too
 def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
 ) -> Generator[None]:
-    """Ask pytest-xdist for workers, unless a file is named: their start takes a second."""
+    """Use pytest-xdist, unless a file is named: its startup takes a second."""
     guardian.watch()
     options = early_config.known_args_namespace
     alone = options.usepdb or options.capture == "no" or options.collectonly
@@ -30,10 +30,10 @@ def pytest_load_initial_conftests(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let those of whole programs, beside this file, come first: they wait, others work."""
+    """Run the tests of whole programs, beside this file, first: they wait while others compute."""
     items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector pass over what is there before the first test, and will stay."""
+    """Exclude the objects created during collection from garbage collection."""
     gc.freeze()
