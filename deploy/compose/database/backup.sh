@@ -1,0 +1,47 @@
+#!/bin/sh
+# Write a dump of the database to stdout, but only one that has been restored and compared.
+# Runs in the service `backup` of compose.production.yaml.
+set -eu
+exec 3>&1 >&2 # stdout is for the dump
+here=$(dirname "$0")
+work=$(mktemp -d /var/tmp/backup.XXXXXX)
+cd "$work"
+
+schema() { # what pg_dump prints, without comments and its random key
+    pg_dump --schema-only | sed -e '/^--/d' -e '/^\\restrict /d' -e '/^\\unrestrict /d'
+}
+
+# The source: dump, schema and row counts of one snapshot, while the service goes on writing.
+export PGHOST=db PGUSER=groundwork PGDATABASE=groundwork
+PGPASSWORD=$(cat /run/secrets/database_password)
+export PGPASSWORD
+psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 >rows.source <<SQL
+SET statement_timeout = 0;
+SET idle_in_transaction_session_timeout = 0;
+BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
+SELECT pg_export_snapshot() AS "SNAPSHOT" \gset
+\setenv SNAPSHOT :SNAPSHOT
+\! pg_dump --format=custom --snapshot="\$SNAPSHOT" --file=unproven && mv unproven dump
+\i $here/row-counts.sql
+SQL
+test -e dump
+schema >schema.source
+
+# The proof: a scratch server that only this container reaches.
+export PGHOST="$work" PGUSER=postgres
+# shellcheck disable=SC2086 # several options
+initdb --pgdata=scratch --auth=trust --no-sync ${POSTGRES_INITDB_ARGS-} >initdb.log
+pg_ctl --pgdata=scratch --log=scratch.log --silent --wait start \
+    --options="-c listen_addresses='' -c unix_socket_directories='$work' -c fsync=off"
+psql --quiet --dbname=postgres --command="CREATE ROLE groundwork" \
+    --command="CREATE DATABASE groundwork OWNER groundwork"
+pg_restore --exit-on-error --dbname=groundwork dump
+psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 \
+    --file="$here/row-counts.sql" >rows.restored
+schema >schema.restored
+pg_ctl --pgdata=scratch --mode=immediate --silent stop
+
+diff rows.source rows.restored
+diff schema.source schema.restored
+echo "restored and compared: $(wc -l <rows.source) tables and sequences, $(wc -c <dump) bytes"
+cat dump >&3

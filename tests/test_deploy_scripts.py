@@ -1,0 +1,189 @@
+"""The scripts in deploy/compose, run with a docker that writes down what it is told."""
+
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).parents[1]
+DECLARED = yaml.safe_load((CHECKOUT / "compose.production.yaml").read_text())
+DOCKER = """#!/bin/sh
+echo "$*" >>calls
+case "$*" in
+*"config --volumes") echo database-18 ;;
+"volume ls"*) cat volumes ;;
+"ps "*) cat containers ;;
+*" migrate" | *" backup" | *" restore") cat failure 2>/dev/null && exit 1 || cat dump ;;
+esac
+"""
+
+
+class Host:
+    """A server with a checkout, whose docker is the one above."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copytree(CHECKOUT / "deploy/compose", folder / "deploy/compose")
+        (folder / "docker").write_text(DOCKER)
+        (folder / "docker").chmod(0o755)
+        for name in ("calls", "volumes", "containers", "dump"):
+            (folder / name).touch()
+
+    def run(self, script: str, *arguments: str, **environment: str) -> int:
+        """Run one of the scripts; return its exit code."""
+        docker = {"DOCKER": str(self.folder / "docker")}
+        command = [str(self.folder / "deploy/compose" / script), *arguments]
+        return subprocess.run(
+            command, env=os.environ | docker | environment, cwd=self.folder, check=False
+        ).returncode
+
+    def calls(self, part: str) -> list[int]:
+        """Return the positions of docker's calls that have this part."""
+        lines = (self.folder / "calls").read_text().splitlines()
+        return [number for number, line in enumerate(lines) if part in line]
+
+    def version(self) -> str:
+        """Return the content of .env."""
+        return (self.folder / ".env").read_text()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    """Return a server on which version 1 runs."""
+    host = Host(tmp_path)
+    (tmp_path / ".env").write_text("DOMAIN=example.org\nGROUNDWORK_VERSION=1\nLOG_LEVEL=INFO\n")
+    (tmp_path / "containers").write_text("app\n")
+    return host
+
+
+def test_secrets_are_made_once(host: Host) -> None:
+    """A second run of `secrets` changes no file, so it breaks no installation."""
+    folder = host.folder / "secrets"
+
+    host.run("secrets")
+    first = {path.name: path.read_text() for path in folder.iterdir()}
+    host.run("secrets")
+
+    assert {path.name: path.read_text() for path in folder.iterdir()} == first
+    assert set(first) == set(DECLARED["secrets"])
+    assert f":{first['database_password'].strip()}@db:" in first["database_url"]
+    assert len(set(first.values())) == len(first)
+
+
+def test_secrets_are_readable_in_containers_only(host: Host) -> None:
+    """Any UID may read the files, mounted one by one; only the owner may enter the folder."""
+    folder = host.folder / "secrets"
+
+    host.run("secrets")
+
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o444}
+
+
+def test_an_upgrade_migrates_and_waits_before_it_replaces(host: Host) -> None:
+    """The new release has migrated and is ready beside the old one before that is replaced."""
+    assert host.run("upgrade", "2") == 0
+
+    (migrate,) = host.calls("run --no-deps --name groundwork-production-migrate")
+    (ready,) = host.calls("exec groundwork-production-next groundwork probe")
+    replace = host.calls("up --detach --wait")[-1]
+    assert migrate < ready < replace
+    assert host.version() == "DOMAIN=example.org\nLOG_LEVEL=INFO\nGROUNDWORK_VERSION=2\n"
+
+
+def test_a_failed_migration_leaves_the_old_release_in_place(host: Host) -> None:
+    """Nothing but the database's container is touched, and the version stays what it was."""
+    (host.folder / "failure").touch()
+
+    assert host.run("upgrade", "2") == 1
+
+    assert host.calls("up --detach --wait") == host.calls("up --detach --wait db")
+    assert "GROUNDWORK_VERSION=1\n" in host.version()
+
+
+def test_a_release_that_does_not_become_ready_replaces_nothing(host: Host) -> None:
+    """Where the new container ends, it is removed, and the version stays what it was."""
+    script = host.folder / "docker"
+    script.write_text(DOCKER.replace('"ps "*)', '"exec "*|"ps "*next) exit 1 ;;\n"ps "*)'))
+
+    assert host.run("upgrade", "2") == 1
+
+    assert host.calls("up --detach --wait") == host.calls("up --detach --wait db")
+    assert host.calls("rm --force groundwork-production-next")
+    assert "GROUNDWORK_VERSION=1\n" in host.version()
+
+
+def test_the_first_installation_has_nothing_to_keep(host: Host) -> None:
+    """Without a version in .env, the new one is noted first, so that compose can be used."""
+    (host.folder / ".env").unlink()
+    (host.folder / "containers").write_text("")
+    (host.folder / "failure").touch()
+
+    assert host.run("upgrade", "v1") == 1
+
+    assert host.version() == "GROUNDWORK_VERSION=1\n"
+    assert not host.calls("groundwork-production-next")
+
+
+def test_data_of_another_major_version_is_not_passed_over(host: Host) -> None:
+    """A database of another PostgreSQL is not replaced by an empty one; nothing is touched."""
+    (host.folder / "volumes").write_text("groundwork-production_database-17\n")
+
+    assert host.run("upgrade", "2") == 1
+
+    assert not host.calls("up")
+    assert not host.calls("run")
+
+
+def test_only_a_proven_dump_is_a_backup(host: Host) -> None:
+    """Where the comparison fails, what was written so far does not stay."""
+    (host.folder / "failure").write_text("half a dump")
+
+    assert host.run("backup", "backups") == 1
+
+    assert list((host.folder / "backups").iterdir()) == []
+
+
+def test_a_backup_is_private_and_has_a_checksum(host: Host) -> None:
+    """Only its owner reads the dump; Prometheus is told when it was made."""
+    (host.folder / "dump").write_text("dump")
+
+    assert host.run("backup", "backups", TEXTFILE_FOLDER=str(host.folder)) == 0
+
+    dump, checksum = sorted((host.folder / "backups").iterdir())
+    assert (dump.read_text(), stat.S_IMODE(dump.stat().st_mode)) == ("dump", 0o600)
+    assert checksum.name == f"{dump.name}.sha256"
+    metric = (host.folder / "groundwork.prom").read_text()
+    assert "\ngroundwork_backup_last_success_timestamp_seconds " in metric
+
+
+def test_a_changed_dump_is_not_restored(host: Host) -> None:
+    """A dump that does not match its checksum never reaches the database."""
+    host.run("backup", "backups")
+    dump, _ = sorted((host.folder / "backups").iterdir())
+    dump.write_text("changed")
+
+    assert host.run("restore", str(dump)) == 1
+
+    assert not host.calls(" restore")
+
+
+def test_a_restore_starts_the_database_only(host: Host) -> None:
+    """It works on a new server too, before any version of the service runs."""
+    assert host.run("restore", str(host.folder / "dump")) == 0
+
+    (up,) = host.calls("up ")
+    (restore,) = host.calls("groundwork-production-restore restore")
+    assert host.calls("up --detach --wait db") == [up]
+    assert up < restore
+
+
+def test_the_database_before_is_put_back_by_name(host: Host) -> None:
+    """A name that a restore printed is passed on in place of a dump."""
+    assert host.run("restore", "groundwork_before_20260101_000000") == 0
+
+    assert host.calls(" restore groundwork_before_20260101_000000")
