@@ -139,9 +139,8 @@ class TransactionPool:
         self._stack = AsyncExitStack()
         self._connection: Connection | None = None
         self._turn = asyncio.Lock()
-        self._queue: asyncio.LifoQueue[None] = (
-            asyncio.LifoQueue()
-        )  # asyncpg's pool has its waiters there
+        # asyncpg's pool keeps its waiters in a queue of this name.
+        self._queue: asyncio.LifoQueue[None] = asyncio.LifoQueue()
 
     async def connection(self) -> Connection:
         """Return the test's connection, in its transaction."""

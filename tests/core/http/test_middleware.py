@@ -1,4 +1,4 @@
-"""What every request passes, seen from outside."""
+"""Request IDs, metrics, access log, errors, body limit and CORS, through the application."""
 
 import dataclasses
 import itertools
@@ -30,48 +30,48 @@ ORIGIN = "https://app.example"
 
 
 async def boom(_: Request) -> Response:
-    """Fail with a text that nobody outside may see."""
+    """Raise an exception whose message must not reach the client."""
     logging.getLogger("shop").warning("about to fail")
     message = "hunter2"
     raise RuntimeError(message)
 
 
 async def echo(request: Request) -> Response:
-    """Answer the length of the body."""
+    """Respond with the length of the body."""
     return JSONResponse(len(await request.body()))
 
 
 class Half:
-    """An endpoint that fails in the middle of its answer."""
+    """An endpoint that fails after the start of its response."""
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Answer half."""
+        """Send half of a response."""
         await send({"type": "http.response.start", "status": 200, "headers": []})
         message = "hunter2"
         raise RuntimeError(message)
 
 
 class Bare:
-    """An endpoint that is ASGI, as Route takes it where it is no function."""
+    """An ASGI endpoint, which Route accepts if it is not a function."""
 
     def __init__(self, call: ASGIApp) -> None:
         self.call = call
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as told."""
+        """Call the ASGI application."""
         await self.call(scope, receive, send)
 
 
 @pytest.fixture
 def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    """Give settings that let one origin in, changed by the test's parameter."""
+    """Return settings that allow one origin, with the changes of the test's parameter."""
     changes = {"cors_allow_origins": (ORIGIN,)} | getattr(request, "param", {})
     return dataclasses.replace(settings, **changes)
 
 
 @pytest.fixture
 def app(app: Starlette) -> Starlette:
-    """Give the application with routes that misbehave."""
+    """Return the application with routes that fail."""
     app.router.routes += [
         Route("/boom", boom),
         Route("/echo", echo),
@@ -82,8 +82,8 @@ def app(app: Starlette) -> Starlette:
 
 
 @pytest.mark.parametrize("given", ["a", "A-Z.0_9:+/=@-", "x" * 128])
-async def test_a_good_request_id_is_kept(client: httpx.AsyncClient, given: str) -> None:
-    """The caller's id comes back."""
+async def test_a_valid_request_id_is_kept(client: httpx.AsyncClient, given: str) -> None:
+    """A valid X-Request-ID is returned in the response."""
     response = await client.get("/health/live", headers={"X-Request-ID": given})
 
     assert response.headers["x-request-id"] == given
@@ -99,7 +99,7 @@ async def test_a_good_request_id_is_kept(client: httpx.AsyncClient, given: str) 
         b"a b",
         b"a\tb",
         "é".encode(),
-        b"\xd9\xa3",  # a digit three, an Arabic one
+        b"\xd9\xa3",  # an Arabic digit three
         b"a;b",
         b"a\x00",
         b"a\r\nSet-Cookie: b=c",
@@ -111,10 +111,10 @@ async def test_a_good_request_id_is_kept(client: httpx.AsyncClient, given: str) 
         b"%0d%0a",
     ],
 )
-async def test_a_bad_request_id_is_replaced(
+async def test_an_invalid_request_id_is_replaced(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, given: bytes
 ) -> None:
-    """An id that is not fit for a log is neither echoed nor logged."""
+    """An invalid X-Request-ID is neither returned nor logged."""
     caplog.set_level(logging.DEBUG)
     response = await client.get("/nowhere", headers={b"X-Request-ID": given})
 
@@ -123,16 +123,16 @@ async def test_a_bad_request_id_is_replaced(
     assert not given.strip() or given.decode("latin-1") not in caplog.text
 
 
-async def test_of_several_request_ids_one_counts(client: httpx.AsyncClient) -> None:
-    """Given twice, the header comes back once, with an id that was fit for it."""
+async def test_the_valid_one_of_several_request_ids_is_kept(client: httpx.AsyncClient) -> None:
+    """A repeated X-Request-ID is returned once, with the valid value."""
     given = [(b"X-Request-ID", value) for value in (b"good", b"<bad>")]
     response = await client.get("/health/live", headers=given)
 
     assert response.headers.get_list("x-request-id") == ["good"]
 
 
-async def test_each_request_gets_an_id_of_its_own(client: httpx.AsyncClient) -> None:
-    """Without one from the caller, ids differ."""
+async def test_each_request_gets_its_own_id(client: httpx.AsyncClient) -> None:
+    """Requests without X-Request-ID get different request IDs."""
     ids = {(await client.get("/health/live")).headers["x-request-id"] for _ in range(3)}
 
     assert len(ids) == 3
@@ -150,19 +150,19 @@ async def test_server_timing_has_milliseconds(client: httpx.AsyncClient) -> None
 
 @pytest.mark.parametrize("settings", [{"environment": "production"}], indirect=True)
 async def test_server_timing_is_for_development(client: httpx.AsyncClient) -> None:
-    """Outside development no response tells how long it took."""
+    """Outside development, responses have no Server-Timing."""
     assert "server-timing" not in (await client.get("/nowhere")).headers
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let 1.1234 ms pass between two looks at the clock."""
-    looks = itertools.count(1, 0.0011234).__next__
-    monkeypatch.setattr(middleware, "time", Mock(perf_counter=looks))
+    """Advance the clock by 1.1234 ms each time it is read."""
+    ticks = itertools.count(1, 0.0011234).__next__
+    monkeypatch.setattr(middleware, "time", Mock(perf_counter=ticks))
 
 
 def sample(name: str, **labels: str) -> float:
-    """Return one sample of the metrics, 0 where there is none yet."""
+    """Return the value of a sample, 0 if it does not exist yet."""
     return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
@@ -180,7 +180,7 @@ def sample(name: str, **labels: str) -> float:
 async def test_requests_are_timed_by_method_route_and_status(
     client: httpx.AsyncClient, method: str, path: str, labels: tuple[str, str, str]
 ) -> None:
-    """The duration in seconds counts under the route's template, none for an unknown path."""
+    """Durations are in seconds, by route template, which is empty for an unknown path."""
     name = "http_server_request_duration_seconds_sum"
     names = ("http_request_method", "http_route", "http_response_status_code")
     before = sample(name, **dict(zip(names, labels, strict=True)))
@@ -199,8 +199,8 @@ async def test_requests_are_timed_by_method_route_and_status(
         BodyLimit,
     ],
 )
-async def test_what_is_no_request_passes_as_it_is(layer: Callable[[ASGIApp], ASGIApp]) -> None:
-    """The server's own words with the application, of its start and its end, are not ours."""
+async def test_lifespan_events_pass_unchanged(layer: Callable[[ASGIApp], ASGIApp]) -> None:
+    """Each middleware passes anything but HTTP requests on."""
     app, receive, send = AsyncMock(), AsyncMock(), AsyncMock()
 
     await layer(app)({"type": "lifespan"}, receive, send)
@@ -209,7 +209,7 @@ async def test_what_is_no_request_passes_as_it_is(layer: Callable[[ASGIApp], ASG
 
 
 async def test_requests_in_flight_are_counted(app: Starlette, client: httpx.AsyncClient) -> None:
-    """Each counts from its beginning to its end, with a response without headers as well."""
+    """A request is counted until its response is complete, also without headers."""
     active = partial(
         sample, "http_server_active_requests", http_request_method="GET", url_scheme="http"
     )
@@ -230,8 +230,8 @@ async def test_requests_in_flight_are_counted(app: Starlette, client: httpx.Asyn
     assert response.headers["x-request-id"]
 
 
-async def test_an_exception_is_answered_as_a_problem(client: httpx.AsyncClient) -> None:
-    """A 500 is JSON, has the id, lets the browser read it, and keeps its secret."""
+async def test_an_exception_is_a_problem(client: httpx.AsyncClient) -> None:
+    """A 500 is a problem with request ID and CORS headers, and hides the exception's message."""
     response = await client.get("/boom", headers={"Origin": ORIGIN, "X-Request-ID": "abc"})
 
     assert response.status_code == 500
@@ -263,7 +263,7 @@ async def test_debug_shows_the_traceback(client: httpx.AsyncClient) -> None:
 async def test_an_exception_is_logged_once(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One traceback, and one access line at ERROR."""
+    """The log has one traceback and one access log line at ERROR."""
     await client.get("/boom")
 
     errors = [entry for entry in caplog.records if entry.levelno == logging.ERROR]
@@ -271,10 +271,10 @@ async def test_an_exception_is_logged_once(
 
 
 @pytest.mark.usefixtures("app")
-async def test_an_exception_in_mid_answer_is_logged(
+async def test_an_exception_after_the_start_of_a_response_is_logged(
     service: RequestContext, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """When the answer has begun nothing is added to it; the log has the exception."""
+    """If the response has started, nothing is added to it; the log has the exception."""
     scope = {"type": "http", "method": "GET", "path": "/half", "headers": []}
     send = AsyncMock()
     await service(scope, AsyncMock(), send)
@@ -285,7 +285,7 @@ async def test_an_exception_in_mid_answer_is_logged(
 
 @pytest.mark.parametrize("path", ["/nowhere", "/health/live/", "/health"])
 async def test_unknown_paths_are_problems(client: httpx.AsyncClient, path: str) -> None:
-    """A trailing slash is another path, and no redirect."""
+    """An unknown path is 404, also one with an extra trailing slash."""
     response = await client.get(path)
 
     assert response.status_code == 404
@@ -305,15 +305,15 @@ async def test_unknown_paths_are_problems(client: httpx.AsyncClient, path: str) 
         ("*", "/%2A"),
     ],
 )
-def test_a_problem_names_no_other_host(path: str, instance: str) -> None:
-    """Its instance is a path here: // would begin the name of a host (RFC 3986, 4.2)."""
+def test_the_instance_of_a_problem_names_no_other_host(path: str, instance: str) -> None:
+    """The instance is a path on this host: // would start a host name (RFC 3986, 4.2)."""
     body = problem({"type": "http", "path": path}, 404, "Not Found").body
 
     assert json.loads(bytes(body))["instance"] == instance
 
 
-async def test_wrong_methods_are_told_the_right_ones(client: httpx.AsyncClient) -> None:
-    """405 comes with Allow."""
+async def test_unsupported_methods_get_allow(client: httpx.AsyncClient) -> None:
+    """A 405 lists the supported methods in Allow."""
     response = await client.post("/health/live")
 
     assert response.status_code == 405
@@ -321,10 +321,10 @@ async def test_wrong_methods_are_told_the_right_ones(client: httpx.AsyncClient) 
     assert response.json()["title"] == "Method Not Allowed"
 
 
-async def test_a_path_with_several_routes_allows_what_all_of_them_do(
+async def test_allow_has_the_methods_of_every_route_of_a_path(
     client: httpx.AsyncClient,
 ) -> None:
-    """Allow is the path's, whichever of its routes the router saw first (RFC 9110, 15.5.6)."""
+    """Allow has the methods of all routes with the path (RFC 9110, 15.5.6)."""
     response = await client.delete("/echo")
 
     assert response.status_code == 405
@@ -332,34 +332,34 @@ async def test_a_path_with_several_routes_allows_what_all_of_them_do(
 
 
 async def in_chunks(size: int) -> AsyncIterator[bytes]:
-    """Give a body without saying how long it is."""
+    """Yield a body in chunks, so that it has no Content-Length."""
     for _ in range(size // 1024):
         yield b"x" * 1024
     yield b"x" * (size % 1024)
 
 
 @pytest.mark.parametrize("size", [0, MAX_BODY_BYTES])
-async def test_bodies_up_to_the_limit_pass(client: httpx.AsyncClient, size: int) -> None:
-    """A body of exactly 1 MiB is read, with its length told or not."""
-    told = await client.post("/echo", content=b"x" * size)
-    untold = await client.post("/echo", content=in_chunks(size))
+async def test_bodies_up_to_the_limit_are_read(client: httpx.AsyncClient, size: int) -> None:
+    """A body of exactly 1 MiB is read, with or without Content-Length."""
+    declared = await client.post("/echo", content=b"x" * size)
+    undeclared = await client.post("/echo", content=in_chunks(size))
 
-    assert (told.json(), untold.json()) == (size, size)
+    assert (declared.json(), undeclared.json()) == (size, size)
 
 
-async def test_bodies_over_the_limit_are_refused(client: httpx.AsyncClient) -> None:
-    """One byte more is 413, with its length told or not, and ends the connection."""
-    told = await client.post("/echo", content=b"x" * (MAX_BODY_BYTES + 1))
-    untold = await client.post("/echo", content=in_chunks(MAX_BODY_BYTES + 1))
+async def test_bodies_over_the_limit_are_413(client: httpx.AsyncClient) -> None:
+    """A larger body is 413, with or without Content-Length, and closes the connection."""
+    declared = await client.post("/echo", content=b"x" * (MAX_BODY_BYTES + 1))
+    undeclared = await client.post("/echo", content=in_chunks(MAX_BODY_BYTES + 1))
 
-    for response in (told, untold):
+    for response in (declared, undeclared):
         assert response.status_code == 413
         assert response.headers["connection"] == "close"
         assert response.json()["detail"] == "The request body is larger than 1 MiB."
 
 
 @pytest.mark.parametrize(
-    ("told", "status"),
+    ("declared", "status"),
     [
         (b"0" * 5000 + b"5", 200),
         (b"0" * 30 + b"2000000", 413),
@@ -370,33 +370,33 @@ async def test_bodies_over_the_limit_are_refused(client: httpx.AsyncClient) -> N
         (b"5, 5", 200),
         (b"", 200),
         (b"\xb2", 200),
-        (b"\xd9\xa5", 200),  # a digit five, an Arabic one
+        (b"\xd9\xa5", 200),  # an Arabic digit five
     ],
 )
-async def test_a_strange_length_breaks_nothing(
-    client: httpx.AsyncClient, told: bytes, status: int
+async def test_an_unusual_content_length_is_no_500(
+    client: httpx.AsyncClient, declared: bytes, status: int
 ) -> None:
-    """What a server lets through as Content-Length is no reason for a 500."""
-    response = await client.post("/echo", content=b"12345", headers={b"Content-Length": told})
+    """Any Content-Length that a server may pass on is handled."""
+    response = await client.post("/echo", content=b"12345", headers={b"Content-Length": declared})
 
     assert response.status_code == status
     assert status == 413 or response.json() == 5
 
 
-async def test_a_length_that_lies_gets_nobody_past_the_limit(client: httpx.AsyncClient) -> None:
-    """The bytes that come count, not the few that were told."""
+async def test_the_limit_counts_received_bytes(client: httpx.AsyncClient) -> None:
+    """The limit applies to the received bytes, whatever Content-Length says."""
     body = b"x" * (MAX_BODY_BYTES + 1)
     response = await client.post("/echo", content=body, headers={"Content-Length": "5"})
 
     assert response.status_code == 413
 
 
-async def test_cors_for_the_origins_configured(client: httpx.AsyncClient) -> None:
-    """One origin is let in, another is not."""
-    ours = await client.get("/echo", headers={"Origin": ORIGIN})
+async def test_cors_allows_the_configured_origins(client: httpx.AsyncClient) -> None:
+    """A configured origin is allowed, another is not."""
+    allowed = await client.get("/echo", headers={"Origin": ORIGIN})
     other = await client.get("/echo", headers={"Origin": "https://evil.example"})
 
-    assert ours.headers["access-control-allow-origin"] == ORIGIN
+    assert allowed.headers["access-control-allow-origin"] == ORIGIN
     assert "access-control-allow-origin" not in other.headers
 
 
@@ -405,17 +405,17 @@ async def test_cors_for_the_origins_configured(client: httpx.AsyncClient) -> Non
     [({"cors_allow_origins": ()}, None), ({"cors_allow_origins": (), "debug": True}, "*")],
     indirect=["settings"],
 )
-async def test_cors_where_none_is_configured(
+async def test_cors_without_configured_origins(
     client: httpx.AsyncClient, allowed: str | None
 ) -> None:
-    """No other origin is let in, and with DEBUG all are."""
+    """Without configured origins none is allowed, and with DEBUG every origin is."""
     response = await client.get("/echo", headers={"Origin": ORIGIN})
 
     assert response.headers.get("access-control-allow-origin") == allowed
 
 
-async def test_a_page_of_ours_may_ask_and_read(client: httpx.AsyncClient) -> None:
-    """It sends what methods and headers it likes, and sees ours beside what CORS lets it see."""
+async def test_cors_allows_methods_and_exposes_headers(client: httpx.AsyncClient) -> None:
+    """An allowed origin may use any method and header, and read the service's own headers."""
     wanted = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "X-Own"}
     preflight = await client.options("/echo", headers={"Origin": ORIGIN} | wanted)
     response = await client.get("/echo", headers={"Origin": ORIGIN})
@@ -445,16 +445,16 @@ async def test_a_probe_does_not_reach_the_application(
 
 
 async def test_a_shared_response_keeps_no_header(client: httpx.AsyncClient) -> None:
-    """The headers of one probe's response are not in the next one's."""
+    """Headers added to one response of a probe are not in the next."""
     responses = [await client.get("/health/live") for _ in range(3)]
 
     assert [len(one.headers.get_list("x-request-id")) for one in responses] == [1, 1, 1]
 
 
-async def test_a_probe_closes_its_connection_in_the_drain(
+async def test_a_probe_closes_its_connection_during_the_drain(
     client: httpx.AsyncClient, state: State, service: RequestContext
 ) -> None:
-    """Readiness that has been told to drain is 503 at once, and closes the connection."""
+    """During the drain readiness is 503 and closes the connection."""
     service.lifecycle.draining = True
     state["readiness"].drain()
     response = await client.get("/health/ready")
@@ -480,8 +480,8 @@ async def test_a_probe_closes_its_connection_in_the_drain(
         ORIGIN.upper(),
     ],
 )
-async def test_cors_for_no_other_origin(client: httpx.AsyncClient, origin: str) -> None:
-    """What only looks like an origin of ours is let in by neither answer, credentials never."""
+async def test_cors_rejects_similar_origins(client: httpx.AsyncClient, origin: str) -> None:
+    """An origin that resembles a configured one is not allowed, and credentials never are."""
     headers = {"Origin": origin, "Access-Control-Request-Method": "GET"}
     preflight = await client.options("/echo", headers=headers)
     simple = await client.get("/echo", headers=headers)
@@ -492,8 +492,8 @@ async def test_cors_for_no_other_origin(client: httpx.AsyncClient, origin: str) 
         assert "access-control-allow-credentials" not in response.headers
 
 
-async def test_preflight_has_an_id_too(client: httpx.AsyncClient) -> None:
-    """A preflight is answered outside the routes, with the id all the same."""
+async def test_a_preflight_request_has_an_id(client: httpx.AsyncClient) -> None:
+    """The response to a preflight request has X-Request-ID."""
     headers = {"Origin": ORIGIN, "Access-Control-Request-Method": "GET"}
     response = await client.options("/echo", headers=headers)
 
@@ -502,8 +502,8 @@ async def test_preflight_has_an_id_too(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.usefixtures("clock")
-async def test_the_access_line(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
-    """One line a request: method, path, status, duration and client."""
+async def test_the_access_log(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+    """Each request has one line with method, path, status, duration and client."""
     caplog.set_level(logging.INFO)
     await client.get("/nowhere?token=hunter2")
 
@@ -516,10 +516,10 @@ async def test_the_access_line(client: httpx.AsyncClient, caplog: pytest.LogCapt
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/"])
-async def test_what_asks_all_the_time_is_quiet(
+async def test_frequent_requests_are_logged_at_debug(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:
-    """A probe that is answered leaves its line at DEBUG, and so does the status page."""
+    """Successful probes, and requests of the status page, are logged at DEBUG."""
     caplog.set_level(logging.DEBUG)
     await client.get(path)
 
@@ -530,10 +530,10 @@ async def test_what_asks_all_the_time_is_quiet(
 @pytest.mark.parametrize(
     ("path", "level"), [("/echo", "INFO"), ("/nowhere", "INFO"), ("/boom", "ERROR")]
 )
-async def test_what_asks_now_and_then_is_not(
+async def test_other_requests_are_logged_at_info(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, path: str, level: str
 ) -> None:
-    """Any other request leaves its line, answered well or not."""
+    """Any other request is logged at INFO, or at ERROR if it is a 5xx."""
     caplog.set_level(logging.INFO)
     await client.get(path)
 
@@ -542,10 +542,10 @@ async def test_what_asks_now_and_then_is_not(
 
 
 @pytest.mark.usefixtures("app")
-async def test_a_client_that_leaves(
+async def test_a_client_that_disconnects(
     service: RequestContext, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A client that leaves in the middle of its body is 499 in the log, and no error."""
+    """A client that disconnects during its body is 499 in the log, and no error."""
     caplog.set_level(logging.INFO)
     scope: Scope = {
         "type": "http",
@@ -559,7 +559,7 @@ async def test_a_client_that_leaves(
         return {"type": "http.disconnect"}
 
     async def send(_: object) -> None:
-        pytest.fail("an answer to nobody")
+        pytest.fail("a response after the disconnect")
 
     await service(scope, receive, send)
 
