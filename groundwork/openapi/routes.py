@@ -1,4 +1,4 @@
-"""The description and its page, to those who may see the details."""
+"""GET /openapi.json and /docs: the API description and its page, with OPS_TOKEN."""
 
 from http import HTTPStatus
 
@@ -15,19 +15,19 @@ from groundwork.openapi.services import get_description, get_page, get_part
 
 
 async def openapi(request: Request[State]) -> Response:
-    """Answer the OpenAPI document."""
+    """Return the OpenAPI document."""
     require_ops_token(request)
     return JSONResponse(get_description(request.state["settings"].app_name), headers=NO_STORE)
 
 
 async def page(request: Request[State]) -> Response:
-    """Answer the page that renders it."""
+    """Return the page that renders the API description."""
     require_ops_token(request)
     return HTMLResponse(get_page(), headers=page_headers())
 
 
 async def part(request: Request[State]) -> Response:
-    """Answer what the page loads, or 304 to a browser that has it already."""
+    """Return a file of the page, or 304 if the browser has the current version."""
     require_ops_token(request)
     found = get_part(request.path_params["part"])
     if found is None:
@@ -35,7 +35,7 @@ async def part(request: Request[State]) -> Response:
     headers = {"Cache-Control": "private, no-cache", "ETag": found.etag}
     if request.headers.get("if-none-match") == found.etag:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    if found.is_gzip:  # every browser takes it
+    if found.is_gzip:  # every browser accepts gzip
         headers["Content-Encoding"] = "gzip"
     return Response(found.body, headers=headers, media_type=found.media_type)
 

@@ -1,4 +1,4 @@
-"""Traces: Starlette's OpenTelemetry middleware, where the extra `otel` is there and OTEL_* set."""
+"""Traces: Starlette's OpenTelemetry middleware, if the extra `otel` is there and OTEL_* set."""
 
 import os
 from importlib.util import find_spec
@@ -7,7 +7,7 @@ from starlette.middleware import Middleware
 
 
 def tracing() -> list[Middleware]:
-    """Return the middleware that exports a span for each request, or nothing.
+    """Return the middleware that exports a span for each request, or none.
 
     The exporter reads OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and the others itself.
     """
