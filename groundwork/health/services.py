@@ -70,10 +70,14 @@ class Migrations(Struct):
 
 
 class Database(Struct):
-    """The last readiness check, `age_seconds` old; `latency_ms` is null if it failed."""
+    """The last readiness check, `age_seconds` old; `latency_ms` is null if it failed.
+
+    `cause` is the class of the error: its text is in the log.
+    """
 
     status: Status
     reason: Reason | None
+    cause: str | None
     latency_ms: Number | None
     server_version: str | None
     age_seconds: Number
@@ -158,6 +162,7 @@ def _database(pool: Pool, result: Result) -> Database:
     return Database(
         status=result.status,
         reason=result.reason,
+        cause=None if result.cause is None else result.cause.partition(":")[0],
         latency_ms=None if result.latency is None else round(result.latency * 1000, 3),
         server_version=result.server_version,
         age_seconds=round(time.monotonic() - result.checked_at, 3),

@@ -1,4 +1,4 @@
-// In a file of its own: the page's Content-Security-Policy lets no inline script run.
+// In a file of its own, since the page's Content-Security-Policy forbids inline scripts.
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
 dark.addEventListener("change", follow);
@@ -9,5 +9,5 @@ SwaggerUIBundle({
   dom_id: "#page",
   deepLinking: true,
   displayRequestDuration: true,
-  validatorUrl: null, // else Swagger UI would show the description to a host of its own
+  validatorUrl: null, // or Swagger UI sends the description to a validator of its own
 });

@@ -23,7 +23,8 @@ async def openapi(request: Request[State]) -> Response:
 async def page(request: Request[State]) -> Response:
     """Return the page that renders the API description."""
     require_ops_token(request)
-    return HTMLResponse(get_page(), headers=page_headers())
+    text = get_page(request.state["settings"].app_name)
+    return HTMLResponse(text, headers=page_headers(text))
 
 
 async def part(request: Request[State]) -> Response:

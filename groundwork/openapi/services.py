@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from groundwork import __version__
+from groundwork.core.http.html import fill
 
 _FOLDER = Path(__file__).parent
 # What the page loads, and where it lies.
@@ -38,9 +39,9 @@ def get_description(app_name: str) -> dict[str, Any]:
 
 
 @cache
-def get_page() -> str:
-    """Return the page."""
-    return (_FOLDER / "page.html").read_text("utf-8")
+def get_page(app_name: str) -> str:
+    """Return the page, with the name of the service as its title."""
+    return fill((_FOLDER / "page.html").read_text("utf-8"), app_name=app_name)
 
 
 def get_part(name: str) -> Part | None:

@@ -11,6 +11,7 @@ from tests.servers import Server, serve
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt install chromium")
 TOKEN = "a-token-for-the-operators"
+FOOT = "document.querySelector('.foot')"
 HEADLINE = "document.querySelector('h1').textContent"
 
 
@@ -44,40 +45,46 @@ def test_the_page_announces_only_changes(service: Server, tab: Browser) -> None:
         document.getElementById("state"),
         {attributes: true, characterData: true, childList: true, subtree: true})""")
 
-    shown = tab.evaluate("document.querySelector('.foot').textContent")
-    tab.wait_for(f"document.querySelector('.foot').textContent !== `{shown}`")
+    shown = tab.evaluate(f"{FOOT}.textContent")
+    tab.wait_for(f"{FOOT}.textContent !== `{shown}`")
 
     assert tab.evaluate("document.querySelector('[role=status]').id") == "state"
     assert tab.evaluate("window.changed") is None
 
 
 def test_the_page_shows_a_lost_service(service: Server, tab: Browser) -> None:
-    """If the service is not reachable, the page says so, retries, and recovers."""
+    """If the service does not respond, the page says so, fades, retries, and recovers."""
+    look = "[document.title, getComputedStyle(document.querySelector('#components')).color]"
     with Proxy(service.port).running() as network:
         tab.open(f"http://127.0.0.1:{network.port}/")
-        titles = [tab.evaluate("document.title")]
+        looks = [tab.evaluate(look)]
 
         network.set("refuse")
-        tab.wait_for(f"{HEADLINE} === 'Groundwork does not response'")
-        titles.append(tab.evaluate("document.title"))
+        tab.wait_for(f"{HEADLINE} === 'Groundwork is not responding'")
+        looks.append(tab.evaluate(look))
         network.set("pass")
         tab.wait_for(f"{HEADLINE} === 'Groundwork is up'")
-        titles.append(tab.evaluate("document.title"))
+        looks.append(tab.evaluate(look))
 
-    assert titles == ["Groundwork is up", "Groundwork does not response", "Groundwork is up"]
+    assert [title for title, _ in looks] == [
+        "Groundwork is up",
+        "Groundwork is not responding",
+        "Groundwork is up",
+    ]
+    assert looks[0][1] == looks[2][1] != looks[1][1]
 
 
 def test_the_page_asks_for_the_token(cluster: Cluster, tab: Browser) -> None:
     """After one challenge the browser sends the token with each request."""
-    rows = "document.querySelectorAll('tbody tr').length"
+    rows = "document.querySelectorAll('.components li').length"
     production = {"ENVIRONMENT": "production", "SECRET_KEY": "x" * 32, "OPS_TOKEN": TOKEN}
     with serve(DATABASE_URL=cluster.url(), **production) as service:
         shown = []
         for user in ("", f"operator:{TOKEN}@", ""):
-            tab.open(f"http://{user}127.0.0.1:{service.port}/{'?figures' if user else ''}")
+            tab.open(f"http://{user}127.0.0.1:{service.port}/{'?details' if user else ''}")
             shown.append(tab.evaluate(rows))
-        tab.evaluate("document.querySelector('tbody').remove()")
-        tab.wait_for(f"{rows} === 4")  # the page's refresh restores them
+        tab.evaluate("document.querySelector('.components').remove()")
+        tab.wait_for(f"{rows} === 4")  # the refresh restores them
 
     assert shown == [0, 4, 4]
 

@@ -113,6 +113,7 @@ async def test_details_while_the_database_is_down(serving: Serving) -> None:
     assert report["status"] == "unavailable"
     assert report["installation_reason"] == "database_unreachable"
     assert report["components"]["database"]["reason"] == "database_unreachable"
+    assert report["components"]["database"]["cause"] == "ConnectionRefusedError"
 
 
 async def test_details_skip_the_query_while_the_database_is_down(

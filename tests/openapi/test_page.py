@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from groundwork import openapi as docs
+from groundwork.openapi.services import get_page
 
 VENDORED = Path(docs.__file__).parent / "swagger-ui"
 
@@ -37,6 +38,14 @@ async def test_the_page_loads_only_files_of_the_service(client: httpx.AsyncClien
 
     assert found
     assert [name for name in found if (await client.get(f"/{name}")).status_code != 200] == []
+
+
+def test_the_page_has_the_name_of_the_service() -> None:
+    """Its title is the service's, and a link of that name leads back to the status page."""
+    page = get_page("R&D")
+
+    assert "<title>R&amp;D API</title>" in page
+    assert '<a href="./">R&amp;D status</a>' in page
 
 
 async def test_the_page_shows_the_description(client: httpx.AsyncClient) -> None:

@@ -21,34 +21,23 @@ def fill(template: str, **values: object) -> Html:
     return Html(Template(template).substitute(texts))
 
 
-def drop(page: str, part: str) -> str:
-    """Return the page without what stands between <!-- part --> and <!-- /part -->."""
-    before, _, rest = page.partition(f"<!-- {part} -->")
-    return before + rest.partition(f"<!-- /{part} -->")[2]
-
-
-def page_headers(style: str = "'self'", script: str = "'self'") -> dict[str, str]:
-    """Return the headers of a page that loads nothing from other hosts; arguments: CSP sources."""
+def page_headers(template: str) -> dict[str, str]:
+    """Return the headers of a page that loads nothing from another host."""
     policy = (
-        "default-src 'none'",
-        f"style-src {style}",
-        f"script-src {script}",
-        "img-src data:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
+        f"default-src 'none'; style-src {_source(template, 'style')}; "
+        f"script-src {_source(template, 'script')}; img-src data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     return {
         "Cache-Control": "no-store",
-        "Content-Security-Policy": "; ".join(policy),
+        "Content-Security-Policy": policy,
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",
     }
 
 
-def source(page: str, tag: str) -> str:
-    """Return the CSP source of a page's one <style> or <script>: its hash (CSP, 2.3.1)."""
-    text = page.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return f"'sha256-{digest}'"
+def _source(template: str, tag: str) -> str:
+    """Return the hash of the page's <style> or <script> (CSP, 2.3.1), or 'self' if it has none."""
+    _, found, rest = template.partition(f"<{tag}>")
+    digest = hashlib.sha256(rest.partition(f"</{tag}>")[0].encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'" if found else "'self'"

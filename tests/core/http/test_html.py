@@ -1,35 +1,46 @@
-"""Pages of one file."""
+"""HTML pages."""
+
+from base64 import b64encode
+from hashlib import sha256
 
 import httpx
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from groundwork.core.http.html import Html, drop, fill
+from groundwork.core.http.html import Html, fill, page_headers
 
 
 def test_values_are_escaped() -> None:
-    """A value is text, whatever it holds."""
+    """A value is text, whatever it contains."""
     assert fill("<p>$text</p>", text="<b>&\"'") == "<p>&lt;b&gt;&amp;&quot;&#x27;</p>"
 
 
 def test_html_is_kept() -> None:
-    """What is HTML already goes in as it is, so that one piece may hold another."""
+    """HTML goes in unescaped, so that a template may contain another."""
     inner = fill("<b>$text</b>", text="<")
 
     assert isinstance(inner, Html)
     assert fill("<p>$inner</p>", inner=inner) == "<p><b>&lt;</b></p>"
 
 
-def test_a_part_is_dropped() -> None:
-    """Between its two comments a part goes, and the rest stays."""
-    assert drop("a<!-- part -->b<!-- /part -->c", "part") == "ac"
+def test_what_is_inline_is_allowed_by_its_hash() -> None:
+    """Style and script of the page may run; without any, those of the service may."""
+    inline = page_headers("<title>x</title><style>a</style><script>b</script>")
+    linked = page_headers('<link rel="stylesheet" href="a.css"><script src="b.js"></script>')
+
+    policies = [headers["Content-Security-Policy"] for headers in (inline, linked)]
+    style, script = (b64encode(sha256(text).digest()).decode() for text in (b"a", b"b"))
+    assert f"style-src 'sha256-{style}'; script-src 'sha256-{script}'; " in policies[0]
+    assert "style-src 'self'; script-src 'self'; " in policies[1]
 
 
-async def test_every_page_is_guarded(app: Starlette, client: httpx.AsyncClient) -> None:
-    """A browser guesses no type, tells nobody where it was, frames and runs nothing foreign."""
+async def test_every_page_has_security_headers(app: Starlette, client: httpx.AsyncClient) -> None:
+    """No page may be framed, cached, sniffed, or run what is not its own."""
     paths = [route.path for route in app.routes if isinstance(route, Route)]
-    answers = [await client.get(path) for path in paths if "{" not in path]
-    pages = [one.headers for one in answers if one.headers["content-type"].startswith("text/html")]
+    responses = [await client.get(path) for path in paths if "{" not in path]
+    pages = [
+        one.headers for one in responses if one.headers["content-type"].startswith("text/html")
+    ]
 
     assert len(pages) >= 2
     for headers in pages:

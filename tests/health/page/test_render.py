@@ -3,10 +3,11 @@
 import base64
 import dataclasses
 import hashlib
+import math
 import re
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
 
@@ -16,27 +17,30 @@ import pytest
 from groundwork import __version__
 from groundwork.core.config import Settings
 from groundwork.core.database.connections import migration_ids
-from groundwork.core.readiness.result import Sample
-from groundwork.health.page.render import render
-from groundwork.health.page.status_text import HEADLINES, REASONS
+from groundwork.core.observability.recent import Activity, Query
+from groundwork.core.readiness.result import REASONS, Sample
+from groundwork.health.page import render as module
+from groundwork.health.page.status_text import words
 from tests.conftest import Serving
+from tests.factories.details import make_details
 
 TOKEN = "a-token-for-the-operators"
 BASIC = base64.b64encode(f"anybody:{TOKEN}".encode()).decode()
 PRODUCTION = {"environment": "production", "app_name": "Yard"}
 GUARDED = PRODUCTION | {"ops_token": TOKEN}
 OK = {"status": "ok", "reason": None}
+PENDING = {"applied": ["0001.a"], "pending": ["0003.<b>"], "unknown": []}
 
 
 @pytest.fixture
 def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    """Give development's settings, with what the test's parameter changes."""
+    """Give development's settings, with the changes of the test's parameter."""
     return dataclasses.replace(settings, **getattr(request, "param", {}))
 
 
 @pytest.fixture
 def tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run where local time is nine hours ahead."""
+    """Set a time zone that is nine hours ahead of UTC."""
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "JST-9")
         time.tzset()
@@ -45,68 +49,77 @@ def tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def text(html: str) -> str:
-    """Return what a person reads of a page."""
+    """Return the text of a page."""
     body = re.sub(r"<(style|script|template|title)\b.*?</\1>", "", html, flags=re.DOTALL)
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", body)).split())
 
 
-def report(status: str, reason: str | None) -> dict[str, Any]:
-    """Return what get_details would, of an instance in this state."""
-    transition = {"at": datetime.now(UTC), "previous": "ok", "lasted_seconds": 61.0}
-    return {
-        "status": status,
-        "reason": reason,
-        "version": __version__,
-        "environment": "production",
-        "uptime_seconds": 90061.0,
-        "transitions": [transition | OK, transition | {"status": status, "reason": reason}],
-        "process": {"log_lines_dropped": 0},
-        "components": {
-            "database": {
-                "reason": reason,
-                "latency_ms": None,
-                "server_version": None,
-                "pool": {"size": 13, "idle": 3, "in_use": 10, "max": 15},
-                "migrations": {"applied": [], "pending": ["0003.<b>"], "unknown": []},
-            }
-        },
-    }
+def render(
+    status: str = "ok",
+    reason: str | None = None,
+    activity: Activity = (0.0, 0, []),
+    **changes: Any,
+) -> str:
+    """Return the page of an instance that was up for 61.5 s, and then in this state."""
+    now = datetime.now(UTC)
+    transitions = [
+        OK | {"at": now - timedelta(seconds=61.5)},
+        {"at": now, "status": status, "reason": reason},
+    ]
+    details = make_details(status, reason, **{"transitions": transitions} | changes)
+    return module.render("Yard", details, [], activity)
 
 
-def test_page_brings_what_it_says_when_the_service_is_gone() -> None:
-    """Whatever the state is, the page knows by itself how to tell that nobody answers."""
-    page = render("Yard", report("ok", None), [Sample(time.monotonic(), 0.001)])
+def test_page_contains_what_it_says_when_the_service_is_gone() -> None:
+    """The page needs no response to say that there is none."""
+    found = re.search(r'<template id="lost">(.*?)</template>', render(), re.DOTALL)
 
-    found = re.search(r'<template id="lost">(.*?)</template>', page, re.DOTALL)
     assert found is not None
     assert '<div id="state" class="unknown" role="status">' in found[1]
     assert '<use href="#unknown"/>' in found[1]
     assert text(found[1]) == (
-        "Yard does not answer This page cannot reach the service. What else it shows is what it "
-        "was last told. It keeps asking."
+        "Yard is not responding This page shows its last response. Retries automatically."
     )
-    assert '<svg class="plot"' in page
-    summary = "1 check in the last 10 minutes, none failed. Median 1 ms, slowest 1 ms."
-    assert f'<p class="note">{summary}' in page
 
 
-async def test_page_shows_the_figures(client: httpx.AsyncClient) -> None:
-    """In development it has the state, the components, and how this instance is."""
+def test_page_shows_the_checks() -> None:
+    """The plot has the checks of the last ten minutes, and says them in words."""
+    old = [Sample(time.monotonic() - ago, 0.9) for ago in (3600, 601)]
+    new = [Sample(time.monotonic() - ago, latency) for ago, latency in ((599, 0.001), (1, None))]
+    page = module.render("Yard", make_details(), [*old, *new], (0.0, 0, []))
+
+    assert "2 checks, 1 failed, slowest 1 ms." in text(page)
+    assert re.search(r'class="failed" d="M599.0 0v100"', page)
+    assert re.search(r'class="latency" d="M1.0 75.0h0"', page)
+
+
+def test_page_shows_recent_requests_and_queries() -> None:
+    """It has the rate, the server errors, and the slowest queries with their durations."""
+    queries = [Query(math.inf, 1.5, 1412, "<b>"), Query(0.05, 0.0021, 3, "notes/list")]
+    page = text(render(activity=(23.44, 1812, queries)))
+
+    assert "Requests, without probes 23.4 per second Server errors (5xx) 1,812" in page
+    assert "<b> 1,412 1,500 ms > 10 s notes/list 3 2.1 ms ≤ 50 ms" in page
+
+
+async def test_page_shows_the_details(client: httpx.AsyncClient) -> None:
+    """In development it has the state, the components, and the instance."""
     response = await client.get("/")
 
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     page = text(response.text)
-    assert page.startswith("Groundwork is up It takes requests.")
+    assert page.startswith("Groundwork is up It serves requests.")
     assert f"Version {__version__} Environment development" in page
-    assert "Database answers" in page
-    assert "Pool has room 0 in use, 1 idle, 1 at most" in page
-    assert f"Migrations applied {len(migration_ids())} applied" in page
-    assert "1 check in the last 10 minutes, none failed." in page
+    assert re.search(r"Database ok \S+ ms, PostgreSQL 1\d", page)
+    assert "Connection pool ok 0 in use, 1 idle, 1 at most" in page
+    assert f"Migrations ok {len(migration_ids())} applied" in page
+    assert "Log ok 0 lines dropped" in page
+    assert "1 checks, 0 failed" in page
 
 
-async def test_page_shows_a_newcomer_the_next_step(client: httpx.AsyncClient) -> None:
-    """In development it says where to read on and how to build on it."""
+async def test_page_shows_a_developer_the_next_step(client: httpx.AsyncClient) -> None:
+    """In development it links to what there is, and says how to build on it."""
     page = (await client.get("/")).text
 
     links = re.findall(r'<a href="(.*?)"', page)
@@ -114,87 +127,95 @@ async def test_page_shows_a_newcomer_the_next_step(client: httpx.AsyncClient) ->
     assert "“Add a feature” in README.md" in text(page)
 
 
-@pytest.mark.parametrize(
-    ("status", "reason"),
-    [
-        ("degraded", "pool_saturated"),
-        *(("unavailable", reason) for reason in REASONS if reason != "pool_saturated"),
-    ],
-)
-def test_page_says_what_is_the_matter(status: str, reason: str) -> None:
-    """Each reason is in plain words, with what to do, and a shape of its own beside it."""
-    page = render("Yard", report(status, reason), [])
+@pytest.mark.parametrize("reason", REASONS[1:])
+def test_page_says_what_is_wrong(reason: str) -> None:
+    """Each reason is in plain words, with what to do, and with a shape."""
+    status = "degraded" if reason == "pool_saturated" else "unavailable"
+    page = render(status, reason)
 
-    headline = f"Yard {HEADLINES.get(reason, HEADLINES[status])}"
-    assert text(page).startswith(" ".join((headline, *REASONS[reason])))
+    found = words(status, reason)
+    headline = f"Yard is {found['state']}"
+    assert text(page).startswith(f"{headline} {found['summary']} {found['action']}")
     assert f"<title>{headline}</title>" in page
-    shape = {"draining": "draining", "starting": "unknown"}.get(reason, status)
-    assert re.findall(r'<div id="state" class="(\w+)"', page) == [shape, "unknown"]
-    assert re.findall(r'<li><svg class="mark (\w+)"', page) == [shape, "ok"]
+    assert re.findall(r'<div id="state" class="(\w+)"', page) == [found["kind"], "unknown"]
+    assert re.findall(r'<li><svg class="mark (\w+)"', page) == [found["kind"], "ok"]
+
+
+def test_page_says_why() -> None:
+    """Operators see the class of the error."""
+    page = render("unavailable", "database_unreachable", cause="ConnectionRefusedError")
+
+    assert "recovers by itself. Cause: ConnectionRefusedError Uptime" in text(page)
 
 
 def test_page_has_a_timeline() -> None:
-    """The latest state comes first; each is told with how long it held."""
-    given = report("unavailable", "database_timeout")
-    given["transitions"][0]["at"] = datetime(2026, 11, 2, 3, 4, 5, tzinfo=UTC)
-    page = render("Yard", given, [])
+    """The latest state comes first; each has its time and how long it lasted."""
+    began = datetime(2026, 11, 2, 3, 4, 5, tzinfo=UTC)
+    lost = {"status": "unavailable", "reason": "database_timeout"}
+    page = render(transitions=[OK | {"at": began}, lost | {"at": began + timedelta(seconds=61.5)}])
 
     assert re.search(
-        r"Lately .* down: database timeout for less than 1 s \d+ \w+ [\d:]{8}"
-        r" up for 1 min 1 s 2 Nov 03:04:05 Where",
+        r"Recent changes .* down \(database timeout\) for [\d:, days]+ 2 Nov 03:05:06"
+        r" up for 0:01:01 2 Nov 03:04:05 More",
         text(page),
     )
     assert '<time datetime="2026-11-02T03:04:05+00:00">' in page
-    assert "Running for 1 d 1 h" in text(page)
+    assert "Uptime 1 day, 1:01:01" in text(page)
 
 
-def test_page_shows_the_latest_changes_alone() -> None:
-    """Of a long timeline it has the end."""
-    given = report("degraded", "pool_saturated")
-    given["transitions"][:0] = [given["transitions"][0]] * 18
-    page = render("Yard", given, [])
+def test_page_shows_the_latest_changes_only() -> None:
+    """Of a long timeline it has the latest eight."""
+    at = {"at": datetime.now(UTC)}
+    busy = {"status": "degraded", "reason": "pool_saturated"}
+    page = render(transitions=[OK | at] * 18 + [busy | at])
 
     assert re.findall(r'<li><svg class="mark (\w+)"', page) == ["degraded", *["ok"] * 7]
 
 
 @pytest.mark.usefixtures("tokyo")
-def test_page_tells_the_time_in_utc() -> None:
-    """Wherever the machine is, the page's clock is UTC."""
+def test_page_has_its_time_in_utc() -> None:
+    """Whatever the time zone of the machine, the page's clock is UTC."""
     before = datetime.now(UTC)
-    page = render("Yard", report("ok", None), [])
+    page = render()
 
-    (told,) = re.findall(r"As of (.*?) UTC;", page)
-    assert told in {f"{when:%H:%M:%S}" for when in (before, datetime.now(UTC))}
+    (shown,) = re.findall(r"Updated at (.*?) UTC", page)
+    assert shown in {f"{when:%H:%M:%S}" for when in (before, datetime.now(UTC))}
 
 
-def test_icon_tells_how_it_is() -> None:
-    """Among a browser's tabs the colour of the icon tells up, busy, down and stopping apart."""
+def test_icon_has_a_colour_per_state() -> None:
+    """Among a browser's tabs the colour of the icon tells up, degraded, down and shutdown apart."""
     states = [
         ("ok", None),
         ("degraded", "pool_saturated"),
         ("unavailable", "database_timeout"),
         ("unavailable", "draining"),
     ]
-    pages = "".join(render("Yard", report(*state), []) for state in states)
+    pages = "".join(render(*state) for state in states)
 
     icons = re.findall(r"fill='(#[0-9a-f]{6})'", pages)
     assert len(set(icons)) == len(states)
 
 
 def test_components_have_their_shapes() -> None:
-    """Each component has the shape of its own state, not of the whole."""
-    page = render("Yard", report("unavailable", "migrations_pending"), [])
+    """Each component has the shape of its own state, not of the service's."""
+    page = render("unavailable", "migrations_pending", migrations=PENDING)
 
-    shapes = re.findall(r'<td><svg class="mark (\w+)"', page)
+    shapes = re.findall(r'</h3><p><svg class="mark (\w+)" aria-hidden="true"><use href="#\1"', page)
     assert shapes == ["ok", "ok", "unavailable", "ok"]
 
 
 def test_page_draws_the_pool() -> None:
     """A bar has the share of the connections in use, and of those open."""
-    page = render("Yard", report("unavailable", "migrations_pending"), [])
+    page = render()
 
-    assert 'class="open" width="86%"' in page
-    assert 'class="used" width="66%"' in page
+    assert 'viewBox="0 0 15 1" preserveAspectRatio="none"' in page
+    assert '<rect class="open" width="13"/><rect class="used" width="10"/>' in page
+
+
+def test_page_escapes_the_names_of_migrations() -> None:
+    """A name is text, whatever it contains."""
+    page = render("unavailable", "migrations_pending", migrations=PENDING)
+
     assert "pending: 0003.<b>" in text(page)
     assert "0003.<b>" not in page
 
@@ -205,7 +226,7 @@ def test_page_draws_the_pool() -> None:
     indirect=True,
 )
 async def test_page_escapes_the_name(client: httpx.AsyncClient) -> None:
-    """A name is text, whatever it holds."""
+    """A name is text, whatever it contains."""
     page = (await client.get("/")).text
 
     assert "&lt;script&gt;&amp;&quot;&#x27; is up" in page
@@ -214,7 +235,7 @@ async def test_page_escapes_the_name(client: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("settings", [PRODUCTION, GUARDED], indirect=True)
 @pytest.mark.parametrize("authorization", ["", "Bearer wrong"])
-async def test_page_shows_the_state_alone(
+async def test_page_shows_the_public_the_state_only(
     client: httpx.AsyncClient, settings: Settings, authorization: str
 ) -> None:
     """Without the token it says whether the service is up, and nothing else."""
@@ -222,43 +243,44 @@ async def test_page_shows_the_state_alone(
 
     assert response.status_code == 200
     assert '<div id="state" class="ok"' in response.text
-    words = re.sub(r"[\d:]{8}", "TIME", text(response.text))
-    offer = " Show the figures : any name, and OPS_TOKEN for a password."
-    assert words == "Yard is up It takes requests. As of TIME UTC; asks again by itself." + (
-        offer if settings.ops_token else ""
+    shown = re.sub(r"[\d:]{8}", "TIME", text(response.text))
+    offer = "Show details with any user name, and OPS_TOKEN as the password. "
+    assert shown == (
+        f"Yard is up It serves requests. {offer if settings.ops_token else ''}"
+        "Updated at TIME UTC. Refreshes automatically."
     )
 
 
 @pytest.mark.parametrize("settings", [GUARDED], indirect=True)
 @pytest.mark.parametrize("authorization", [f"Bearer {TOKEN}", f"Basic {BASIC}"])
-@pytest.mark.parametrize("path", ["/", "/?figures"])
+@pytest.mark.parametrize("path", ["/", "/?details"])
 async def test_page_opens_with_the_token(
     client: httpx.AsyncClient, authorization: str, path: str
 ) -> None:
-    """The token shows the figures, and nobody in production is told how to build on it."""
+    """The token shows the details, and production no hints for developers."""
     response = await client.get(path, headers={"Authorization": authorization})
 
     page = text(response.text)
     assert f"Version {__version__}" in page
     assert "Add a feature" not in page
-    assert "Show the figures" not in page
+    assert "Show details" not in page
 
 
 @pytest.mark.parametrize(
     ("settings", "status"), [(PRODUCTION, 404), (GUARDED, 401), ({}, 200)], indirect=["settings"]
 )
-async def test_page_lets_a_browser_ask_for_the_token(
+async def test_page_makes_a_browser_prompt_for_the_token(
     client: httpx.AsyncClient, status: int
 ) -> None:
-    """/?figures is refused as the details are, so that a browser asks."""
-    response = await client.get("/?figures")
+    """/?details is 401 as the details are, so that a browser prompts for the token."""
+    response = await client.get("/?details")
 
     assert response.status_code == status
     assert response.headers.get("www-authenticate", "Basic").startswith("Basic")
 
 
-async def test_page_runs_nothing_but_its_own(client: httpx.AsyncClient) -> None:
-    """The policy lets its style and script run, its icon show, itself be fetched; no more."""
+async def test_page_runs_only_its_own_script(client: httpx.AsyncClient) -> None:
+    """The policy allows its style, its script, its icon and its refresh, and nothing else."""
     response = await client.get("/")
 
     policy = dict(
@@ -273,8 +295,8 @@ async def test_page_runs_nothing_but_its_own(client: httpx.AsyncClient) -> None:
     assert set(policy.values()) == {"'none'"}
 
 
-async def test_page_needs_nobody_else(client: httpx.AsyncClient) -> None:
-    """It names no address but its own service's, and an inline icon."""
+async def test_page_loads_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+    """It has no URL but those of its own service, and an inline icon."""
     page = (await client.get("/")).text
 
     targets = re.findall(r'(?:src|href|action)="(.*?)"|url\((.*?)\)|@import', page)
@@ -282,8 +304,8 @@ async def test_page_needs_nobody_else(client: httpx.AsyncClient) -> None:
     assert kinds == {"data", "docs", "health/details", "metrics"}
 
 
-async def test_page_answers_head(client: httpx.AsyncClient) -> None:
-    """HEAD is answered as GET is."""
+async def test_page_supports_head(client: httpx.AsyncClient) -> None:
+    """HEAD has the status code and headers of GET."""
     response = await client.head("/")
 
     assert response.status_code == 200
@@ -291,7 +313,7 @@ async def test_page_answers_head(client: httpx.AsyncClient) -> None:
 
 
 async def test_page_while_the_database_is_down(serving: Serving) -> None:
-    """It tells of an outage with 200, within readiness' own time: it is for people."""
+    """It reports an outage with 200, as fast as readiness does, and says why."""
     async with serving("postgresql://nobody@127.0.0.1:1/nothing") as client:
         started = time.monotonic()
         response = await client.get("/")
@@ -299,4 +321,5 @@ async def test_page_while_the_database_is_down(serving: Serving) -> None:
 
     assert response.status_code == 200
     assert text(response.text).startswith("Groundwork is down The database is down")
+    assert "Cause: ConnectionRefusedError" in text(response.text)
     assert seconds < 1.2  # 0.9 and some for a noisy machine

@@ -1,103 +1,118 @@
-"""The report in plain words."""
+"""The words of the status page."""
 
 from typing import Any
 
 import pytest
 
 from groundwork.core.readiness.result import REASONS
-from groundwork.health.page.status_text import REASONS as EXPLAINED
-from groundwork.health.page.status_text import components, duration, label
+from groundwork.health.page.status_text import components, duration, milliseconds, words
+from groundwork.health.services import Details
+from tests.factories.details import make_details as make
 
 
-def report(**changes: Any) -> dict[str, Any]:
-    """Return the part of get_details that is about components."""
-    database = {
-        "status": "ok",
-        "reason": None,
-        "latency_ms": 0.812,
-        "server_version": "18.1",
-        "pool": {"size": 2, "idle": 1, "in_use": 1, "max": 4},
-        "migrations": {"applied": ["0001.a"], "pending": [], "unknown": []},
-    }
-    lost = changes.pop("lost", 0)
-    return {"components": {"database": database | changes}, "process": {"log_lines_dropped": lost}}
+@pytest.mark.parametrize("reason", REASONS)
+def test_every_reason_has_its_words(reason: str) -> None:
+    """Each reason has a summary of its own, and each but a startup or shutdown says what to do."""
+    found = words("unavailable", reason)
 
-
-def test_every_reason_is_explained() -> None:
-    """Whatever readiness may say, the page says what it means."""
-    assert sorted(("ok", *EXPLAINED)) == sorted(REASONS)
+    assert found.keys() == {"state", "summary", "action", "database", "kind", "icon"}
+    assert all(found[key] for key in found.keys() - {"action"})
+    assert found["summary"] != words("unavailable", None)["summary"]
+    assert bool(found["action"]) == (reason not in {"ok", "starting", "draining"})
 
 
 @pytest.mark.parametrize(
-    ("changes", "name", "expected"),
+    ("status", "reason", "expected"),
     [
-        ({}, "database", ("ok", "answers", "0.812 ms, PostgreSQL 18.1")),
-        ({"reason": "pool_saturated"}, "database", ("ok", "answers", "0.812 ms, PostgreSQL 18.1")),
-        (
-            {"reason": "database_timeout", "latency_ms": None},
-            "database",
-            ("unavailable", "silent", ""),
-        ),
-        (
-            {"reason": "database_read_only"},
-            "database",
-            ("unavailable", "read-only", "0.812 ms, PostgreSQL 18.1"),
-        ),
-        ({"reason": "draining"}, "database", ("unknown", "not asked", "")),
-        ({"reason": "starting"}, "database", ("unknown", "not asked", "")),
-        ({}, "pool", ("ok", "has room", "1 in use, 1 idle, 4 at most")),
-        (
-            {"pool": {"size": 4, "idle": 0, "in_use": 4, "max": 4}},
-            "pool",
-            ("degraded", "full", "4 in use, 0 idle, 4 at most"),
-        ),
-        ({}, "migrations", ("ok", "applied", "1 applied")),
-        (
-            {"migrations": {"applied": ["1"], "pending": ["2", "3"], "unknown": ["8", "9"]}},
-            "migrations",
-            ("unavailable", "pending", "1 applied; pending: 2, 3; not known to this code: 8, 9"),
-        ),
-        (
-            {"migrations": {"applied": [], "pending": [], "unknown": []}},
-            "migrations",
-            ("unknown", "not known", ""),
-        ),
-        ({}, "log", ("ok", "keeps up", "0 lines lost")),
-        ({"lost": 7}, "log", ("degraded", "loses lines", "7 lines lost")),
+        ("ok", None, ("up", "ok")),
+        ("degraded", "pool_saturated", ("degraded", "degraded")),
+        ("degraded", "database_rejected", ("degraded", "degraded")),
+        ("unavailable", "database_timeout", ("down", "unavailable")),
+        ("unavailable", "draining", ("shutting down", "draining")),
+        ("unavailable", "starting", ("starting", "unknown")),
+        ("unavailable", "a_reason_without_words", ("down", "unavailable")),
     ],
 )
-def test_components_are_told_in_words(
-    changes: dict[str, Any], name: str, expected: tuple[str, str, str]
+def test_the_status_decides_unless_the_reason_does(
+    status: str, reason: str | None, expected: tuple[str, str]
 ) -> None:
-    """Each part has a state, a word for it, and its figures."""
-    assert components(report(**changes))[name] == expected
+    """State and kind are those of the status; startup and shutdown have their own."""
+    found = words(status, reason)
+
+    assert (found["state"], found["kind"]) == expected
+
+
+FULL: dict[str, Any] = {"pool": {"size": 4, "idle": 0, "in_use": 4, "max": 4}}
+DOWN: dict[str, Any] = {"latency_ms": None, "server_version": None}
+NONE: dict[str, Any] = {"migrations": {"applied": [], "pending": [], "unknown": []}}
+SOME: dict[str, Any] = {
+    "migrations": {"applied": ["1"], "pending": ["2", "3"], "unknown": ["8", "9"]}
+}
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("given", "name", "state", "kind"),
     [
-        (-1, "less than 1 s"),
-        (0.5, "less than 1 s"),
-        (59.9, "59 s"),
-        (125, "2 min 5 s"),
-        (3600, "1 h"),
-        (86_400, "1 d"),
-        (273_840, "3 d 4 h"),
+        (make(), "database", "ok", "ok"),
+        (make("degraded", "pool_saturated"), "database", "ok", "ok"),
+        (
+            make("degraded", "database_rejected"),
+            "database",
+            "rejects connections",
+            "degraded",
+        ),
+        (
+            make("unavailable", "database_timeout"),
+            "database",
+            "not responding",
+            "unavailable",
+        ),
+        (make("unavailable", "database_read_only"), "database", "read-only", "unavailable"),
+        (make("unavailable", "migrations_pending"), "database", "ok", "ok"),
+        (make("unavailable", "draining"), "database", "not checked", "unknown"),
+        (make("unavailable", "starting"), "database", "not checked", "unknown"),
+        (make(), "pool", "ok", "ok"),
+        (make(**FULL), "pool", "saturated", "degraded"),
+        (make("unavailable", "database_unreachable", **DOWN), "pool", "unknown", "unknown"),
+        (make(**FULL, **DOWN), "pool", "unknown", "unknown"),
+        (make(), "migrations", "ok", "ok"),
+        (make(**SOME), "migrations", "pending", "unavailable"),
+        (make(**NONE), "migrations", "unknown", "unknown"),
+        (make(), "log", "ok", "ok"),
+        (make(dropped=7), "log", "dropping lines", "degraded"),
     ],
 )
-def test_durations_have_two_units(seconds: float, words: str) -> None:
-    """A duration is told by its two largest units."""
-    assert duration(seconds) == words
+def test_components_have_a_state(given: Details, name: str, state: str, kind: str) -> None:
+    """Each component has a state of its own, and a kind that gives its shape and colour."""
+    found = components(given)
+
+    assert (found[name], found[f"{name}_kind"]) == (state, kind)
+
+
+def test_components_have_a_text() -> None:
+    """The database's latency and version, and the names of migrations that need attention."""
+    healthy, broken = components(make()), components(make(**DOWN, **SOME))
+
+    assert healthy["latency"] + healthy["server_version"] == "0.812 ms, PostgreSQL 18.1"
+    assert healthy["migrations_text"] == "1 applied"
+    assert broken["latency"] + broken["server_version"] == ""
+    assert broken["migrations_text"] == "1 applied; pending: 2, 3; unknown to this release: 8, 9"
+    assert components(make(**NONE))["migrations_text"] == ""
 
 
 @pytest.mark.parametrize(
-    ("status", "reason", "words"),
-    [
-        ("ok", None, "up"),
-        ("unavailable", "draining", "stopping"),
-        ("unavailable", "database_timeout", "down: database timeout"),
-    ],
+    ("seconds", "text"),
+    [(0, "0 ms"), (0.000_412_3, "0.412 ms"), (0.012_34, "12.3 ms"), (1.2345, "1,230 ms")],
 )
-def test_a_state_is_told_in_a_word(status: str, reason: str | None, words: str) -> None:
-    """A reason is named unless it is no fault."""
-    assert label(status, reason) == words
+def test_times_have_three_digits(seconds: float, text: str) -> None:
+    """A time is in milliseconds, however long it is."""
+    assert milliseconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1, "0:00:00"), (0.5, "0:00:00"), (125.9, "0:02:05"), (273_840, "3 days, 4:04:00")],
+)
+def test_durations_are_readable(seconds: float, text: str) -> None:
+    """A duration has days, hours, minutes and seconds, and is never negative."""
+    assert duration(seconds) == text
