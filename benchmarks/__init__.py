@@ -1,1 +1,1 @@
-"""How fast is it? Against the limit, which is the server it stands on, and against its peers."""
+"""Benchmarks: the service against its limit, a bare ASGI callable, and against its peers."""

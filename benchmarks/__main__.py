@@ -1,4 +1,4 @@
-"""One command that measures it all: `uv run python -m benchmarks`; some 15 minutes, or --quick."""
+"""Run the benchmarks: `uv run python -m benchmarks` takes some 15 minutes, --quick two."""
 
 import argparse
 import signal
@@ -10,11 +10,11 @@ from statistics import median
 
 from benchmarks import hotspots, report
 from benchmarks.database import Database, postgresql
-from benchmarks.load import Case, Samples, asked_beside, interleave
+from benchmarks.load import Case, Samples, interleave, probed
 from benchmarks.machine import describe, peak_memory, split_cores
 from benchmarks.report import cpu, p50, p99, rate, ratio, spread, table
 from benchmarks.servers import (
-    ACCESS_LINES,
+    ACCESS_LOG,
     FASTAPI,
     LIMIT,
     OURS,
@@ -30,7 +30,7 @@ MIB = 1024 * 1024
 
 @dataclass
 class Run:
-    """How long to measure, where, and what has been found so far."""
+    """The parameters of a run, and its results so far."""
 
     database: Database
     core: list[str]
@@ -42,13 +42,13 @@ class Run:
     starts: dict[str, list[float]] = field(default_factory=dict)
 
     def measure(self, cases: list[Case], servers: list[Server]) -> Samples:
-        """Measure these in turns."""
+        """Measure cases in interleaved rounds."""
         return interleave(cases, servers, self.rounds, self.seconds, self.database.statements)
 
 
 def compare(run: Run) -> Iterator[str]:
-    """Yield the table of targets and all figures behind it, the database on this machine."""
-    for _, peer in product(range(run.rounds + 1), PEERS):  # the first of each warms the files
+    """Yield the table of targets and all results, with the database on this machine."""
+    for _, peer in product(range(run.rounds + 1), PEERS):  # the first warms the file cache
         took = seconds_to_live(peer, run.database.cluster.url(), run.core)
         run.starts.setdefault(peer.name, []).append(took)
     with running(PEERS, run.database.cluster.url(), run.core) as servers:
@@ -60,7 +60,10 @@ def compare(run: Run) -> Iterator[str]:
         run.samples |= run.measure(details, servers)
         run.memory = {s.contender.name: peak_memory(s.process.pid) / MIB for s in servers}
     yield from ("## Targets\n", targets(run))
-    yield from ("## All figures, the database on this machine\n", report.all_figures(run.samples))
+    yield from (
+        "## All results, database on this machine\n",
+        report.all_results(run.samples),
+    )
     rows = [
         (name, spread([1000 * took for took in starts[1:]], "{:.0f}"), f"{run.memory[name]:.0f}")
         for name, starts in run.starts.items()
@@ -69,7 +72,7 @@ def compare(run: Run) -> Iterator[str]:
 
 
 def targets(run: Run) -> str:
-    """Return what we want to reach, and where we and the others are."""
+    """Return the table of targets, with the results of each server."""
     names = [peer.name for peer in PEERS if peer is not LIMIT]
 
     def against(path: str, figure: report.Figure, connections: int = 64) -> list[str]:
@@ -126,18 +129,18 @@ def _statements(samples: Samples, name: str) -> str:
 
 
 def growth(run: Run) -> Iterator[str]:
-    """Yield ready's throughput and p99 as connections and distance grow.
+    """Yield throughput and p99 of ready by number of connections and database latency.
 
-    Ours is asked all the time, as in service: the first to ask after a pause waits for a check.
+    The service is probed all the time, as in production: the first probe after a pause waits.
     """
-    yield "## Ready, as the database moves away\n"
+    yield "## Ready, by latency of the database\n"
     rows = []
     counts, distances = (1, 8, 64, 512), (0, 5, 50)
     for distance in distances:
         with (
             run.database.away(distance) as url,
             running((LIMIT, OURS), url, run.core) as servers,
-            asked_beside(servers[1].port, READY),
+            probed(servers[1].port, READY),
         ):
             for count in counts:
                 cases = [Case(one.contender.name, READY, count) for one in servers]
@@ -145,7 +148,7 @@ def growth(run: Run) -> Iterator[str]:
                 rows.append((str(count), f"{distance} ms", *_rate_and_tail(found)))
     rows.sort(key=lambda row: int(row[0]))
     names = [f"{one.name}: {what}" for one in (LIMIT, OURS) for what in ("req/s", "p99")]
-    yield table(("conn.", "away", *names), rows)
+    yield table(("conn.", "latency", *names), rows)
 
 
 def _rate_and_tail(found: Samples) -> list[str]:
@@ -160,7 +163,7 @@ def _rate_and_tail(found: Samples) -> list[str]:
 
 
 def frozen(run: Run) -> Iterator[str]:
-    """Yield live's latency while the database is frozen, against the same with it healthy."""
+    """Yield the latency of live while the database is frozen, and while it is healthy."""
     ratios, rows = [], []
     with running((OURS,), run.database.cluster.url(), run.core) as servers:
         (server,) = servers
@@ -170,7 +173,7 @@ def frozen(run: Run) -> Iterator[str]:
             for number in (signal.SIGCONT, signal.SIGSTOP):
                 run.database.cluster.signal_all(number)
                 try:
-                    with asked_beside(server.port, READY):  # so that checks are under way
+                    with probed(server.port, READY):  # so that checks are in flight
                         found = interleave([live], servers, 1, 2 * run.seconds, lambda: 0)
                 finally:
                     run.database.cluster.signal_all(signal.SIGCONT)
@@ -181,21 +184,21 @@ def frozen(run: Run) -> Iterator[str]:
     yield "## Live, while the database is frozen\n"
     yield table(
         ("p99 at 64 connections, ms", "healthy", "frozen", "ratio (1.2 or less)"),
-        [("live, ready being asked beside it", healthy, stopped, spread(ratios))],
+        [("live, with probes of ready beside it", healthy, stopped, spread(ratios))],
     )
 
 
 def features(run: Run) -> Iterator[str]:
-    """Yield what each thing costs that every request gets."""
+    """Yield the cost of each feature that every request pays for."""
     base = Case(OURS.name, LIVE)
     others = {
-        "request id echoed, not made": Case(OURS.name, LIVE, header="X-Request-ID: abcdef-123456"),
-        "access line written": Case(ACCESS_LINES.name, LIVE),
+        "request ID from the client": Case(OURS.name, LIVE, header="X-Request-ID: abcdef-123456"),
+        "access log written": Case(ACCESS_LOG.name, LIVE),
         "with an Origin header": Case(OURS.name, LIVE, header="Origin: https://app.example"),
     }
-    with running((OURS, ACCESS_LINES), run.database.cluster.url(), run.core) as servers:
+    with running((OURS, ACCESS_LOG), run.database.cluster.url(), run.core) as servers:
         found = run.measure([base, *others.values()], servers)
-    rows = [("as it is", spread([cpu(one) for one in found[base]], "{:.3f}"), "1")]
+    rows = [("default", spread([cpu(one) for one in found[base]], "{:.3f}"), "1")]
     rows += [
         (
             what,
@@ -204,13 +207,13 @@ def features(run: Run) -> Iterator[str]:
         )
         for what, case in others.items()
     ]
-    yield "## What each request pays for\n"
+    yield "## Cost per request\n"
     yield table(("live, 64 connections", "CPU s / 10k", "ratio"), rows)
 
 
 def profile(run: Run) -> Iterator[str]:
-    """Yield the ten functions that take most time of their own."""
-    yield "## Where the time goes\n"
+    """Yield the ten functions with the highest own time."""
+    yield "## Hot spots\n"
     with running((OURS,), run.database.cluster.url(), run.core) as servers:
         for path in (LIVE, READY):
             found = hotspots.top(servers[0], Case(OURS.name, path), 2 if run.quick else 10)
@@ -228,15 +231,15 @@ SECTIONS: dict[str, Callable[[Run], Iterator[str]]] = {
 
 
 def main() -> None:
-    """Run the sections asked for and print them as Markdown."""
+    """Run the chosen sections and print them as Markdown."""
     parser = argparse.ArgumentParser("benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a look, of some two minutes")
-    parser.add_argument("--only", choices=SECTIONS, help="one section")
+    parser.add_argument("--quick", action="store_true", help="a first impression in two minutes")
+    parser.add_argument("--only", choices=SECTIONS, help="run one section")
     options = parser.parse_args()
     chosen = [options.only] if options.only else ["compare"] if options.quick else [*SECTIONS]
     rounds, seconds = (3, 0.8) if options.quick else (9, 0.8)
     core = split_cores()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends what it has started
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # stops the servers
     with postgresql() as database:
         run = Run(database, core, rounds, seconds, options.quick)
         print(f"{describe(database.version)}. Medians of {rounds} rounds (lowest-highest).\n")

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the benchmark's own, as far away as wanted, that counts its statements."""
+"""A PostgreSQL for the benchmarks, with a chosen latency, that counts its statements."""
 
 import subprocess
 import sys
@@ -24,25 +24,25 @@ shared_preload_libraries = pg_stat_statements
 
 
 class Database:
-    """Where it is, and how many statements the servers have sent it."""
+    """The cluster, and the number of statements that the servers have sent."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self._connection = psycopg2.connect(cluster.url("postgres"))
         self._connection.autocommit = True
-        self.version = str(self._ask("SHOW server_version"))
+        self.version = str(self._query("SHOW server_version"))
 
     def statements(self) -> int:
-        """Count the statements of all servers so far."""
-        return int(str(self._ask(_COUNT)))
+        """Return the number of statements of all servers so far."""
+        return int(str(self._query(_COUNT)))
 
     def close(self) -> None:
-        """Count no more."""
+        """Close the connection that counts."""
         self._connection.close()
 
     @contextmanager
     def away(self, milliseconds: int) -> Iterator[str]:
-        """Give an address whose round trips take so much longer; 0 is the server itself."""
+        """Return a URL whose round trips take longer by this time; 0 is without a proxy."""
         if not milliseconds:
             yield self.cluster.url()
             return
@@ -53,12 +53,12 @@ class Database:
             cwd=Path(__file__).parents[1],
         )
         try:
-            wait_until(lambda: _answers(self.cluster.url("postgres", port)))
+            wait_until(lambda: _is_reachable(self.cluster.url("postgres", port)))
             yield self.cluster.url(port=port)
         finally:
             end(proxy)
 
-    def _ask(self, statement: str) -> object:
+    def _query(self, statement: str) -> object:
         with self._connection.cursor() as cursor:
             cursor.execute(statement)
             (value,) = cursor.fetchone() or (None,)
@@ -69,7 +69,7 @@ class Database:
 def postgresql() -> Iterator[Database]:
     """Run PostgreSQL on a new, migrated database."""
     with TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)  # PostgreSQL is another user where we are root
+        Path(folder).chmod(0o755)  # as root, PostgreSQL runs as another user
         cluster = new_cluster(Path(folder) / "data")
         (cluster.data / "postgresql.auto.conf").write_text(_CONF)
         try:
@@ -81,7 +81,7 @@ def postgresql() -> Iterator[Database]:
             cluster.stop()
 
 
-def _answers(url: str) -> bool:
+def _is_reachable(url: str) -> bool:
     try:
         psycopg2.connect(url, connect_timeout=2).close()
     except psycopg2.OperationalError:

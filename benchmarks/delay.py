@@ -1,6 +1,6 @@
-"""A TCP proxy, in a process of its own, that puts its upstream so many ms away.
+"""A TCP proxy, in its own process, that adds latency.
 
-`python -m benchmarks.delay PORT UPSTREAM MILLISECONDS`: a round trip takes that much longer.
+`python -m benchmarks.delay PORT UPSTREAM MILLISECONDS`: each round trip takes that much longer.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import uvloop
 
 
 class End(asyncio.Protocol):
-    """One end of a connection; what it reads goes to the other end, `delay` seconds later."""
+    """One end of a connection; forwards what it reads to the other end after `delay` seconds."""
 
     def __init__(self, delay: float) -> None:
         self.delay = delay
@@ -19,16 +19,16 @@ class End(asyncio.Protocol):
         self.early: list[bytes] = []
 
     def data_received(self, data: bytes) -> None:
-        """Pass it on, in order, however much is under way."""
+        """Forward data after the delay, in order."""
         asyncio.get_running_loop().call_later(self.delay, self._write, data)
 
     def connection_lost(self, _: Exception | None) -> None:
-        """End the other end as well."""
+        """Close the other end."""
         if self.other is not None:
             self.other.close()
 
     def join(self, other: asyncio.WriteTransport) -> None:
-        """Name the other end."""
+        """Connect this end to the other."""
         self.other = other
         for data in self.early:
             other.write(data)
@@ -41,13 +41,13 @@ class End(asyncio.Protocol):
 
 
 async def main(port: int, upstream: int, delay: float) -> None:
-    """Serve until the process is ended."""
+    """Serve until the process is stopped."""
     loop = asyncio.get_running_loop()
     connecting = set()
 
     class Front(End):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            # uvloop's transports are of no class of asyncio's.
+            # uvloop's transports do not subclass asyncio's.
             task = asyncio.create_task(self._connect(cast("asyncio.WriteTransport", transport)))
             connecting.add(task)
             task.add_done_callback(connecting.discard)

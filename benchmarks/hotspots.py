@@ -1,4 +1,4 @@
-"""Where the time goes: py-spy watches a server under load."""
+"""Hot spots: py-spy profiles a server under load."""
 
 import subprocess
 from collections import Counter
@@ -12,7 +12,7 @@ _TOP = 10
 
 
 def top(server: Server, case: Case, seconds: int) -> list[tuple[float, str]]:
-    """Return the ten functions with most time of their own, as shares of all samples."""
+    """Return the ten functions with the highest own time, as shares of all samples."""
     spy = environment("py-spy", "py-spy") / "bin/py-spy"
     with TemporaryDirectory() as folder:
         file = Path(folder) / "stacks"
@@ -32,7 +32,7 @@ def _shares(stacks: list[str]) -> list[tuple[float, str]]:
     for stack in stacks:
         frames, _, count = stack.rpartition(" ")
         if "log_queue.py" in frames:
-            continue  # a thread that waits, which py-spy can't see
+            continue  # this thread waits, but py-spy counts it as running
         own[_short(frames.rpartition(";")[2])] += int(count)
     return [(count / own.total(), function) for function, count in own.most_common(_TOP)]
 

@@ -1,4 +1,4 @@
-"""The load: wrk, bounded in time, in rounds that take turns so that a drift cancels out."""
+"""The load: wrk, bounded in time, in interleaved rounds so that drift cancels out."""
 
 import signal
 import subprocess
@@ -15,12 +15,12 @@ from benchmarks.servers import OPS_TOKEN, Server
 
 _SCRIPT = Path(__file__).with_name("wrk.lua")
 _BEARER = f"Authorization: Bearer {OPS_TOKEN}"
-_IDLE = 0.02  # of a core
+_IDLE = 0.02  # share of a core
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is asked of whom: a path, by so many connections, with a header maybe."""
+    """One case: server, path, number of connections, and an optional header."""
 
     server: str
     path: str
@@ -30,7 +30,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Sample:
-    """One round: throughput, latencies in seconds, what 10,000 requests cost, and its length."""
+    """One round: throughput, latencies in seconds, cost of 10,000 requests, and duration."""
 
     rate: float
     p50: float
@@ -52,7 +52,7 @@ def interleave(
     seconds: float,
     statements: Callable[[], int],
 ) -> Samples:
-    """Measure A B C A B C ..., after one short round of each that nobody counts."""
+    """Measure A B C A B C ..., after one short warm-up round of each."""
     by_name = {server.contender.name: server for server in servers}
     cases = list(cases)
     found: Samples = {case: [] for case in cases}
@@ -66,10 +66,10 @@ def interleave(
 
 def _measure(case: Case, server: Server, seconds: float, statements: Callable[[], int]) -> Sample:
     pid = server.process.pid
-    asked, used = statements(), cpu_seconds(pid)
+    sent, used = statements(), cpu_seconds(pid)
     requests, microseconds, p50, p99, errors = drive(case, server.port, seconds)
     _wait_until_idle(pid)
-    used, asked = cpu_seconds(pid) - used, statements() - asked
+    used, sent = cpu_seconds(pid) - used, statements() - sent
     per_10k = 10_000 / max(requests, 1)
     took = microseconds / 1e6
     return Sample(
@@ -77,7 +77,7 @@ def _measure(case: Case, server: Server, seconds: float, statements: Callable[[]
         p50=p50 / 1e6,
         p99=p99 / 1e6,
         cpu=used * per_10k,
-        statements=asked * per_10k,
+        statements=sent * per_10k,
         errors=errors,
         requests=requests,
         seconds=took,
@@ -85,8 +85,8 @@ def _measure(case: Case, server: Server, seconds: float, statements: Callable[[]
 
 
 def drive(case: Case, port: int, seconds: float) -> list[int]:
-    """Ask for so long; return requests, microseconds, p50 and p99 in microseconds, and errors."""
-    # wrk counts in whole seconds; SIGINT ends it in order before that.
+    """Run wrk; return requests, microseconds, p50 and p99 in microseconds, and errors."""
+    # wrk's duration is in whole seconds; SIGINT ends it earlier, with its statistics.
     command = ["wrk", "-t1", f"-c{case.connections}", f"-d{int(seconds) + 5}s", "--timeout", "20s"]
     command += ["-s", str(_SCRIPT), "-H", _BEARER, *(["-H", case.header] if case.header else [])]
     with subprocess.Popen(
@@ -100,7 +100,7 @@ def drive(case: Case, port: int, seconds: float) -> list[int]:
 
 
 def _wait_until_idle(pid: int) -> None:
-    """Let it work off what wrk has left behind, so that it does not disturb the next."""
+    """Wait until a server has finished the requests that wrk left, before the next round."""
     for _ in range(100):
         before = cpu_seconds(pid)
         time.sleep(0.1)
@@ -109,11 +109,11 @@ def _wait_until_idle(pid: int) -> None:
 
 
 @contextmanager
-def asked_beside(port: int, path: str) -> Iterator[None]:
-    """Ask a path ten times a second in a thread, until the block ends."""
+def probed(port: int, path: str) -> Iterator[None]:
+    """Request a path ten times per second in a thread, until the block ends."""
     ended = threading.Event()
 
-    def ask() -> None:
+    def probe() -> None:
         while not ended.wait(0.1):
             connection = HTTPConnection("127.0.0.1", port, timeout=5)
             try:
@@ -122,7 +122,7 @@ def asked_beside(port: int, path: str) -> Iterator[None]:
             finally:
                 connection.close()
 
-    thread = threading.Thread(target=ask)
+    thread = threading.Thread(target=probe)
     thread.start()
     try:
         yield

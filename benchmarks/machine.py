@@ -1,4 +1,4 @@
-"""The machine: who runs on which core, and what Linux tells of a process."""
+"""The machine: which process runs on which core, and the resources of a process."""
 
 import os
 import platform
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def split_cores() -> list[str]:
-    """Leave one core to the server measured; this process and all it starts take the others.
+    """Reserve one core for the measured server; this process and its children use the others.
 
     Returns:
-        What to put in front of a server's command.
+        The arguments to put before a server's command.
     """
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) == 1:
@@ -21,20 +21,20 @@ def split_cores() -> list[str]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the processor time of all threads of a process so far."""
+    """Return the CPU time of all threads of a process so far, in seconds."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
 def peak_memory(pid: int) -> int:
-    """Return the most memory a process had resident so far, in bytes."""
+    """Return the peak resident memory of a process, in bytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     (peak,) = (line for line in lines if line.startswith("VmHWM:"))
     return int(peak.split()[1]) * 1024
 
 
 def describe(postgres: str) -> str:
-    """Return machine, versions and date as one sentence."""
+    """Return date, machine and versions as one line."""
     cpu = Path("/proc/cpuinfo").read_text().partition("model name\t: ")[2].partition("\n")[0]
     versions = ", ".join(
         f"{name} {version(name)}" for name in ("uvicorn", "uvloop", "httptools", "asyncpg")

@@ -1,4 +1,4 @@
-"""Figures to Markdown: medians, and the spread of all rounds behind them."""
+"""Results as Markdown: the median of all rounds, with the lowest and highest."""
 
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
@@ -15,19 +15,19 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def spread(values: Sequence[float], form: str = "{:.2f}") -> str:
-    """Return the median, and the lowest and highest in brackets."""
+    """Return the median, with the lowest and highest in parentheses."""
     low, high = form.format(min(values)), form.format(max(values))
     return f"{form.format(median(values))} ({low}-{high})"
 
 
 def ratio(samples: Samples, figure: Figure, of: Case, to: Case) -> list[float]:
-    """Return the ratio in each round, so that what slows both down cancels out."""
+    """Return the ratio of each round, so that what slows both down cancels out."""
     pairs = zip(samples[of], samples[to], strict=True)
     return [figure(one) / figure(other) for one, other in pairs]
 
 
 def rate(sample: Sample) -> float:
-    """Return requests a second."""
+    """Return requests per second."""
     return sample.rate
 
 
@@ -42,7 +42,7 @@ def p99(sample: Sample) -> float:
 
 
 def cpu(sample: Sample) -> float:
-    """Return processor seconds per 10,000 requests."""
+    """Return CPU seconds per 10,000 requests."""
     return sample.cpu
 
 
@@ -51,8 +51,8 @@ def statements(sample: Sample) -> float:
     return sample.statements
 
 
-def all_figures(samples: Samples) -> str:
-    """Return a row for each case, with everything that was measured."""
+def all_results(samples: Samples) -> str:
+    """Return a table with everything that was measured, one row per case."""
     header = ["", "path", "conn.", "requests/s", "p50 ms", "p99 ms", "CPU s / 10k"]
     rows = [
         (

@@ -1,4 +1,4 @@
-"""Whom we measure: each server's environment, command and process."""
+"""The measured servers: environment, command and process of each."""
 
 import os
 import subprocess
@@ -17,11 +17,11 @@ from tests.servers import end, free_port
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parent
 CACHE = CHECKOUT / ".benchmarks"
-OPS_TOKEN = "a-token-for-the-benchmark"  # noqa: S105 - it guards nothing
+OPS_TOKEN = "a-token-for-the-benchmark"  # noqa: S105 - it protects nothing
 ORIGIN = "https://app.example"
 PATIENCE = 30.0
 
-# All that the product does is on: request id, access line decision, metrics, CORS, error layer.
+# Everything is enabled: request IDs, access log, metrics, CORS, error handling.
 SETTINGS = {
     "ENVIRONMENT": "production",
     "SECRET_KEY": "not-a-secret-" * 3,
@@ -33,7 +33,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Contender:
-    """One server: Python's arguments, {port} in them; what it needs, if not our environment."""
+    """One server: Python's arguments with {port}, and its requirements, if it needs others."""
 
     name: str
     arguments: Sequence[str]
@@ -43,7 +43,7 @@ class Contender:
     path: Path = HERE / "peers"
 
     def python(self) -> str:
-        """Return its interpreter; makes its environment when it is not there yet."""
+        """Return the path of its interpreter; create its environment if it is missing."""
         if not self.requirements:
             return sys.executable
         return str(environment(self.name, *self.requirements) / "bin/python")
@@ -76,12 +76,12 @@ PEERS = (
     _peer("BlackSheep", "sheep", "blacksheep", "asyncpg", "uvicorn", "uvloop", "httptools"),
     FASTAPI,
 )
-ACCESS_LINES = _ours("access lines written", LOG_LEVEL="DEBUG")
+ACCESS_LOG = _ours("access log written", LOG_LEVEL="DEBUG")
 
 
 @dataclass(frozen=True)
 class Server:
-    """A contender that runs."""
+    """A running contender."""
 
     contender: Contender
     port: int
@@ -89,7 +89,7 @@ class Server:
 
 
 def environment(name: str, *requirements: str) -> Path:
-    """Return a virtual environment of this peer's own, at our versions where we have one."""
+    """Return a peer's virtual environment, with the versions of requirements.txt."""
     folder = CACHE / name.replace(" ", "")
     if (folder / "complete").exists():
         return folder
@@ -106,7 +106,7 @@ def environment(name: str, *requirements: str) -> Path:
 
 @contextmanager
 def started(contender: Contender, database: str, core: Sequence[str]) -> Iterator[Server]:
-    """Start one server and end it afterwards; it may not answer yet."""
+    """Start a server without waiting until it is live, and stop it afterwards."""
     port = free_port()
     arguments = [argument.format(port=port) for argument in contender.arguments]
     variables = {
@@ -126,7 +126,7 @@ def started(contender: Contender, database: str, core: Sequence[str]) -> Iterato
             yield Server(contender, port, process)
             if process.poll() is not None:
                 log.seek(0)
-                message = f"{contender.name} has ended: {log.read().decode()}"
+                message = f"{contender.name} has exited: {log.read().decode()}"
                 raise RuntimeError(message)
         finally:
             end(process)
@@ -136,7 +136,7 @@ def started(contender: Contender, database: str, core: Sequence[str]) -> Iterato
 def running(
     contenders: Sequence[Contender], database: str, core: Sequence[str]
 ) -> Iterator[list[Server]]:
-    """Run all of them at once, each ready; those that nobody asks take no time."""
+    """Run all servers, each ready; those that get no requests use no CPU."""
     with ExitStack() as stack:
         servers = [stack.enter_context(started(one, database, core)) for one in contenders]
         for server in servers:
@@ -145,10 +145,10 @@ def running(
 
 
 def first_ok(server: Server, path: str) -> float:
-    """Ask until it answers 200; return time.perf_counter() of that.
+    """Send requests until the status code is 200; return its time.perf_counter().
 
     Raises:
-        TimeoutError: it did not in 30 s, or has ended.
+        TimeoutError: it did not happen within 30 s, or the server has exited.
     """
     deadline = time.perf_counter() + PATIENCE
     while time.perf_counter() < deadline and server.process.poll() is None:
@@ -162,7 +162,7 @@ def first_ok(server: Server, path: str) -> float:
         finally:
             connection.close()
         time.sleep(0.001)
-    message = f"{server.contender.name} does not answer {path}"
+    message = f"no 200 from {server.contender.name} for {path}"
     raise TimeoutError(message)
 
 

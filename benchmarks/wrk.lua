@@ -1,4 +1,4 @@
--- One line for the harness; a `done` alone costs the requests nothing.
+-- Prints one line for the benchmarks; `done` runs once, after all requests.
 function done(summary, latency, requests)
     local errors = summary.errors
     io.write(string.format("figures %d %d %d %d %d\n",

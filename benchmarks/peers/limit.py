@@ -13,7 +13,7 @@ BODY = {"type": "http.response.body", "body": b'{"status":"ok"}'}
 
 
 class WithoutReset(asyncpg.Connection):
-    """A connection that goes back to its pool as it is."""
+    """A connection that is not reset on release."""
 
     def get_reset_query(self):
         return ""

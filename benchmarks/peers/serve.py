@@ -1,4 +1,4 @@
-"""Serve a peer as `groundwork serve` serves: `python serve.py MODULE PORT`."""
+"""Serve a peer with the options of `groundwork serve`: `python serve.py MODULE PORT`."""
 
 import importlib
 import sys
