@@ -1,4 +1,4 @@
-"""Errors of the database as problems."""
+"""Database errors as problem details."""
 
 import httpx
 import pytest
@@ -22,7 +22,7 @@ INSERT INTO shelf VALUES ('a', 1)
 
 
 async def put(request: Request[State]) -> Response:
-    """Insert a row after another, and map a unique constraint, and one that is not."""
+    """Insert two rows in a transaction, and map a unique constraint and a foreign key."""
     with conflict(shelf_name_key="A shelf has this name already.", shelf_above_fkey="No."):
         async with request.state["pool"].acquire() as connection, connection.transaction():
             await connection.execute("INSERT INTO shelf VALUES ('other', 9)")
@@ -31,20 +31,20 @@ async def put(request: Request[State]) -> Response:
 
 
 async def count(request: Request[State]) -> Response:
-    """Answer how many rows there are."""
+    """Respond with the number of rows."""
     return JSONResponse(await request.state["pool"].fetchval("SELECT count(*) FROM shelf"))
 
 
 @pytest.fixture
 async def app(app: Starlette, pool: Pool) -> Starlette:
-    """Give the application with a table and its routes."""
+    """Return the application with a table and its routes."""
     await pool.execute(SHELF)
     app.router.routes += [Route("/shelf", count), Route("/shelf", put, methods=["POST"])]
     return app
 
 
-async def test_a_name_taken_is_a_conflict(client: httpx.AsyncClient) -> None:
-    """The constraint that the route names is 409 in its words, and nothing is written."""
+async def test_a_duplicate_is_a_conflict(client: httpx.AsyncClient) -> None:
+    """A violation of the named constraint is 409 with its detail, and nothing is written."""
     response = await client.post("/shelf", params={"row": "('a', 2)"})
 
     assert response.status_code == 409
@@ -54,10 +54,10 @@ async def test_a_name_taken_is_a_conflict(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("row", ["('b', 1)", "('b', -1)", "('b', 2, 'c')", "('b', 'c')"])
-async def test_any_other_error_is_a_fault(
+async def test_any_other_violation_is_500(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, row: str
 ) -> None:
-    """Another constraint, unique or not, is 500; the database's words are for the log."""
+    """A violation of any other constraint is 500, and only the log has the database's message."""
     response = await client.post("/shelf", params={"row": row})
 
     assert response.status_code == 500
@@ -67,8 +67,8 @@ async def test_any_other_error_is_a_fault(
     assert (await client.get("/shelf")).json() == 1
 
 
-async def test_what_is_new_is_written(client: httpx.AsyncClient) -> None:
-    """Where nothing is broken, the route answers for itself."""
+async def test_a_new_row_is_written(client: httpx.AsyncClient) -> None:
+    """Without a violation, the response is the handler's own."""
     response = await client.post("/shelf", params={"row": "('b', 2)"})
 
     assert response.status_code == 201

@@ -1,1 +1,1 @@
-"""Tests of groundwork/core/readiness."""
+"""Tests of groundwork.core.readiness."""

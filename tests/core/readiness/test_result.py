@@ -1,4 +1,4 @@
-"""What a check's errors are called."""
+"""The reason of each error of the check."""
 
 import asyncpg
 import pytest
@@ -25,5 +25,5 @@ from groundwork.core.readiness.result import reason_of
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
 )
 def test_an_error_has_a_reason(error: Exception, reason: str) -> None:
-    """Refused by a server that is there, too late, or not there at all: told apart by the class."""
+    """The class of an error decides between rejected, timeout, read-only and unreachable."""
     assert reason_of(error) == reason
