@@ -139,8 +139,6 @@ class TransactionPool:
         self._stack = AsyncExitStack()
         self._connection: Connection | None = None
         self._turn = asyncio.Lock()
-        # asyncpg's pool keeps its waiters in a queue of this name.
-        self._queue: asyncio.LifoQueue[None] = asyncio.LifoQueue()
 
     async def connection(self) -> Connection:
         """Return the test's connection, in its transaction."""
