@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
+from groundwork.__main__ import main
 from groundwork.core.config import Settings
 from groundwork.core.readiness.result import REASONS
 from tests.openapi.description import PATHS
@@ -121,6 +122,15 @@ def documented_names(pattern: str) -> set[str]:
     """Return the names in the first column of a table in docs/operations.md."""
     cells = re.findall(r"^\| (`.+?`) \|", read("docs/operations.md"), re.MULTILINE)
     return {name for cell in cells for name in re.findall(rf"`({pattern})", cell)}
+
+
+def test_the_documentation_explains_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """The table in docs/operations.md has each command of `groundwork --help`."""
+    main([])
+    listed = re.findall(r"^    ([a-z]+)  ", capsys.readouterr().out, re.MULTILINE)
+
+    assert listed
+    assert documented_names("groundwork [a-z]+") == {f"groundwork {name}" for name in listed}
 
 
 def test_the_documentation_explains_every_route() -> None:
