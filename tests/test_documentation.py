@@ -98,6 +98,16 @@ def test_links_lead_somewhere(name: str) -> None:
     assert [link for link in targets if link[1] and link[1] not in anchors(str(link[0]))] == []
 
 
+@pytest.mark.parametrize("name", LINKING)
+def test_named_files_exist(name: str) -> None:
+    """Each file or folder of the checkout that a document names exists."""
+    folders = r"\.ci|\.github|benchmarks|deploy|docs|groundwork|sql|tests"
+
+    named = set(re.findall(rf"`((?:{folders})/[\w./-]*)`", read(name)))
+    assert named
+    assert [path for path in named if "note" not in path and not (CHECKOUT / path).exists()] == []
+
+
 @pytest.mark.parametrize("name", DOCUMENTS[1:])
 def test_the_contents_list_every_section(name: str) -> None:
     """The table of contents on top of a document has each of its sections, in order."""
