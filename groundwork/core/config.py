@@ -1,30 +1,30 @@
-"""Settings: read once from the environment, every error told at once."""
+"""Settings: read once from the environment, with every error reported at once."""
 
-import os
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast, get_args, get_type_hints, override
 from urllib.parse import urlsplit
 
-from environs import EnvValidationError, FileAwareEnv, ValidationError
+from environs import Env, EnvValidationError, ValidationError
 from environs import validate as check
 
+from groundwork.core.environment import read_environment
+
 DEVELOPMENT_SECRET = "development-only-secret-replace-me"  # noqa: S105 - refused elsewhere
-SECRET_LENGTH = 32
 ENVIRONMENTS = ("development", "staging", "production")
-_POSITIVE = check.Range(min=0, min_inclusive=False)
+SECRET_LENGTH = 32
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 class SettingsError(Exception):
-    """The environment holds no valid settings; `errors` maps each bad variable to its fault."""
+    """The environment holds no valid settings; `errors` maps each variable or file to its error."""
 
     def __init__(self, errors: Mapping[str, str]) -> None:
         self.errors = dict(errors)
-        lines = [f"{name}: {fault}" for name, fault in sorted(self.errors.items())]
-        super().__init__("\n  ".join(lines if len(lines) == 1 else ["bad settings:", *lines]))
+        lines = [f"{name}: {error}" for name, error in sorted(self.errors.items())]
+        super().__init__("\n  ".join(lines if len(lines) == 1 else ["invalid settings:", *lines]))
 
 
 def _postgres_url(value: str) -> None:
@@ -46,85 +46,108 @@ def _postgres_url(value: str) -> None:
     raise ValidationError(fault)
 
 
-def _setting(
-    default: Any = MISSING, *rules: Callable[[Any], Any], expect: str, secret: bool = False
-) -> Any:
-    return field(default=default, repr=not secret, metadata={"rules": rules, "expect": expect})
+# Each kind of value: its type, the rule that it has to pass, and what the message says is expected.
+_Text = Annotated[str, check.Length(1, 200), "1 to 200 characters"]
+_Environment = Annotated[str, check.OneOf(ENVIRONMENTS), ", ".join(ENVIRONMENTS)]
+_Flag = Annotated[bool, None, "true or false"]
+_Host = Annotated[str, check.Regexp(r"[][\w.:%-]{1,255}\Z", re.ASCII), "an address or host name"]
+_Port = Annotated[int, check.Range(1, 65_535), "1 to 65535"]
+_Url = Annotated[str, _postgres_url, "postgresql://user:password@host:5432/database"]
+_Size = Annotated[int, check.Range(1, 10_000), "1 to 10000"]
+_CacheSize = Annotated[int, check.Range(0, 10_000), "0 to 10000"]
+_Timeout = Annotated[float, check.Range(0.001, 86_400), "seconds, 0.001 to 86400"]
+_Seconds = Annotated[float, check.Range(0, 86_400), "seconds, 0 to 86400"]
+_WholeSeconds = Annotated[int, check.Range(1, 86_400), "whole seconds, 1 to 86400"]
+_ProbeTimeout = Annotated[float, check.Range(0.001, 0.999), "seconds, 0.001 to 0.999"]
+_Minutes = Annotated[int, check.Range(1, 525_600), "minutes, 1 to 525600"]
+_Secret = Annotated[str, check.Length(1), "32 or more random characters: openssl rand -hex 32"]
+_Token = Annotated[str | None, check.Regexp(r"[!-~]*\Z"), "printable ASCII without spaces"]
+_LogLevel = Annotated[
+    str, check.Regexp(rf"({'|'.join(LOG_LEVELS)})\Z", re.IGNORECASE), ", ".join(LOG_LEVELS)
+]
+# Origins are compared with what browsers send: no path, no default port.
+_ORIGIN = r"(?!http://[^,]*:80\b|https://[^,]*:443\b)[a-z][a-z0-9+.-]*://[a-z0-9.:[\]-]+|\*"
+_Origins = Annotated[
+    tuple[str, ...],
+    check.Regexp(rf"(({_ORIGIN})\s*(,\s*|\Z))*\Z", error="Not a list of origins."),
+    "comma-separated, in lower case, without path, slash at the end, port 80 or 443",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One field for each environment variable, named alike; times are seconds."""
+    """One field for each environment variable, with the same name; times are seconds."""
 
-    app_name: str = _setting("Groundwork", check.Length(min=1), expect="a name")
-    environment: str = _setting(
-        "development", check.OneOf(ENVIRONMENTS), expect=", ".join(ENVIRONMENTS)
-    )
-    debug: bool = _setting(default=False, expect="true or false")
-    host: str = _setting("127.0.0.1", check.Length(min=1), expect="an address to listen on")
-    port: int = _setting(8000, check.Range(1, 65535), expect="1 to 65535")
-    database_url: str = _setting(
-        MISSING, _postgres_url, expect="postgresql://user:password@host:5432/database", secret=True
-    )
-    db_pool_max_size: int = _setting(15, check.Range(1), expect="1 or more")
-    db_pool_timeout: float = _setting(5.0, _POSITIVE, expect="seconds, more than 0")
-    db_connect_timeout: float = _setting(5.0, _POSITIVE, expect="seconds, more than 0")
-    db_command_timeout: float = _setting(30.0, _POSITIVE, expect="seconds, more than 0")
-    slow_query_seconds: float = _setting(1.0, check.Range(0), expect="seconds, 0 or more")
-    db_statement_cache_size: int = _setting(100, check.Range(0), expect="0 or more")
-    secret_key: str = _setting(
-        DEVELOPMENT_SECRET,
-        expect="32 or more random characters, as python -c 'import secrets; "
-        "print(secrets.token_urlsafe(32))' prints them",
-        secret=True,
-    )
-    access_token_expire_minutes: int = _setting(30, check.Range(1), expect="minutes, 1 or more")
-    ops_token: str | None = _setting(None, expect="a token", secret=True)
-    cors_allow_origins: tuple[str, ...] = _setting((), expect="origins, comma-separated")
-    log_level: str = _setting(
-        "INFO",
-        check.OneOf((*LOG_LEVELS, *map(str.lower, LOG_LEVELS)), error="Not a log level."),
-        expect=", ".join(LOG_LEVELS),
-    )
-    log_json: bool = _setting(default=True, expect="true or false")
-    keep_alive_seconds: int = _setting(75, check.Range(1), expect="seconds, 1 or more")
-    readiness_timeout: float = _setting(
-        0.8, check.Range(0, 1, min_inclusive=False, max_inclusive=False), expect="between 0 and 1"
-    )
-    readiness_ttl: float = _setting(1.0, check.Range(0), expect="seconds, 0 or more")
-    shutdown_drain_seconds: float = _setting(5.0, check.Range(0), expect="seconds, 0 or more")
-    shutdown_grace_seconds: float = _setting(10.0, check.Range(0), expect="seconds, 0 or more")
+    app_name: _Text = "Groundwork"
+    environment: _Environment = "development"
+    debug: _Flag = False
+    host: _Host = "127.0.0.1"
+    port: _Port = 8000
+    database_url: _Url = field(repr=False)
+    db_pool_max_size: _Size = 15
+    db_pool_timeout: _Timeout = 5.0
+    db_connect_timeout: _Timeout = 5.0
+    db_command_timeout: _Timeout = 30.0
+    slow_query_seconds: _Seconds = 1.0
+    db_statement_cache_size: _CacheSize = 100
+    secret_key: _Secret = field(default=DEVELOPMENT_SECRET, repr=False)
+    access_token_expire_minutes: _Minutes = 30
+    ops_token: _Token = field(default=None, repr=False)
+    cors_allow_origins: _Origins = ()
+    log_level: _LogLevel = "INFO"
+    log_json: _Flag = True
+    keep_alive_seconds: _WholeSeconds = 75
+    readiness_timeout: _ProbeTimeout = 0.8
+    readiness_ttl: _Seconds = 1.0
+    shutdown_drain_seconds: _Seconds = 5.0
+    shutdown_grace_seconds: _Seconds = 10.0
+
+
+class _RawEnv(Env):
+    """The parsers of environs, for values that have been read already."""
+
+    raw: Mapping[str, str]
+
+    @override
+    def _get_value(self, env_key: str, default: Any) -> Any:
+        return self.raw.get(env_key, default)
 
 
 def load_settings() -> Settings:
     """Read the settings from the environment, and in development from `.env` as well.
 
     Raises:
-        SettingsError: naming every variable that is missing or wrong, and no value.
+        SettingsError: naming every variable that is missing or invalid, and no value.
     """
-    env = FileAwareEnv(eager=False, strip_whitespace=True)
-    if os.environ.get("ENVIRONMENT", "development") == "development":
-        env.read_env(Path(".env"), recurse=False)
-    values, errors = {}, {}
+    kinds = get_type_hints(Settings, include_extras=True)
+    env, values = _RawEnv(eager=False), dict[str, Any]()
+    env.raw, unread = read_environment(name.upper() for name in kinds)
     for item in fields(Settings):
-        try:
-            values[item.name] = _read(env, item.name.upper(), item.default, item.metadata["rules"])
-        except ValueError as error:  # NAME_FILE names no readable file
-            errors[item.name.upper()] = str(error)
+        kind, rule, _ = get_args(kinds[item.name])
+        reader: Any = {bool: env.bool, int: env.int, float: env.float}.get(kind, env.str)
+        default = ... if item.default is MISSING else item.default
+        values[item.name] = reader(item.name.upper(), default, validate=rule)
+    values["host"] = (values["host"] or "").strip("[]")
+    values["ops_token"] = values["ops_token"] or None
+    origins = re.findall(r"[^\s,]+", values["cors_allow_origins"] or "")
+    values["cors_allow_origins"] = tuple(origins)
+    invalid = _contradictions(values)
     try:
         env.seal()
     except EnvValidationError as error:
-        faults = cast("Mapping[str, list[str]]", error.error_messages)
-        errors |= {name: " ".join(faults[name]) for name in faults}
-    errors |= _contradictions(values)
-    if not errors:
-        return Settings(**values)
-    expected = {item.name.upper(): item.metadata["expect"] for item in fields(Settings)}
-    raise SettingsError({name: f"{errors[name]} Expected: {expected[name]}." for name in errors})
+        found = cast("Mapping[str, list[str]]", error.error_messages)
+        invalid |= {name: messages[0] for name, messages in found.items()}
+    errors = {
+        name: f"{text} Expected: {get_args(kinds[name.lower()])[2]}."
+        for name, text in invalid.items()
+    }
+    if errors := errors | unread:
+        raise SettingsError(unread if ".env" in unread else errors)
+    return Settings(**values)
 
 
 def settings_or_exit() -> Settings:
-    """Like load_settings, for commands: the message goes to stderr, the exit code is 2."""
+    """Load the settings for a command, or print what is wrong with them and exit with 2."""
     try:
         return load_settings()
     except SettingsError as error:
@@ -132,21 +155,11 @@ def settings_or_exit() -> Settings:
         sys.exit(2)
 
 
-def _read(env: FileAwareEnv, name: str, default: Any, rules: tuple[Any, ...]) -> Any:
-    readers = {bool: env.bool, int: env.int, float: env.float, tuple: env.list}
-    reader: Any = readers.get(type(default), env.str)
-    value = reader(name, ... if default is MISSING else default, validate=rules)
-    if isinstance(default, tuple):
-        return tuple(part.strip() for part in value or ())
-    return value or None if default is None else value
-
-
 def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
-    environment = values.get("environment")
-    errors = {}
-    if environment == "production" and values.get("debug"):
-        errors["DEBUG"] = f"Not with ENVIRONMENT={environment}."
-    secret = values.get("secret_key", "")
+    environment, errors = values["environment"], {}
+    if environment == "production" and values["debug"]:
+        errors["DEBUG"] = "Not with ENVIRONMENT=production."
+    secret = values["secret_key"] or ""
     weak = secret == DEVELOPMENT_SECRET or len(secret) < SECRET_LENGTH
     if environment in {"staging", "production"} and weak:
         errors["SECRET_KEY"] = f"Missing, too short or the example, with ENVIRONMENT={environment}."

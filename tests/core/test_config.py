@@ -49,11 +49,11 @@ def test_a_missing_address_is_named() -> None:
 
 
 def test_the_message_has_a_line_for_each() -> None:
-    """One fault stands by itself; several stand under a heading, in the order of their names."""
+    """One error stands by itself; several stand under a heading, in the order of their names."""
     several = SettingsError({"PORT": "Bad.", "HOST": "Worse."})
 
     assert str(SettingsError({"PORT": "Bad."})) == "PORT: Bad."
-    assert str(several) == "bad settings:\n  HOST: Worse.\n  PORT: Bad."
+    assert str(several) == "invalid settings:\n  HOST: Worse.\n  PORT: Bad."
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,23 @@ def test_the_message_has_a_line_for_each() -> None:
         ("ENVIRONMENT", "prod"),
         ("DEBUG", "release"),
         ("HOST", ""),
+        ("HOST", "http://localhost"),
+        ("HOST", "a b"),
+        ("HOST", "h\u00f6st"),
+        ("APP_NAME", "x" * 201),
+        ("SECRET_KEY", ""),
+        ("OPS_TOKEN", "two words"),
+        ("OPS_TOKEN", "\u00fcml\u00e4ut"),
+        ("CORS_ALLOW_ORIGINS", "https://a.example/"),
+        ("CORS_ALLOW_ORIGINS", "https://a.example/path"),
+        ("CORS_ALLOW_ORIGINS", "https://A.example"),
+        ("CORS_ALLOW_ORIGINS", "https://a.example:443"),
+        ("CORS_ALLOW_ORIGINS", "http://a.example:80,https://b.example"),
+        ("CORS_ALLOW_ORIGINS", "a.example"),
+        ("CORS_ALLOW_ORIGINS", "https://a.example https://b.example"),
+        ("CORS_ALLOW_ORIGINS", "https://user:s3cret@a.example"),
+        ("SHUTDOWN_DRAIN_SECONDS", "1e300"),
+        ("DB_POOL_MAX_SIZE", "9" * 5000),
         ("PORT", "abc"),
         ("PORT", "0"),
         ("PORT", "65536"),
@@ -164,7 +181,7 @@ def test_values_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 
 def test_an_unreadable_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A NAME_FILE that is not there is one more error in the list."""
+    """A NAME_FILE that does not exist is one more error in the list."""
     monkeypatch.setenv("DATABASE_URL_FILE", "/nowhere")
     monkeypatch.setenv("PORT", "abc")
 
@@ -172,16 +189,57 @@ def test_an_unreadable_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     found = errors()
     assert set(found) == {"DATABASE_URL", "ENVIRONMENT", "PORT"}
-    assert "DATABASE_URL_FILE must be a readable file" in found["DATABASE_URL"]
+    assert found["DATABASE_URL"].startswith("DATABASE_URL_FILE: The file cannot be read")
 
 
-def test_an_unreadable_secret_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In production, where it must be there, it is one error as elsewhere."""
+def test_a_wrong_path_is_not_a_weak_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In production, a SECRET_KEY_FILE that does not exist is reported as that alone."""
     monkeypatch.setenv("DATABASE_URL", URL)
     monkeypatch.setenv("ENVIRONMENT", "production")
     monkeypatch.setenv("SECRET_KEY_FILE", "/nowhere")
 
-    assert list(errors()) == ["SECRET_KEY"]
+    assert errors() == {
+        "SECRET_KEY": "SECRET_KEY_FILE: The file cannot be read: No such file or directory."
+    }
+
+
+def test_an_unreadable_dotenv_is_reported_alone() -> None:
+    """Whatever else is missing may stand in it."""
+    Path(".env").write_bytes(b"\xff")
+
+    assert errors() == {".env": "The file is not UTF-8."}
+
+
+@pytest.mark.parametrize(
+    ("value", "origins"),
+    [
+        ("", ()),
+        ("*", ("*",)),
+        (
+            "https://a.example, http://localhost:3000,app://x",
+            ("https://a.example", "http://localhost:3000", "app://x"),
+        ),
+        ("http://[::1]:8080,", ("http://[::1]:8080",)),
+        ("https://a.example:8443", ("https://a.example:8443",)),
+    ],
+)
+def test_origins_are_a_list(
+    monkeypatch: pytest.MonkeyPatch, value: str, origins: tuple[str, ...]
+) -> None:
+    """CORS_ALLOW_ORIGINS holds origins as browsers send them, separated by commas."""
+    monkeypatch.setenv("DATABASE_URL", URL)
+    monkeypatch.setenv("CORS_ALLOW_ORIGINS", value)
+
+    assert load_settings().cors_allow_origins == origins
+
+
+@pytest.mark.parametrize("host", ["::", "[::1]", "fe80::1%eth0", "0.0.0.0", "my-host.example"])  # noqa: S104
+def test_hosts_are_addresses_or_names(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """HOST is an IPv4 or IPv6 address or a name; brackets around IPv6 do not count."""
+    monkeypatch.setenv("DATABASE_URL", URL)
+    monkeypatch.setenv("HOST", host)
+
+    assert load_settings().host == host.strip("[]")
 
 
 def test_dotenv_in_development_alone(monkeypatch: pytest.MonkeyPatch) -> None:

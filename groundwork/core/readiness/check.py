@@ -124,7 +124,7 @@ class Readiness:
             Transition(datetime.now(UTC), result.status, result.reason, before, lasted)
         )
         logger.log(
-            logging.INFO if result.status == "ok" else logging.WARNING,
+            logging.INFO if result.reason in {None, "draining"} else logging.WARNING,
             "readiness is %s",
             result.status,
             extra={

@@ -1,0 +1,100 @@
+"""Raw settings: environment variables, NAME_FILE and `.env`, read and checked in one place."""
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Mapping
+from io import StringIO
+from pathlib import Path
+from typing import NoReturn
+
+# `groundwork dev` writes the address of its own PostgreSQL here while it runs.
+DEV_DATABASE_URL = Path(".groundwork/database_url")
+_MAX_BYTES = 65_536
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")  # how Python decodes a variable that is not UTF-8
+
+
+def read_environment(
+    names: Iterable[str], *, running_dev: bool = True
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the raw value of each variable that is set, and what is wrong with the others.
+
+    The environment wins over `.env`, which is read in development only, and `.env` over the
+    database of a running `groundwork dev`. Errors have the name of the variable or file as key
+    and hold no value.
+    """
+    values: dict[str, str] = {}
+    errors: dict[str, str] = {}
+    names = tuple(names)
+    _add(os.environ, names, values, errors)
+    if "ENVIRONMENT" not in errors and values.get("ENVIRONMENT", "development") == "development":
+        try:
+            _add(_read_dotenv(), names, values, errors)
+        except ValueError as error:
+            errors[".env"] = str(error)
+        if running_dev and DEV_DATABASE_URL.is_file():
+            _add({"DATABASE_URL_FILE": str(DEV_DATABASE_URL)}, names, values, errors)
+    return values, errors
+
+
+def _add(
+    source: Mapping[str, str | None],
+    names: Iterable[str],
+    values: dict[str, str],
+    errors: dict[str, str],
+) -> None:
+    for name in names:
+        file, value = source.get(f"{name}_FILE"), source.get(name)
+        if name in values or name in errors or value is file is None:
+            continue
+        try:
+            if file is not None and value is not None:
+                _refuse(f"{name} is set too; set one of them.")
+            values[name] = _checked(value or "" if file is None else _read(file))
+        except ValueError as error:
+            errors[name] = str(error) if file is None else f"{name}_FILE: {error}"
+
+
+def _read_dotenv() -> dict[str, str | None]:
+    """Return what `.env` sets, nothing where there is none; `${NAME}` in a value is replaced."""
+    if not os.path.lexists(".env"):
+        return {}
+    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
+
+    text = _read(".env")
+    for binding in parse_stream(StringIO(text)):
+        if binding.error:
+            _refuse(f"Line {binding.original.line} is not NAME=value.")
+    return dotenv_values(stream=StringIO(text))
+
+
+def _read(path: str) -> str:
+    try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe could be waited for without end
+            _refuse("Not a regular file.")
+        with Path(path).open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        _refuse(f"The file cannot be read: {error.strerror}.")
+    if len(data) > _MAX_BYTES:
+        _refuse(f"The file is longer than {_MAX_BYTES} bytes.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        _refuse("The file is not UTF-8.")
+
+
+def _checked(value: str) -> str:
+    """Return the value without white space around it."""
+    value = value.strip()
+    if _SURROGATE.search(value):
+        _refuse("Not UTF-8.")
+    if _CONTROL.search(value):
+        _refuse("Contains a line break or another control character.")
+    return value
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ValueError(message) from None
