@@ -1,6 +1,9 @@
-"""`groundwork probe`: where it connects, and its exit code."""
+"""Where `groundwork probe` connects, and its exit codes."""
 
 import http.client
+import subprocess
+import sys
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -10,7 +13,7 @@ from groundwork.probe import probe
 
 @pytest.fixture
 def connect(monkeypatch: pytest.MonkeyPatch) -> Mock:
-    """Replace the connection by a mock that responds with 200."""
+    """Replace the connection by one whose response is 200."""
     connect = Mock()
     response = connect.return_value.getresponse.return_value
     response.status, response.read.return_value = 200, b"{}"
@@ -22,18 +25,20 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Mock:
     ("environment", "address"),
     [
         ({}, ("127.0.0.1", 8000)),
-        ({"HOST": "0.0.0.0", "PORT": "81"}, ("127.0.0.1", 81)),  # noqa: S104 - as set
-        ({"HOST": "::"}, ("::1", 8000)),
-        ({"HOST": "10.0.0.7"}, ("10.0.0.7", 8000)),
+        ({"HOST": "0.0.0.0", "PORT": "81\n"}, ("127.0.0.1", 81)),  # noqa: S104 - as set
+        ({"HOST": "::"}, ("localhost", 8000)),
+        ({"HOST": "[::1]"}, ("::1", 8000)),
+        ({"HOST": "10.0.0.7", "PORT_FILE": "port"}, ("10.0.0.7", 82)),
     ],
 )
-def test_the_probe_connects_to_the_listening_address(
+def test_it_connects_where_the_service_listens(
     connect: Mock,
     monkeypatch: pytest.MonkeyPatch,
     environment: dict[str, str],
     address: tuple[str, int],
 ) -> None:
-    """HOST and PORT have the defaults of the settings; a wildcard address means loopback."""
+    """HOST and PORT have the defaults of the settings; every address includes this machine's."""
+    Path("port").write_text("82")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
 
@@ -42,17 +47,56 @@ def test_the_probe_connects_to_the_listening_address(
     connect.return_value.request.assert_called_once_with("GET", "/health/live")
 
 
-def test_the_response_is_printed(connect: Mock, capsys: pytest.CaptureFixture[str]) -> None:
-    """Status code and body are printed, so that a container's log shows why it is unhealthy."""
+def test_it_reads_dotenv_in_development(connect: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PORT in `.env` counts, as for `serve`, and only in development."""
+    Path(".env").write_text("PORT=83\n")
+
+    probe("live")
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    probe("live")
+
+    assert [one.args[1] for one in connect.call_args_list] == [83, 8000]
+
+
+def test_it_prints_the_response(connect: Mock, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status and body are printed: `docker inspect` shows them for an unhealthy container."""
     connect.return_value.getresponse.return_value.status = 503
 
     assert probe("ready") == 1
     assert capsys.readouterr().out == "503 {}\n"
 
 
-def test_a_timeout_is_a_failure(connect: Mock, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a response in time, the exit code is 1."""
-    connect.return_value.getresponse.side_effect = TimeoutError("timed out")
+@pytest.mark.parametrize(
+    "failure", [TimeoutError("timed out"), http.client.BadStatusLine("timed out")]
+)
+def test_no_response_is_a_failure(
+    connect: Mock, capsys: pytest.CaptureFixture[str], failure: Exception
+) -> None:
+    """An instance that sends no response in time, or no HTTP, makes the exit code 1."""
+    connect.return_value.getresponse.side_effect = failure
 
     assert probe("ready") == 1
     assert capsys.readouterr().out == "timed out\n"
+
+
+@pytest.mark.parametrize(("name", "value"), [("PORT", "abc"), ("PORT", "99999"), ("HOST", "a b")])
+def test_invalid_settings_are_reported_as_by_serve(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    """An invalid HOST or PORT makes the exit code 2, and the message names it."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://")
+    monkeypatch.setenv(name, value)
+
+    assert probe("live") == 2
+    assert capsys.readouterr().out.startswith(f"groundwork: {name}: ")
+
+
+def test_its_imports_are_the_standard_library() -> None:
+    """It runs every few seconds in each container, so it imports nothing that is installed."""
+    command = "import sys, groundwork.probe; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", command], capture_output=True, text=True, check=True
+    )
+
+    found = {name.partition(".")[0] for name in done.stdout.split()}
+    assert not found & {"environs", "marshmallow", "dotenv", "uvicorn", "asyncpg", "asyncio"}

@@ -1,4 +1,4 @@
-"""The options that `groundwork serve` gives uvicorn; test_commands.py runs the command."""
+"""What `groundwork serve` passes to uvicorn; test_commands.py tests the running service."""
 
 import signal
 from typing import Any
@@ -20,48 +20,79 @@ SETTINGS = Settings(
 
 @pytest.fixture(autouse=True)
 def handle(monkeypatch: pytest.MonkeyPatch) -> Mock:
-    """Replace signal.signal() by a mock, so that these tests keep their handlers."""
+    """Replace signal.signal(), so that the tests keep their handlers."""
     monkeypatch.setattr("signal.signal", handle := Mock())
     return handle
 
 
 @pytest.fixture
-def options(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Return the options of uvicorn.run()."""
+def listen(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """Replace the listening on sockets."""
+    monkeypatch.setattr("groundwork.serve.listen", listen := Mock())
+    return listen
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """Replace uvicorn's server, which has started and has stopped again."""
+    monkeypatch.setattr("uvicorn.Server", server := Mock())
+    return server
+
+
+@pytest.fixture
+def options(monkeypatch: pytest.MonkeyPatch, listen: Mock, server: Mock) -> dict[str, Any]:
+    """Serve, and return the options of uvicorn's configuration."""
     monkeypatch.setattr("groundwork.serve.create_app", create_app := Mock())
-    monkeypatch.setattr("uvicorn.run", run := Mock())
+    monkeypatch.setattr("uvicorn.Config", config := Mock())
     serve(SETTINGS)
     create_app.assert_called_once_with(SETTINGS)
-    assert run.call_args.args == (create_app.return_value,)
-    return dict(run.call_args.kwargs)
+    assert config.call_args.args == (create_app.return_value,)
+    server.assert_called_once_with(config.return_value)
+    server.return_value.run.assert_called_once_with(listen.return_value)
+    return dict(config.call_args.kwargs)
 
 
-def test_the_settings_reach_uvicorn(options: dict[str, Any]) -> None:
-    """HOST, PORT, KEEP_ALIVE_SECONDS and SHUTDOWN_GRACE_SECONDS are passed to uvicorn."""
-    assert (options["host"], options["port"]) == ("::1", 1234)
+def test_settings_reach_uvicorn(options: dict[str, Any], listen: Mock) -> None:
+    """HOST, PORT, KEEP_ALIVE_SECONDS and SHUTDOWN_GRACE_SECONDS have their effect."""
+    listen.assert_called_once_with("::1", 1234)
     assert options["timeout_graceful_shutdown"] == 7
     assert options["timeout_keep_alive"] == 42
 
 
-def test_loop_and_parser_are_explicit(options: dict[str, Any]) -> None:
-    """Event loop and parser are fixed, WebSockets are off, and a failed lifespan is an error."""
+def test_event_loop_and_parser_are_fixed(options: dict[str, Any]) -> None:
+    """Nothing depends on what is installed; no WebSocket; a failed lifespan ends the process."""
     assert (options["loop"], options["http"]) == ("uvloop", "httptools")
     assert (options["ws"], options["lifespan"]) == ("none", "on")
 
 
-def test_uvicorn_does_not_log_requests(options: dict[str, Any]) -> None:
-    """Uvicorn configures no logging, writes no access log, and sends no Server header."""
+def test_one_process_serves(options: dict[str, Any]) -> None:
+    """The number of workers is set, so uvicorn does not read WEB_CONCURRENCY."""
+    assert options["workers"] == 1
+
+
+def test_uvicorn_leaves_the_log_to_the_service(options: dict[str, Any]) -> None:
+    """Uvicorn sets up no logging, writes no access log and sends no Server header."""
     assert options["log_config"] is None
     assert options["access_log"] is False
     assert options["server_header"] is False
 
 
 @pytest.mark.usefixtures("options")
-def test_a_signal_during_startup_exits_with_0(handle: Mock) -> None:
-    """Before uvicorn installs its handlers, a signal exits at once with 0."""
+def test_an_early_signal_exits_at_once(handle: Mock) -> None:
+    """Before uvicorn has handlers of its own, SIGTERM and SIGINT exit with 0."""
     taken = dict(one.args for one in handle.mock_calls)
 
     assert taken.keys() == {signal.SIGTERM, signal.SIGINT}
     for number, end in taken.items():
         with pytest.raises(SystemExit, match="0"):
             end(number, None)
+
+
+@pytest.mark.usefixtures("listen")
+def test_a_failed_startup_is_an_error(monkeypatch: pytest.MonkeyPatch, server: Mock) -> None:
+    """If uvicorn could not start the service, the exit code is 1."""
+    monkeypatch.setattr("groundwork.serve.create_app", Mock())
+    server.return_value.started = False
+
+    with pytest.raises(SystemExit, match="1"):
+        serve(SETTINGS)
