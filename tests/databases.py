@@ -30,7 +30,7 @@ from yoyo.scripts.main import main as yoyo_main
 
 from groundwork.core.database import migrations
 from groundwork.core.database.connections import Connection, Connector
-from groundwork.dev import postgres
+from groundwork.embedded import postgres
 from tests.guardian import VARIABLE
 
 CHECKOUT = Path(__file__).parents[1]

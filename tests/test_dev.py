@@ -1,52 +1,59 @@
-"""`groundwork dev`: its defaults, and the options that it gives uvicorn."""
+"""The environment that `groundwork dev` serves in, and what it passes to uvicorn."""
 
 import os
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import Mock, patch
+from unittest.mock import Mock, call, patch
 
 import pytest
 import uvicorn
 
 from groundwork import dev
 from groundwork.core.database.connections import SQL_DIR
+from groundwork.core.environment import DEV_DATABASE_URL
+from groundwork.dev import _leave as leave
 from groundwork.dev import _only_one as only_one
-from groundwork.dev import _stop as stop
-from tests.servers import free_port
+from groundwork.dev import _run as run_child
 
 
 @pytest.fixture
-def reloader(monkeypatch: pytest.MonkeyPatch) -> Mock:
-    """Replace uvicorn's reloader, the migrations and the signal handlers by mocks."""
-    monkeypatch.setattr(signal, "signal", Mock())
+def handle(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """Replace signal.signal(), so that the tests keep their handlers."""
+    monkeypatch.setattr(signal, "signal", handle := Mock())
+    return handle
+
+
+@pytest.fixture
+def reloader(monkeypatch: pytest.MonkeyPatch, handle: Mock) -> Mock:  # noqa: ARG001
+    """Replace uvicorn's reloader; no migration is applied, and no socket made."""
     monkeypatch.setattr(dev, "migrate", Mock())
-    made = Mock()
-    monkeypatch.setattr(dev, "ChangeReload", Mock(return_value=made))
-    return made
+    monkeypatch.setattr(dev, "listen", Mock())
+    monkeypatch.setattr(dev, "ChangeReload", reloader := Mock())
+    monkeypatch.setenv("PORT", "8111")
+    return reloader
 
 
 @pytest.fixture
-def config(reloader: Mock, monkeypatch: pytest.MonkeyPatch) -> Mock:  # noqa: ARG001 - used indirectly
-    """Replace uvicorn.Config by a mock, which records the options."""
+def config(reloader: Mock, monkeypatch: pytest.MonkeyPatch) -> Mock:  # noqa: ARG001
+    """Replace uvicorn's configuration."""
     monkeypatch.setattr(uvicorn, "Config", config := Mock())
-    monkeypatch.setattr(uvicorn, "Server", Mock())
     return config
 
 
-def started(**environment: str) -> dict[str, str]:
-    """Run the command with these variables; return the environment of the service."""
+def environment_of(**environment: str) -> dict[str, str]:
+    """Run `groundwork dev` in this environment, and return the one of the service."""
     with patch.dict(os.environ, {"DATABASE_URL": "postgresql://"} | environment):
         dev.dev()
         return dict(os.environ)
 
 
-def test_the_defaults_suit_development(config: Mock) -> None:
-    """Logs are readable text, and shutdown does not wait for a load balancer."""
-    environment = started()
+def test_its_defaults_are_for_developers(config: Mock) -> None:
+    """DEBUG is on, the log is text, and shutdown waits for no balancer."""
+    environment = environment_of()
 
+    assert environment["DEBUG"] == "true"
     assert environment["LOG_JSON"] == "false"
     assert environment["SHUTDOWN_DRAIN_SECONDS"] == "0"
     config.assert_called_once()
@@ -54,92 +61,195 @@ def test_the_defaults_suit_development(config: Mock) -> None:
 
 @pytest.mark.parametrize("name", ["LOG_JSON", "LOG_JSON_FILE"])
 @pytest.mark.usefixtures("config")
-def test_explicit_settings_win(name: str, tmp_path: Path) -> None:
-    """The environment, .env, and NAME_FILE in either win over the command's defaults."""
+def test_settings_win_over_its_defaults(name: str, tmp_path: Path) -> None:
+    """A default gives way to the environment, to `.env`, and to a file of either."""
     (tmp_path / "on").write_text("true")
     value = str(tmp_path / "on") if name.endswith("_FILE") else "true"
 
-    assert started(**{name: value}).get("LOG_JSON") != "false"
+    assert environment_of(**{name: value}).get("LOG_JSON") != "false"
     (tmp_path / ".env").write_text(f"{name}={value}\n")
-    assert "LOG_JSON" not in started()
+    assert "LOG_JSON" not in environment_of()
 
 
-def test_it_serves_with_reload(config: Mock) -> None:
-    """The service reloads when the package or its SQL changes, and shuts down at once."""
-    started(HOST="::1", PORT="1234")
+def test_it_reloads_what_the_service_reads(config: Mock) -> None:
+    """The service restarts when its code, SQL, pages or API description change."""
+    environment_of()
 
     assert config.call_args.args == ("groundwork.main:create_app",)
     options = config.call_args.kwargs
-    assert (options["host"], options["port"]) == ("::1", 1234)
     assert options["factory"]
     assert options["reload"]
     assert {Path(one) for one in options["reload_dirs"]} == {Path(dev.__file__).parent, SQL_DIR}
-    assert set(options["reload_includes"]) == {"*.py", "*.sql", "*.html"}
+    suffixes = {"*.py", "*.sql", "*.html", "*.json", "*.js", "*.css"}
+    assert set(options["reload_includes"]) == suffixes
     assert options["timeout_graceful_shutdown"] == 1
     assert options["timeout_keep_alive"] == 75
 
 
 def test_it_serves_as_production_does(config: Mock) -> None:
-    """WebSockets are off, a failed lifespan is an error, and there is no Server header."""
-    started()
+    """One process, no WebSocket, no Server header; a failed lifespan ends it."""
+    environment_of(WEB_CONCURRENCY="auto")
 
     options = config.call_args.kwargs
-    assert (options["ws"], options["lifespan"]) == ("none", "on")
+    assert (options["ws"], options["lifespan"], options["workers"]) == ("none", "on", 1)
     assert options["server_header"] is False
-    assert options["log_level"] == "warning"  # the command prints the URLs itself
+    assert options["log_config"] is None
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("::1", "http://[::1]:"),
+        ("0.0.0.0", "http://127.0.0.1:"),  # noqa: S104 - as set
+        ("::", "http://localhost:"),
+        ("127.0.0.1", "http://127.0.0.1:"),
+    ],
+)
+def test_its_url_opens(
+    reloader: Mock,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    host: str,
+    url: str,
+) -> None:
+    """It listens on HOST, and prints a URL that a browser opens."""
+    monkeypatch.setattr(dev, "listen", listen := Mock())
+    environment_of(HOST=host)
+
+    assert f" {url}8111/ " in capsys.readouterr().out
+    assert reloader.call_args.kwargs["sockets"] is listen.return_value
+    listen.assert_called_once_with(host, 8111)
 
 
 @pytest.mark.usefixtures("config")
-def test_a_signal_does_not_deadlock_the_reloader(reloader: Mock) -> None:
-    """A signal is handled also while the reloader holds the lock of its event."""
+def test_a_signal_waits_for_no_lock(reloader: Mock, handle: Mock) -> None:
+    """A signal ends it even while the reloader holds the lock of its own event."""
     event = threading.Event()
-    reloader.signal_handler = lambda *_: event.set()
-    started()
-    caller = threading.Thread(target=reloader.signal_handler, args=(15, None), daemon=True)
-    with vars(event)["_cond"]:  # the moment of the race
+    end = reloader.return_value.signal_handler = Mock(side_effect=lambda *_: event.set())
+    environment_of()
+    caller = threading.Thread(
+        target=reloader.return_value.signal_handler, args=(15, None), daemon=True
+    )
+    with vars(event)["_cond"]:  # the moment that it takes luck to meet
         caller.start()
         caller.join(2)
         assert not caller.is_alive()
 
     assert event.wait(2)
+    end.assert_called_once_with(15, None)
+    assert handle.call_args == call(signal.SIGHUP, reloader.return_value.signal_handler)
+
+
+@pytest.mark.usefixtures("config")
+def test_it_outlives_its_terminal_under_nohup(
+    handle: Mock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGHUP ends it, unless it was ignored from the start."""
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_IGN)
+    environment_of()
+
+    assert {one.args[0] for one in handle.mock_calls} == {signal.SIGTERM, signal.SIGINT}
+
+
+@pytest.mark.parametrize("source", ["environment", ".env"])
+def test_it_is_for_development(
+    source: str, monkeypatch: pytest.MonkeyPatch, handle: Mock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With another ENVIRONMENT it exits with 2 and says so."""
+    if source == ".env":
+        Path(".env").write_text("ENVIRONMENT=staging")
+    else:
+        monkeypatch.setenv("ENVIRONMENT", "production")
+
+    with pytest.raises(SystemExit, match="2"):
+        dev.dev()
+    assert "is for ENVIRONMENT=development" in capsys.readouterr().err
+    handle.assert_called()
 
 
 @pytest.fixture
-def port(reloader: Mock, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:  # noqa: ARG001
-    """Set PORT to a free port, and no DATABASE_URL: the command would start PostgreSQL."""
-    monkeypatch.setenv("PORT", str(port := free_port()))
+def postgres(reloader: Mock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mock]:  # noqa: ARG001
+    """Replace the embedded PostgreSQL."""
+    monkeypatch.setattr(dev, "postgres", postgres := Mock())
+    postgres.return_value.__enter__ = Mock(return_value="postgresql:///dev")
+    postgres.return_value.__exit__ = Mock(return_value=False)
     with patch.dict(os.environ):
-        yield port
+        yield postgres
 
 
-@pytest.mark.usefixtures("port")
-def test_it_runs_once_per_folder() -> None:
-    """A second instance in the same folder exits with a message."""
-    dev.HOME.mkdir()
-    with (
-        only_one(),
-        pytest.raises(SystemExit, match="already runs in this folder"),
-    ):
-        dev.dev()
+def test_other_commands_find_its_database(postgres: Mock, reloader: Mock) -> None:
+    """While it runs, a file has the address."""
+    seen: list[str] = []
+    reloader.return_value.run = lambda: seen.append(DEV_DATABASE_URL.read_text())
+    dev.dev()
+
+    assert seen == ["postgresql:///dev"] == [os.environ["DATABASE_URL"]]
+    assert not DEV_DATABASE_URL.exists()
+    postgres.assert_called_once_with(dev.HOME / "postgres")
 
 
-def test_a_port_in_use_is_an_error(port: int) -> None:
-    """If the port is in use, the command says so before it starts PostgreSQL."""
-    with (
-        socket.create_server(("127.0.0.1", port)),
-        pytest.raises(SystemExit, match=f":{port} can't be used: Address already in use"),
-    ):
-        dev.dev()
-
-
-def test_postgres_has_time_for_a_fast_shutdown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("postgres")
+def test_a_refused_migration_stops_nothing(
+    reloader: Mock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A server that stops by its fast shutdown gets no other signal."""
-    pid_file = tmp_path / "postmaster.pid"
-    pid_file.write_text("4711\n")
-    monkeypatch.setattr(os, "kill", kill := Mock())
-    monkeypatch.setattr("time.sleep", lambda _: pid_file.unlink())
-    stop(pid_file)
+    """If the migrations are refused, it says what to do, and serves so that this works."""
+    monkeypatch.setattr(dev, "migrate", Mock(side_effect=SystemExit("0003.x has changed")))
+    dev.dev()
 
-    kill.assert_called_once_with(4711, signal.SIGINT)
+    out = capsys.readouterr().out
+    assert "0003.x has changed" in out
+    assert "yoyo rollback --revision" in out
+    reloader.return_value.run.assert_called_once_with()
+
+
+@pytest.mark.usefixtures("reloader")
+def test_it_runs_once_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    """A second one in the same folder exits with 2."""
+    dev.HOME.mkdir()
+    with only_one(), patch.dict(os.environ), pytest.raises(SystemExit, match="2"):
+        dev.dev()
+
+    assert "already runs in this folder" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("reloader")
+def test_a_folder_that_cannot_be_made_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line names the file or folder, and the exit code is 2."""
+    dev.HOME.write_text("")
+    with patch.dict(os.environ), pytest.raises(SystemExit, match="2"):
+        dev.dev()
+
+    assert capsys.readouterr().err == "groundwork: .groundwork: File exists\n"
+
+
+@pytest.mark.usefixtures("reloader")
+def test_a_taken_port_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The port is checked before PostgreSQL is started."""
+    monkeypatch.setattr(dev, "listen", Mock(side_effect=SystemExit(2)))
+    with patch.dict(os.environ), pytest.raises(SystemExit, match="2"):
+        dev.dev()
+
+    assert not dev.HOME.exists()
+
+
+def test_the_service_ends_with_the_reloader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the reloader is gone, killed for instance, the service gets SIGTERM."""
+    parent, killed = Mock(), threading.Event()
+    monkeypatch.setattr("multiprocessing.parent_process", lambda: parent)
+    monkeypatch.setattr(os, "kill", kill := Mock(side_effect=lambda *_: killed.set()))
+    monkeypatch.setattr(uvicorn, "Server", server := Mock())
+    run_child(config := Mock(), sockets := Mock())
+
+    assert killed.wait(2)
+    kill.assert_called_once_with(os.getpid(), signal.SIGTERM)
+    parent.join.assert_called_once_with()
+    server.assert_called_once_with(config)
+    server.return_value.run.assert_called_once_with(sockets)
+
+
+def test_a_second_ctrl_c_does_no_harm(handle: Mock) -> None:
+    """During shutdown, further signals must not leave PostgreSQL behind."""
+    with pytest.raises(SystemExit, match="0"):
+        leave()
+
+    assert handle.mock_calls == [call(number, signal.SIG_IGN) for number in (15, 2, 1)]

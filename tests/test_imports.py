@@ -11,9 +11,10 @@ import groundwork
 
 PACKAGE = Path(groundwork.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-COMMANDS = ("__main__", "dev", "serve", "probe")
+COMMANDS = ("__main__", "dev", "serve", "probe", "psql", "embedded", "listen")
 # Each imports only from itself and from what stands before it.
 CORE = (
+    "environment",
     "config",
     "structs",
     "tasks",

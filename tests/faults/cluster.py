@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import psycopg2
 
-from groundwork.dev import postgres
+from groundwork.embedded import as_owner, postgres
 from tests.databases import BINARIES, migrate, run
 from tests.servers import descendants, free_port, wait_until
 
@@ -57,8 +57,10 @@ class Cluster:
         command = [str(BINARIES / "postgres"), "-D", str(self.data), "-p", str(self.port)]
         log = (self.data / "log").open("ab")
         self.process = subprocess.Popen(
-            [*command, "-k", "", "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"],
-            user=self.data.owner() if os.geteuid() == 0 else None,  # it refuses to run as root
+            [
+                *(*as_owner(self.data), *command),
+                *("-k", "", "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"),
+            ],
             stdout=log,
             stderr=log,
         )

