@@ -29,6 +29,8 @@ from groundwork.health import routes as health
 from groundwork.health.page import routes as status_page
 from groundwork.openapi import routes as openapi
 
+ROUTES = [*health.routes, *status_page.routes, *openapi.routes]
+
 
 def create_app(settings: Settings | None = None) -> RequestContext:
     """Return the application; without settings, read the environment or exit with 2."""
@@ -74,9 +76,10 @@ def create_app(settings: Settings | None = None) -> RequestContext:
         ],
         exception_handlers={HTTPException: http_exception}
         | dict.fromkeys(CONNECTION_ERRORS, no_database),
-        routes=[*health.routes, *status_page.routes, *openapi.routes],
+        routes=ROUTES,
     )
     app.router.redirect_slashes = False
+    app.state.probes = health.PROBES  # for the API description
     return RequestContext(
         app,
         lifecycle,

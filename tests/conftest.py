@@ -193,6 +193,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
 @pytest.fixture(autouse=True)
 def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Run each test in an empty folder, without settings; restore logging afterwards."""
+    description.record_reads(monkeypatch)
     monkeypatch.chdir(tmp_path)
     for item in dataclasses.fields(Settings):
         monkeypatch.delenv(item.name.upper(), raising=False)
@@ -210,6 +211,7 @@ def client_of(service: RequestContext, state: State) -> httpx.AsyncClient:
     """Return a client of the service with this state."""
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
+        description.begin()
         scope["state"] = dict(state)
         await service(scope, receive, send)
 

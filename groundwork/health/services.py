@@ -106,6 +106,34 @@ class Details(Struct):
     components: Components
 
 
+class Ok(Struct):
+    """The instance takes requests."""
+
+    status: Literal["ok"]
+
+
+class Degraded(Struct):
+    """The instance takes requests, with a reason to look at it."""
+
+    status: Literal["degraded"]
+    reason: Reason
+
+
+class Unavailable(Struct):
+    """The instance takes no requests."""
+
+    status: Literal["unavailable"]
+    reason: Annotated[Reason, Meta(extra_json_schema={"not": {"const": "migrations_pending"}})]
+
+
+class MigrationsPending(Struct):
+    """The database lacks migrations of this version."""
+
+    status: Literal["unavailable"]
+    reason: Literal["migrations_pending"]
+    pending: Annotated[tuple[str, ...], Meta(min_length=1)]
+
+
 INSTALLATION = Query[Installation]("health/installation")
 
 

@@ -1,18 +1,26 @@
-"""The description, and how an answer differs from it."""
+"""The API description, and how requests, responses and handlers differ from it."""
 
 import json
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
+from urllib.parse import parse_qsl
 
 import httpx
-from starlette.routing import compile_path
+import pytest
+from starlette.routing import Route, compile_path
 
-from groundwork.openapi.services import get_description
+from groundwork.core.http import validation
+from groundwork.core.http.operations import operation
+from groundwork.core.structs import Input
+from groundwork.health.routes import PROBES
+from groundwork.main import ROUTES
+from groundwork.openapi.describe import describe
 
-DESCRIPTION = get_description("Groundwork")
+DESCRIPTION = describe("Groundwork", ROUTES, PROBES)
 PATHS: dict[str, dict[str, Any]] = DESCRIPTION["paths"]
 GUARDED = {path for path in PATHS if "security" in PATHS[path].get("get", {})}
-# These say something to a client, so that one which is served is described.
+# Headers that clients act upon: those that are sent are described.
 _HEADERS = {
     "Allow",
     "Cache-Control",
@@ -20,16 +28,40 @@ _HEADERS = {
     "Content-Security-Policy",
     "ETag",
     "Location",
+    "Retry-After",
     "Server-Timing",
     "WWW-Authenticate",
     "X-Request-ID",
 }
+# The Structs that the handler of this test's request has read.
+_read: ContextVar[list[type]] = ContextVar("_read")
+
+
+def record_reads(patch: pytest.MonkeyPatch) -> None:
+    """Note each Struct that a handler reads, for check() to compare with what is declared."""
+    decoder, convert = validation.decoder, validation.convert
+
+    def noting_decoder(kind: type) -> Any:
+        _read.get([]).append(kind)
+        return decoder(kind)
+
+    def noting_convert(given: dict[str, Any], kind: type) -> Any:
+        _read.get([]).append(kind)
+        return convert(given, kind)
+
+    patch.setattr(validation, "decoder", noting_decoder)
+    patch.setattr(validation, "convert", noting_convert)
+
+
+def begin() -> None:
+    """Forget what the handler of an earlier request has read."""
+    _read.set([])
 
 
 def urls(path: str) -> list[str]:
-    """Return where GET finds a path: once for each value that its parameter may have.
+    """Return the URLs of a path for GET, one for each value of its path parameter.
 
-    A parameter that may be anything has an answer only where there is a row: the feature asks it.
+    A parameter without a list of values needs a row, so the feature's own tests request it.
     """
     found = [path] if "get" in PATHS[path] else []
     for parameter in map(_resolve, PATHS[path].get("get", {}).get("parameters", ())):
@@ -40,7 +72,7 @@ def urls(path: str) -> list[str]:
 
 
 async def check(response: httpx.Response) -> None:
-    """Compare a response with the description of its path and method; a hook for httpx.
+    """Compare request, handler and response with the description; a hook for httpx.
 
     Raises:
         AssertionError: they differ; its message has a line for each difference.
@@ -48,59 +80,121 @@ async def check(response: httpx.Response) -> None:
     await response.aread()
     request = response.request
     for path, entry in PATHS.items():
-        if compile_path(path)[0].match(request.url.path) and request.method.lower() in entry:
-            found = differences(path, response)
+        method = request.method.lower()
+        if compile_path(path)[0].match(request.url.path) and method in entry:
+            found = [
+                *differences(path, response),
+                *_in_request(entry[method], response),
+                *_in_handler(path, request.method, response.is_success),
+            ]
             title = f"{request.method} {path}, {response.status_code}: not as described"
             assert not found, "\n- ".join([title, *found])
 
 
 def differences(path: str, response: httpx.Response) -> list[str]:
-    """Return how an answer differs from what is described for its method and status.
+    """Return how a response differs from the description of its method and status.
 
-    Any entry of the path describes the answer to a method that the path does not know.
+    For a method that the path does not support, any entry of the path describes the response.
     """
     entry = PATHS[path]
-    operation = entry.get(response.request.method.lower(), next(iter(entry.values())))
-    if str(response.status_code) not in operation["responses"]:
-        return [f"{response.status_code} is not described"]
-    described = _resolve(operation["responses"][str(response.status_code)])
-    return [*_in_headers(described, response), *_in_body(described, response)]
+    described = entry.get(response.request.method.lower(), next(iter(entry.values())))
+    if str(response.status_code) not in described["responses"]:
+        return [f"the status {response.status_code} is not described"]
+    one = _resolve(described["responses"][str(response.status_code)])
+    return [*_in_headers(one, response), *_in_body(one, response)]
 
 
 def is_a_problem(response: httpx.Response) -> bool:
-    """Tell whether an answer has the type and the form of problem details."""
+    """Return whether a response has the media type and the schema of problem details."""
     reference = {"$ref": "#/components/schemas/Problem"}
     media_type = response.headers["content-type"]
-    return media_type == "application/problem+json" and not [*_faults(reference, response.json())]
+    return media_type == "application/problem+json" and not [*_errors(reference, response.json())]
+
+
+def _in_request(described: dict[str, Any], response: httpx.Response) -> Iterator[str]:
+    """Yield how a request differs that the service has accepted, or has rejected as invalid."""
+    parameters = [_resolve(one) for one in described["parameters"]]
+    schemas = {one["name"]: one["schema"] for one in parameters if one["in"] == "query"}
+    found = [*_in_query(schemas, response.request), *_in_content(described, response.request)]
+    if response.is_success:
+        yield from found
+    elif response.status_code in {400, 422} and "errors" in response.json() and not found:
+        yield f"the request is as described, but rejected: {response.json()['errors']}"
+
+
+def _in_query(schemas: dict[str, Any], request: httpx.Request) -> Iterator[str]:
+    for name, text in parse_qsl(request.url.query.decode(), keep_blank_values=True):
+        if name not in schemas:
+            yield f"the query parameter {name} is not described"
+            continue
+        schema = schemas[name].get("items", schemas[name])
+        try:
+            value = text if schema.get("type") == "string" else json.loads(text)
+        except ValueError:
+            value = text
+        yield from (f"the query parameter {name}: {error}" for error in _errors(schema, value))
+
+
+def _in_content(described: dict[str, Any], request: httpx.Request) -> Iterator[str]:
+    content = described.get("requestBody", {}).get("content", {})
+    if not content and request.content:
+        yield "the request body is not described"
+    for one in content.values():
+        errors = _errors(one["schema"], json.loads(request.content or b"null"))
+        yield from (f"the request body: {error}" for error in errors)
+
+
+def _in_handler(path: str, method: str, is_success: bool) -> Iterator[str]:  # noqa: FBT001
+    one = _operation(path, method)
+    declared = {kind for kind in (one.path, one.query, one.body) if kind}
+    read = set(_read.get([]))
+    for kind in read - declared:
+        yield f"the handler reads {kind.__name__}, which is not described"
+    for kind in declared - read if is_success else ():
+        if issubclass(kind, Input):
+            yield f"{kind.__name__} is described, but the handler does not read it"
+
+
+def _operation(path: str, method: str) -> operation:
+    handlers = [PROBES[path].respond] if path in PROBES else []
+    for route in ROUTES:
+        assert isinstance(route, Route)
+        if route.path_format == path and method in (route.methods or ()):
+            handlers.append(route.endpoint)
+    found: operation = vars(handlers[0])["operation"]
+    return found
 
 
 def _in_headers(described: dict[str, Any], response: httpx.Response) -> Iterator[str]:
     headers = described.get("headers", {})
     for name in sorted(_HEADERS - headers.keys()):
         if name in response.headers:
-            yield f"{name} is not described"
-    for name, header in ((name, _resolve(header)) for name, header in headers.items()):
+            yield f"the header {name} is not described"
+    for name, header in headers.items():
         if name in response.headers:
-            yield from _faults(header["schema"], response.headers[name])
-        elif header.get("required"):
-            yield f"no {name}"
+            found = _errors(header["schema"], response.headers[name])
+            yield from (f"the header {name}: {error}" for error in found)
+        elif header["required"]:
+            yield f"the header {name} is missing"
 
 
 def _in_body(described: dict[str, Any], response: httpx.Response) -> Iterator[str]:
     media_type = response.headers.get("Content-Type", "").partition(";")[0]
     if media_type not in described.get("content", {"": {}}):
-        yield f"{media_type!r} is not described"
+        yield f"the media type {media_type!r} is not described"
     elif media_type:
         body = json.loads(response.text) if media_type.endswith("json") else response.text
-        yield from _faults(described["content"][media_type]["schema"], body)
+        found = _errors(described["content"][media_type]["schema"], body)
+        yield from (f"the response body: {error}" for error in found)
 
 
-def _faults(schema: dict[str, Any], value: object) -> Iterator[str]:
+def _errors(schema: dict[str, Any], value: object) -> Iterator[str]:
     from openapi_schema_validator import OAS31Validator, oas31_format_checker
 
     whole = schema | {"components": DESCRIPTION["components"]}
     for error in OAS31Validator(whole, format_checker=oas31_format_checker).iter_errors(value):
-        yield error.message
+        place = "/".join(map(str, error.absolute_path))
+        yield f"{place}: {error.message}" if place else error.message
 
 
 def _resolve(entry: dict[str, Any]) -> dict[str, Any]:

@@ -1,18 +1,42 @@
 """GET /: the status page."""
 
+from typing import Annotated
+
+from msgspec import UNSET, Meta, Struct, UnsetType
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from groundwork.core.http.html import page_headers
+from groundwork.core.http.operations import operation
 from groundwork.core.http.ops_token import is_operator, require_ops_token
+from groundwork.core.http.responses import NO_STORE
 from groundwork.core.state import State
 from groundwork.health.page.render import render, render_public, template
 from groundwork.health.services import get_details
 
 
+class PageQuery(Struct):
+    """The query of the page; other parameters are ignored."""
+
+    details: Annotated[
+        str | UnsetType,
+        Meta(description="Respond with 401 or 404 if the details are not shown."),
+    ] = UNSET
+
+
+@operation(
+    {200: "text/html"},
+    query=PageQuery,
+    headers=NO_STORE | {"Content-Security-Policy": ".+"},
+    errors=(401, 404),
+    database=False,
+)
 async def status_page(request: Request[State]) -> Response:
-    """Show everyone the state of this instance, and operators its details."""
+    """Return the status page, 200 in every state.
+
+    It shows the details in development and with `OPS_TOKEN`; otherwise the status alone.
+    """
     if "details" in request.query_params:
         require_ops_token(request)  # 401, so that a browser prompts for the token
     state = request.state

@@ -1,0 +1,57 @@
+"""What a handler takes and returns, declared beside it for the API description."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec import Struct
+
+from groundwork.core.structs import Input
+
+
+@dataclass(frozen=True, slots=True)
+class operation:  # noqa: N801 - a decorator
+    """Declare what a handler takes and returns. Metadata only: it checks and injects nothing.
+
+    The handler's docstring has the summary and the description.
+
+    Args:
+        returns: by status code a Struct, a tuple of them, a media type of text, or None.
+        path, query, header, body: what the handler reads; an Input by read_path() and so on.
+        headers: of these responses, as regular expressions; one that may be empty is optional.
+        errors: status codes of problem details, beside those that follow from the rest.
+        guarded: the handler calls require_ops_token().
+        database: the handler returns 503 while the database is unavailable.
+    """
+
+    returns: Mapping[int, Any]
+    path: type[Struct] | None = None
+    query: type[Struct] | None = None
+    header: type[Struct] | None = None
+    body: type[Struct] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    errors: Collection[int] = ()
+    guarded: bool = False
+    database: bool = True
+
+    def __call__[H: Callable[..., Any]](self, handler: H) -> H:
+        """Attach this to the handler."""
+        vars(handler)["operation"] = self
+        return handler
+
+    def structs(self) -> list[Any]:
+        """Return the Structs of the responses."""
+        given = [one if isinstance(one, tuple) else (one,) for one in self.returns.values()]
+        return [kind for kinds in given for kind in kinds if kind and not isinstance(kind, str)]
+
+    @property
+    def problems(self) -> set[int]:
+        """Return the status codes of all problem details that the handler may return."""
+        return {
+            *(405, 413, 500, *self.errors),
+            *((400, 415, 422) if self.body else ()),
+            *((400,) if self.query and issubclass(self.query, Input) else ()),
+            *((404,) if self.path else ()),
+            *((401, 404) if self.guarded else ()),
+            *((503,) if self.database else ()),
+        } - self.returns.keys()
