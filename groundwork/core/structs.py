@@ -1,5 +1,6 @@
 """The base of request Structs, and what is common to the types of requests, rows and responses."""
 
+from datetime import datetime
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeAliasType, Union, get_args, get_origin
 
@@ -7,6 +8,7 @@ from msgspec import Meta, Struct, UnsetType
 
 MAX_ID = 2**63 - 1  # bigint's
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
+DateTime = Annotated[datetime, Meta(tz=True)]
 NotBlank = Annotated[str, Meta(pattern=r"\S")]
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import resource
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 from uuid import UUID
@@ -18,6 +17,7 @@ from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.observability.logging import dropped_lines
 from groundwork.core.readiness.check import Readiness
 from groundwork.core.readiness.result import REASONS, Result, reason_of
+from groundwork.core.structs import DateTime
 from groundwork.core.tasks import run_with_timeout
 
 type Status = Literal["ok", "degraded", "unavailable"]
@@ -30,14 +30,14 @@ class Installation(Struct):
     """The row that identifies this installation."""
 
     id: UUID
-    created_at: datetime
-    updated_at: datetime
+    created_at: DateTime
+    updated_at: DateTime
 
 
 class Change(Struct):
     """A change of status or reason, and for how long the previous one held."""
 
-    at: datetime
+    at: DateTime
     status: Status
     reason: Reason | None
     previous: str

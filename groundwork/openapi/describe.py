@@ -72,6 +72,7 @@ def describe(app_name: str, routes: Iterable[BaseRoute], probes: Mapping[str, Pr
         _forbid_nul(components[name])
     for schema in filter(lambda one: "properties" in one, components.values()):
         schema["additionalProperties"] = False
+        schema["description"] = inspect.cleandoc(schema.get("description", ""))
     by_kind = dict(zip(kinds, schemas, strict=True))
     paths: dict[str, _Json] = {}
     for path, method, handler, one in handlers:

@@ -1,7 +1,7 @@
 """GET /openapi.json, and the page of the API description."""
 
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 from starlette.requests import Request
@@ -33,7 +33,7 @@ class Revalidation(Struct, rename={"etag": "If-None-Match"}):
     etag: Annotated[str | UnsetType, Meta(description="The ETag of a cached response.")] = UNSET
 
 
-@operation({200: "application/json"}, headers=NO_STORE, guarded=True, database=False)
+@operation({200: dict[str, Any]}, headers=NO_STORE, guarded=True, database=False)
 async def openapi(request: Request[State]) -> Response:
     """Return the API description, an OpenAPI 3.1 document."""
     require_ops_token(request)

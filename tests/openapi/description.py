@@ -119,7 +119,9 @@ def _in_request(described: dict[str, Any], response: httpx.Response) -> Iterator
     if response.is_success:
         yield from found
     elif response.status_code in {400, 422} and "errors" in response.json() and not found:
-        yield f"the request is as described, but rejected: {response.json()['errors']}"
+        for error in response.json()["errors"]:
+            place = error.get("pointer") or error["parameter"]
+            yield f"the request is as described, but rejected: {place}: {error['detail']}"
 
 
 def _in_query(schemas: dict[str, Any], request: httpx.Request) -> Iterator[str]:
@@ -193,8 +195,8 @@ def _errors(schema: dict[str, Any], value: object) -> Iterator[str]:
 
     whole = schema | {"components": DESCRIPTION["components"]}
     for error in OAS31Validator(whole, format_checker=oas31_format_checker).iter_errors(value):
-        place = "/".join(map(str, error.absolute_path))
-        yield f"{place}: {error.message}" if place else error.message
+        place, message = "/".join(map(str, error.absolute_path)), error.message[:300]
+        yield f"{place}: {message}" if place else message
 
 
 def _resolve(entry: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,251 @@
+"""Requests, responses and handlers that differ from the API description fail their test."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import httpx
+import pytest
+from msgspec import Meta, Struct
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.routing import Route
+
+from groundwork.core.http.operations import operation
+from groundwork.core.http.problems import Invalid
+from groundwork.core.http.responses import Json
+from groundwork.core.http.validation import read_json, read_path, read_query
+from groundwork.core.structs import Id, Input
+from groundwork.openapi.describe import describe
+from tests.openapi import description
+
+Text = Annotated[str, Meta(max_length=5)]
+
+
+class Box(Input):
+    """A request body."""
+
+    name: Text
+
+
+class Crate(Input):
+    """A request body with another name for its field."""
+
+    title: Text
+
+
+class Narrow(Input):
+    """A request body whose description has another limit than its type."""
+
+    name: Annotated[str, Meta(extra_json_schema={"maxLength": 3})]
+
+
+class Filter(Input):
+    """A query."""
+
+    size: Annotated[int, Meta(ge=1)] = 1
+    colour: str | None = None
+
+
+class BoxPath(Input):
+    """A path."""
+
+    box_id: Id
+
+
+class Row(Struct):
+    """A response."""
+
+    id: int
+
+
+class Wide(Row):
+    """A response with one field more."""
+
+    size: int
+
+
+async def create(request: Request) -> Json:
+    """Create a box."""
+    await read_json(request, Box)
+    return Json(Row(1), 201)
+
+
+async def narrow(request: Request) -> Json:
+    """Create a box."""
+    await read_json(request, Narrow)
+    return Json(Row(1), 201)
+
+
+async def reject(request: Request) -> Json:
+    """Reject a box that is valid."""
+    await read_json(request, Box)
+    raise Invalid(422, "The request body is invalid.", "pointer", [("#/name", "Taken.")])
+
+
+async def read(request: Request) -> Json:
+    """Read a box."""
+    read_query(request, Filter)
+    return Json(Row(1), headers={"Location": "/boxes/1"})
+
+
+async def peek(request: Request) -> Json:
+    """Read a parameter without declaring it."""
+    return Json(Row(int(request.query_params["size"])))
+
+
+async def get(request: Request) -> Json:
+    """Return a box."""
+    return Json(Row(read_path(request, BoxPath).box_id))
+
+
+async def wide(_: Request) -> Json:
+    """Return one field more than declared."""
+    return Json(Wide(1, 2))
+
+
+async def teapot(_: Request) -> Json:
+    """Return a status that is not declared."""
+    raise HTTPException(418)
+
+
+ROW, CREATED = {200: Row}, {201: Row}
+
+
+@pytest.fixture
+def client_of(
+    app: Starlette, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., httpx.AsyncClient]:
+    """Return a function that serves one handler, described by one operation."""
+
+    def client_of(handler: Any, declared: operation, path: str) -> httpx.AsyncClient:
+        methods = ["POST"] if 201 in declared.returns else ["GET"]
+        routes = [Route(path, declared(handler), methods=methods)]
+        app.router.routes += routes
+        document = describe("Boxes", routes, {})
+        monkeypatch.setattr(description, "ROUTES", routes)
+        monkeypatch.setattr(description, "DESCRIPTION", document)
+        monkeypatch.setattr(description, "PATHS", document["paths"])
+        return client
+
+    return client_of
+
+
+@pytest.mark.parametrize(
+    ("handler", "declared", "body", "differences"),
+    [
+        (create, operation(CREATED, body=Box), {"name": "12345"}, []),
+        (create, operation(CREATED, body=Box), {"name": "123456"}, []),
+        (create, operation(CREATED, body=Box), {"nmae": "1"}, []),
+        (
+            narrow,
+            operation(CREATED, body=Narrow),
+            {"name": "1234"},
+            ["the request body: name: '1234' is too long"],
+        ),
+        (
+            create,
+            operation(CREATED, body=Crate),
+            {"name": "1"},
+            [
+                "the request body: 'title' is a required property",
+                "the request body: Additional properties are not allowed ('name' was unexpected)",
+                "the handler reads Box, which is not described",
+                "Crate is described, but the handler does not read it",
+            ],
+        ),
+        (
+            create,
+            operation(CREATED),
+            {"name": "1"},
+            [
+                "the request body is not described",
+                "the handler reads Box, which is not described",
+            ],
+        ),
+        (
+            reject,
+            operation(CREATED, body=Box),
+            {"name": "1"},
+            ["the request is as described, but rejected: #/name: Taken."],
+        ),
+    ],
+)
+async def test_a_body(
+    client_of: Callable[..., httpx.AsyncClient],
+    handler: Any,
+    declared: operation,
+    body: Any,
+    differences: list[str],
+) -> None:
+    """Another type, another limit, no body at all, a rejection: each difference is named."""
+    client = client_of(handler, declared, "/boxes")
+
+    assert await _differences(client.post("/boxes", json=body)) == differences
+
+
+@pytest.mark.parametrize(
+    ("handler", "declared", "url", "differences"),
+    [
+        (read, operation(ROW, query=Filter, headers={"Location": "/boxes/1"}), "?size=2", []),
+        (
+            read,
+            operation(ROW, query=Filter),
+            "?size=2&colour=red",
+            ["the header Location is not described"],
+        ),
+        (
+            peek,
+            operation(ROW, query=Filter),
+            "?size=0",
+            [
+                "the query parameter size: 0 is less than the minimum of 1",
+                "Filter is described, but the handler does not read it",
+            ],
+        ),
+        (
+            peek,
+            operation(ROW, query=Filter),
+            "?size=%2B2",
+            [
+                "the query parameter size: '+2' is not of type 'integer'",
+                "Filter is described, but the handler does not read it",
+            ],
+        ),
+        (peek, operation(ROW), "?size=2", ["the query parameter size is not described"]),
+        (get, operation(ROW, path=BoxPath), "/1", []),
+        (get, operation(ROW), "/1", ["the handler reads BoxPath, which is not described"]),
+        (
+            wide,
+            operation(ROW),
+            "",
+            ["the response body: Additional properties are not allowed ('size' was unexpected)"],
+        ),
+        (
+            wide,
+            operation({200: "text/html"}),
+            "",
+            ["the media type 'application/json' is not described"],
+        ),
+        (teapot, operation(ROW), "", ["the status 418 is not described"]),
+    ],
+)
+async def test_a_request_and_its_response(
+    client_of: Callable[..., httpx.AsyncClient],
+    handler: Any,
+    declared: operation,
+    url: str,
+    differences: list[str],
+) -> None:
+    """A parameter, header, status or field that is not as described is named."""
+    client = client_of(handler, declared, "/boxes/{box_id}" if "/" in url else "/boxes")
+
+    assert await _differences(client.get(f"/boxes{url}")) == differences
+
+
+async def _differences(request: Any) -> list[str]:
+    try:
+        await request
+    except AssertionError as error:
+        return str(error).split("\n- ")[1:]
+    return []
