@@ -1,7 +1,9 @@
-"""A bounded queue between the service and its stdout: a reader that stalls stops nobody."""
+"""A bounded queue between the service and stdout, so that a stalled reader stops no request."""
 
 import logging
 import os
+import select
+import sys
 import threading
 import time
 from collections import deque
@@ -9,37 +11,39 @@ from typing import override
 
 from groundwork.core.observability.metrics import LOG_LINES_DROPPED
 
-_LIMIT = 10_000
-_CHARACTERS = 16 * 1024 * 1024  # of all lines: one may hold a path of 64 KiB, escaped, twice
+_MAX_LINES = 10_000
+_MAX_CHARACTERS = 16 * 1024 * 1024  # of all lines: one may hold a path of 64 KiB, escaped, twice
 _FLUSH_SECONDS = 0.3
 
 
 class QueueHandler(logging.Handler):
-    """Formats in the caller, for its request id; writes in a thread; drops and counts when full.
+    """Format in the caller, for its request ID; write in a thread; drop and count when full.
 
-    It writes to the descriptor, past sys.stdout, whose flush at the end of the process would wait
-    for the reader.
+    It writes to the descriptor, not to sys.stdout, whose flush at exit would wait for the reader.
     """
 
     def __init__(self, descriptor: int = 1) -> None:
         super().__init__()
         self.dropped = 0
+        self._dropping = threading.Lock()
+        if descriptor == 1 and sys.__stdout__ is None:  # closed: its number may be a socket's now
+            descriptor = os.open(os.devnull, os.O_WRONLY)
         self._descriptor = descriptor
         self._lines: deque[str] = deque()
-        # Characters in all. Two counters, as the thread that writes must not share one.
+        # Characters in all. Two counters, because the caller and the writer must not share one.
         self._taken = self._written = 0
         self._wake = threading.Event()
-        self._closed = False
+        self._closed = self._torn = False
         threading.Thread(target=self._write_all, name="log writer", daemon=True).start()
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        if len(self._lines) >= _LIMIT or self._taken - self._written >= _CHARACTERS:
+        if len(self._lines) >= _MAX_LINES or self._taken - self._written >= _MAX_CHARACTERS:
             self._drop()
             return
         try:
             line = self.format(record)
-        except Exception:  # noqa: BLE001 - a broken record is logging's to report
+        except Exception:  # noqa: BLE001 - logging reports a broken record
             self.handleError(record)
             return
         self._lines.append(line)
@@ -48,7 +52,7 @@ class QueueHandler(logging.Handler):
 
     @override
     def flush(self) -> None:
-        """Wait until all is written, but not for a reader that has stalled."""
+        """Wait until all lines are written, but not for a stalled reader."""
         deadline = time.monotonic() + _FLUSH_SECONDS
         while self._lines and time.monotonic() < deadline:
             time.sleep(0.001)
@@ -64,17 +68,27 @@ class QueueHandler(logging.Handler):
             self._wake.wait()
             self._wake.clear()
             while self._lines:
-                # It leaves the queue once it is out, so an empty queue means that all is written.
-                self._write(f"{self._lines[0]}\n".encode())
+                # It leaves the queue once it is written, so an empty queue means that all is.
+                self._write(f"{self._lines[0]}\n".encode(errors="backslashreplace"))
                 self._written += len(self._lines.popleft())
 
-    def _write(self, data: bytes) -> None:
-        try:
-            while data:
-                data = data[os.write(self._descriptor, data) :]
-        except OSError:
-            self._drop()
+    def _write(self, line: bytes) -> None:
+        """Write a line, on a line of its own even if an error has cut off the one before."""
+        rest = line = b"\n" * self._torn + line
+        while rest:
+            try:
+                rest = rest[os.write(self._descriptor, rest) :]
+            except BlockingIOError:  # a process that shares the descriptor has made it non-blocking
+                poll = select.poll()
+                poll.register(self._descriptor, select.POLLOUT)
+                poll.poll()
+            except OSError:
+                self._torn |= len(rest) < len(line)
+                self._drop()
+                return
+        self._torn = False
 
     def _drop(self) -> None:
-        self.dropped += 1
+        with self._dropping:
+            self.dropped += 1
         LOG_LINES_DROPPED.inc()

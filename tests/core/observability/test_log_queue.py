@@ -2,10 +2,12 @@
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from unittest.mock import Mock
 
 import pytest
 
@@ -116,4 +118,69 @@ def test_a_broken_record_is_reported(
     handler.emit(broken)
 
     assert "Logging error" in capsys.readouterr().err
+    handler.close()
+
+
+def test_a_line_that_cannot_be_encoded_is_escaped(pipe: tuple[int, int]) -> None:
+    """A lone surrogate is written as its escape, and the next line is written too."""
+    handler = QueueHandler(pipe[1])
+    handler.emit(record("path \udcff"))
+    handler.emit(record("next"))
+
+    handler.flush()
+
+    assert os.read(pipe[0], 65536) == b"path \\udcff\nnext\n"
+    handler.close()
+
+
+def test_a_non_blocking_descriptor_loses_nothing(pipe: tuple[int, int]) -> None:
+    """If another process has made stdout non-blocking, the writer waits for the reader."""
+    os.set_blocking(pipe[1], False)
+    handler = QueueHandler(pipe[1])
+    for number in range(100):
+        handler.emit(record(f"{number} " + "x" * 10_000))
+    received = b""
+    while received.count(b"\n") < 100:
+        received += os.read(pipe[0], 65536)
+
+    assert [int(line.split()[0]) for line in received.splitlines()] == list(range(100))
+    assert handler.dropped == 0
+    handler.close()
+
+
+def test_a_line_after_a_torn_one_is_whole(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If an error cuts a line off, a full disk for instance, the next line starts a new line."""
+    write, results = os.write, [4, OSError(28, "No space left"), OSError(28, "No space left")]
+
+    def limited(descriptor: int, data: bytes) -> int:
+        match results and results.pop(0):
+            case OSError() as error:
+                raise error
+            case int(size) if size:
+                return write(descriptor, data[:size])
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", limited)
+    handler = QueueHandler(pipe[1])
+    for message in ("torn in two", "lost", "whole"):
+        handler.emit(record(message))
+    handler.flush()
+
+    assert os.read(pipe[0], 65536) == b"torn\nwhole\n"
+    assert handler.dropped == 2
+    handler.close()
+
+
+def test_a_closed_stdout_is_not_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If stdout was closed at startup, descriptor 1 may be a socket: the log goes nowhere."""
+    monkeypatch.setattr(sys, "__stdout__", None)
+    monkeypatch.setattr(os, "write", write := Mock(side_effect=lambda _, data: len(data)))
+    handler = QueueHandler()
+    handler.emit(record("nowhere"))
+    handler.flush()
+
+    assert write.call_args.args[0] > 2
+    os.close(write.call_args.args[0])
     handler.close()
