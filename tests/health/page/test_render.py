@@ -116,6 +116,7 @@ async def test_page_shows_the_details(client: httpx.AsyncClient) -> None:
     assert f"Migrations ok {len(migration_ids())} applied" in page
     assert "Log ok 0 lines dropped" in page
     assert "1 checks, 0 failed" in page
+    assert "health/installation 1 " in page
 
 
 async def test_page_shows_a_developer_the_next_step(client: httpx.AsyncClient) -> None:
