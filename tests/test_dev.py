@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import Mock, call, patch
+from unittest.mock import MagicMock, Mock, call, patch
 
 import pytest
 import uvicorn
@@ -170,9 +170,8 @@ def test_it_is_for_development(
 @pytest.fixture
 def postgres(reloader: Mock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mock]:  # noqa: ARG001
     """Replace the embedded PostgreSQL."""
-    monkeypatch.setattr(dev, "postgres", postgres := Mock())
-    postgres.return_value.__enter__ = Mock(return_value="postgresql:///dev")
-    postgres.return_value.__exit__ = Mock(return_value=False)
+    monkeypatch.setattr(dev, "postgres", postgres := MagicMock())
+    postgres.return_value.__enter__.return_value = "postgresql:///dev"
     with patch.dict(os.environ):
         yield postgres
 
