@@ -1,97 +1,76 @@
-"""The load: wrk, bounded in time, in interleaved rounds so that drift cancels out."""
+"""Interleaved rounds of load by wrk, and the medians and spreads of their figures."""
 
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from http.client import HTTPConnection
+from itertools import product
 from pathlib import Path
+from statistics import median
 
 from benchmarks.machine import cpu_seconds
-from benchmarks.servers import OPS_TOKEN, Server
+from benchmarks.servers import ORIGIN, Server
 
 _SCRIPT = Path(__file__).with_name("wrk.lua")
-_BEARER = f"Authorization: Bearer {OPS_TOKEN}"
-_IDLE = 0.02  # share of a core
+_HEADERS = (f"Origin: {ORIGIN}", "Content-Type: application/json")
+CONNECTIONS = 64
 
 
 @dataclass(frozen=True)
-class Case:
-    """One case: server, path, number of connections, and an optional header."""
+class Route:
+    """A request: what it is called, method, path, and the body of a POST."""
 
-    server: str
+    name: str
     path: str
-    connections: int = 64
-    header: str = ""
+    method: str = "GET"
+    body: str = ""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One round: throughput, latencies in seconds, cost of 10,000 requests, and duration."""
+    """One round: requests per second, latencies in ms, CPU time per request in us, errors."""
 
     rate: float
     p50: float
     p99: float
     cpu: float
-    statements: float
     errors: int
-    requests: int
-    seconds: float
 
 
-type Samples = dict[Case, list[Sample]]
+type Samples = dict[tuple[Route, str], list[Sample]]
+type Figure = Callable[[Sample], float]
 
 
 def interleave(
-    cases: Iterable[Case],
-    servers: Iterable[Server],
-    rounds: int,
-    seconds: float,
-    statements: Callable[[], int],
+    routes: Iterable[Route], servers: Sequence[Server], rounds: int, seconds: float
 ) -> Samples:
-    """Measure A B C A B C ..., after one short warm-up round of each."""
-    by_name = {server.contender.name: server for server in servers}
-    cases = list(cases)
-    found: Samples = {case: [] for case in cases}
-    for case in cases:
-        _measure(case, by_name[case.server], 0.3, statements)
-    for _ in range(rounds):
-        for case in cases:
-            found[case].append(_measure(case, by_name[case.server], seconds, statements))
-    return found
+    """Measure each route on server A, B, C, A, B, C ..., after a short round to warm up."""
+    samples: Samples = {}
+    for number, route in product(range(rounds + 1), routes):
+        for server in servers:
+            sample = _measure(route, server, seconds if number else 0.5)
+            if number:
+                samples.setdefault((route, server.name), []).append(sample)
+    return samples
 
 
-def _measure(case: Case, server: Server, seconds: float, statements: Callable[[], int]) -> Sample:
-    pid = server.process.pid
-    sent, used = statements(), cpu_seconds(pid)
-    requests, microseconds, p50, p99, errors = drive(case, server.port, seconds)
-    _wait_until_idle(pid)
-    used, sent = cpu_seconds(pid) - used, statements() - sent
-    per_10k = 10_000 / max(requests, 1)
-    took = microseconds / 1e6
-    return Sample(
-        rate=requests / took,
-        p50=p50 / 1e6,
-        p99=p99 / 1e6,
-        cpu=used * per_10k,
-        statements=sent * per_10k,
-        errors=errors,
-        requests=requests,
-        seconds=took,
-    )
+def _measure(route: Route, server: Server, seconds: float) -> Sample:
+    used = cpu_seconds(server.pid)
+    requests, duration, p50, p99, errors = _wrk(route, server.port, seconds)
+    wait_until_idle(server.pid)
+    used = cpu_seconds(server.pid) - used
+    requests = max(requests, 1)
+    return Sample(1e6 * requests / duration, p50 / 1e3, p99 / 1e3, 1e6 * used / requests, errors)
 
 
-def drive(case: Case, port: int, seconds: float) -> list[int]:
-    """Run wrk; return requests, microseconds, p50 and p99 in microseconds, and errors."""
-    # wrk's duration is in whole seconds; SIGINT ends it earlier, with its statistics.
-    command = ["wrk", "-t1", f"-c{case.connections}", f"-d{int(seconds) + 5}s", "--timeout", "20s"]
-    command += ["-s", str(_SCRIPT), "-H", _BEARER, *(["-H", case.header] if case.header else [])]
-    with subprocess.Popen(
-        [*command, f"http://127.0.0.1:{port}{case.path}"], stdout=subprocess.PIPE, text=True
-    ) as wrk:
+def _wrk(route: Route, port: int, seconds: float) -> list[int]:
+    # wrk counts in whole seconds; SIGINT ends it cleanly before that.
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{int(seconds) + 5}s", "--timeout", "20s"]
+    command += [argument for header in _HEADERS for argument in ("-H", header)]
+    command += ["-s", str(_SCRIPT), f"http://127.0.0.1:{port}{route.path}", "--"]
+    command += [route.method, *([route.body] if route.body else [])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as wrk:
         time.sleep(seconds)
         wrk.send_signal(signal.SIGINT)
         output, _ = wrk.communicate(timeout=30)
@@ -99,33 +78,28 @@ def drive(case: Case, port: int, seconds: float) -> list[int]:
     return [int(figure) for figure in line.split()[1:]]
 
 
-def _wait_until_idle(pid: int) -> None:
-    """Wait until a server has finished the requests that wrk left, before the next round."""
+def wait_until_idle(pid: int) -> None:
+    """Let a server finish what wrk has left behind, 10 s at most."""
     for _ in range(100):
         before = cpu_seconds(pid)
         time.sleep(0.1)
-        if cpu_seconds(pid) - before < _IDLE * 0.1:
+        if cpu_seconds(pid) - before < 0.002:
             return
 
 
-@contextmanager
-def probed(port: int, path: str) -> Iterator[None]:
-    """Request a path ten times per second in a thread, until the block ends."""
-    ended = threading.Event()
+def ratio(samples: Samples, figure: Figure, of: tuple[Route, str], to: tuple[Route, str]) -> str:
+    """Return the ratio in each round, so that what slows both down cancels out."""
+    pairs = zip(samples[of], samples[to], strict=True)
+    return spread([figure(one) / figure(other) for one, other in pairs])
 
-    def probe() -> None:
-        while not ended.wait(0.1):
-            connection = HTTPConnection("127.0.0.1", port, timeout=5)
-            try:
-                connection.request("GET", path)
-                connection.getresponse().read()
-            finally:
-                connection.close()
 
-    thread = threading.Thread(target=probe)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+def spread(values: Sequence[float], form: str = "{:.2f}") -> str:
+    """Return the median, and the lowest and highest in brackets."""
+    low, high = form.format(min(values)), form.format(max(values))
+    return f"{form.format(median(values))} ({low}-{high})"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

@@ -1,47 +1,53 @@
-"""The machine: which process runs on which core, and the resources of a process."""
+"""The machine: which process runs on which core, and what Linux reports of a process."""
 
 import os
 import platform
+import resource
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from tests.databases import BINARIES
+
 
 def split_cores() -> list[str]:
-    """Reserve one core for the measured server; this process and its children use the others.
+    """Reserve the first core for the servers; this process and what it starts use the others.
 
     Returns:
-        The arguments to put before a server's command.
+        The command to put in front of a server's.
     """
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) == 1:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    first, *others = sorted(os.sched_getaffinity(0))
+    if not others:
         return []
-    os.sched_setaffinity(0, cores[1:])
-    return ["taskset", "-c", str(cores[0])]
+    os.sched_setaffinity(0, others)
+    return ["taskset", "-c", str(first)]
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time of all threads of a process so far, in seconds."""
+    """Return the CPU time of all threads of a process."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
-def peak_memory(pid: int) -> int:
-    """Return the peak resident memory of a process, in bytes."""
+def memory(pid: int) -> float:
+    """Return the resident memory of a process in MiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    (peak,) = (line for line in lines if line.startswith("VmHWM:"))
-    return int(peak.split()[1]) * 1024
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
 
 
-def describe(postgres: str) -> str:
-    """Return date, machine and versions as one line."""
-    cpu = Path("/proc/cpuinfo").read_text().partition("model name\t: ")[2].partition("\n")[0]
-    versions = ", ".join(
-        f"{name} {version(name)}" for name in ("uvicorn", "uvloop", "httptools", "asyncpg")
-    )
+def describe(core: Sequence[str]) -> str:
+    """Return date, machine and versions."""
+    model = Path("/proc/cpuinfo").read_text().partition("model name\t: ")[2].partition("\n")[0]
+    packages = ("uvicorn", "uvloop", "httptools", "asyncpg", "msgspec")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    postgres = (BINARIES.parent / "include/pg_config.h").read_text().partition('PG_VERSION "')[2]
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores of {cpu or platform.machine()}, "
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores of {model or platform.machine()}, "
         f"{platform.system()} {platform.release().split('-')[0]}, "
-        f"CPython {platform.python_version()}, {versions}, PostgreSQL {postgres}; "
-        "one core for the server, the other for wrk and PostgreSQL"
+        f"CPython {platform.python_version()}, {versions}, "
+        f"PostgreSQL {postgres.partition('"')[0]}; "
+        + ("one core for the server, the others for the rest" if core else "one core for all")
     )

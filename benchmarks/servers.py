@@ -1,173 +1,189 @@
-"""The measured servers: environment, command and process of each."""
+"""What is measured: each server's environment, command and process."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 
 from tests.databases import bare_environment
+from tests.faults.cluster import Cluster, new_cluster
 from tests.servers import end, free_port
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parent
 CACHE = CHECKOUT / ".benchmarks"
-OPS_TOKEN = "a-token-for-the-benchmark"  # noqa: S105 - it protects nothing
+SERVICE = CACHE / "service"  # a copy of the service with the notes example
 ORIGIN = "https://app.example"
-PATIENCE = 30.0
-
-# Everything is enabled: request IDs, access log, metrics, CORS, error handling.
-SETTINGS = {
+_SETTINGS = {
     "ENVIRONMENT": "production",
     "SECRET_KEY": "not-a-secret-" * 3,
-    "OPS_TOKEN": OPS_TOKEN,
     "CORS_ALLOW_ORIGINS": ORIGIN,
+    "NOTES_SQL": str(SERVICE / "sql/notes"),
     "SHUTDOWN_DRAIN_SECONDS": "0",
 }
+_NOTES = "INSERT INTO notes (title, body) SELECT 'Note ' || n, repeat('word ', 20) FROM "
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One server: Python's arguments with {port}, and its requirements, if it needs others."""
+    """A server: Python's arguments with {port} in them, and what to install for it."""
 
     name: str
     arguments: Sequence[str]
     requirements: Sequence[str] = ()
-    scheme: str = "postgresql"
-    settings: Mapping[str, str] = field(default_factory=dict)
     path: Path = HERE / "peers"
-
-    def python(self) -> str:
-        """Return the path of its interpreter; create its environment if it is missing."""
-        if not self.requirements:
-            return sys.executable
-        return str(environment(self.name, *self.requirements) / "bin/python")
+    scheme: str = "postgresql"
 
 
 def _peer(name: str, module: str, *requirements: str) -> Contender:
+    if requirements:
+        requirements += ("asyncpg", "httptools", "msgspec", "uvicorn", "uvloop")
     return Contender(name, (str(HERE / "peers/serve.py"), module, "{port}"), requirements)
 
 
-def _ours(name: str, *arguments: str, **settings: str) -> Contender:
-    arguments = arguments or ("groundwork", "serve")
-    return Contender(name, ("-m", *arguments), settings=SETTINGS | settings, path=CHECKOUT)
-
-
-ORIGINAL = HERE / "peers/original"
-OURS = _ours("Groundwork")
 LIMIT = _peer("limit", "limit")
-FASTAPI = Contender(
-    "FastAPI + SQLAlchemy",
-    ("-m", "uvicorn", "groundwork.main:app", "--host", "127.0.0.1", "--port", "{port}"),
-    ("-r", str(ORIGINAL / "requirements.txt")),
-    scheme="postgresql+asyncpg",
-    settings={"SECRET_KEY": "x", "ENVIRONMENT": "production"},
-    path=ORIGINAL,
-)
-PEERS = (
+OURS = Contender("Groundwork", ("-m", "groundwork", "serve"), path=SERVICE)
+FASTAPI = _peer("FastAPI + asyncpg", "fastapi_notes", "fastapi")
+ALL = (
     LIMIT,
     OURS,
-    _peer("Starlette", "tutorial"),
-    _peer("BlackSheep", "sheep", "blacksheep", "asyncpg", "uvicorn", "uvloop", "httptools"),
+    _peer("Litestar + asyncpg", "litestar_notes", "litestar"),
     FASTAPI,
+    Contender(
+        "FastAPI + SQLAlchemy",
+        ("-m", "uvicorn", "groundwork.main:app", "--port", "{port}"),
+        ("-r", str(HERE / "peers/original/requirements.txt")),
+        path=HERE / "peers/original",
+        scheme="postgresql+asyncpg",
+    ),
 )
-ACCESS_LOG = _ours("access log written", LOG_LEVEL="DEBUG")
 
 
 @dataclass(frozen=True)
 class Server:
     """A running contender."""
 
-    contender: Contender
+    name: str
     port: int
-    process: subprocess.Popen[bytes]
-
-
-def environment(name: str, *requirements: str) -> Path:
-    """Return a peer's virtual environment, with the versions of requirements.txt."""
-    folder = CACHE / name.replace(" ", "")
-    if (folder / "complete").exists():
-        return folder
-    uv = os.environ.get("UV", "uv")
-    make = [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)]
-    subprocess.run(make, check=True, timeout=60)
-    install = [uv, "pip", "install", "--quiet", "--compile-bytecode"]
-    install += ["--python", str(folder / "bin/python")]
-    install += ["--constraint", str(CHECKOUT / "requirements.txt"), *requirements]
-    subprocess.run(install, check=True, timeout=300)
-    (folder / "complete").touch()
-    return folder
+    pid: int
 
 
 @contextmanager
-def started(contender: Contender, database: str, core: Sequence[str]) -> Iterator[Server]:
-    """Start a server without waiting until it is live, and stop it afterwards."""
+def database() -> Iterator[str]:
+    """Run PostgreSQL with a hundred notes in a new database; give its URL."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # as root, PostgreSQL runs as another user
+        cluster = new_cluster(Path(folder) / "data")
+        (cluster.data / "postgresql.auto.conf").write_text("max_connections = 200")
+        try:
+            cluster.start()
+            _prepare(cluster)
+            yield cluster.url()
+        finally:
+            cluster.stop()
+
+
+def _prepare(cluster: Cluster) -> None:
+    shutil.rmtree(SERVICE, ignore_errors=True)
+    SERVICE.mkdir(parents=True)
+    for name in ("groundwork", "sql"):
+        shutil.copytree(CHECKOUT / name, SERVICE / name)
+    subprocess.run([sys.executable, CHECKOUT / "examples/notes/apply", SERVICE], check=True)
+    environment = {"DATABASE_URL": cluster.url("postgres"), "PYTHONPATH": str(SERVICE)}
+    migrate = [sys.executable, "-m", "groundwork", "migrate"]
+    subprocess.run(migrate, env=bare_environment() | environment, cwd=SERVICE, check=True)
+    cluster.run("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO app")
+    cluster.run(f"{_NOTES} generate_series(1, 100) n")
+    cluster.run("VACUUM ANALYZE notes")
+
+
+def _python(contender: Contender) -> str:
+    """Return the interpreter, in an environment of its own if it needs other packages than we."""
+    if not contender.requirements:
+        return sys.executable
+    python = CACHE / contender.name.replace(" ", "") / "bin/python"
+    complete = python.parents[1] / "complete"
+    if not complete.exists():
+        uv = os.environ.get("UV", "uv")
+        make = [uv, "venv", "-q", "--clear", "--python", sys.executable, str(python.parents[1])]
+        subprocess.run(make, check=True, timeout=60)
+        install = [uv, "pip", "install", "-q", "--compile-bytecode", "--python", str(python)]
+        install += ["--constraint", str(CHECKOUT / "requirements.txt"), *contender.requirements]
+        subprocess.run(install, check=True, timeout=300)
+        complete.touch()
+    return str(python)
+
+
+@contextmanager
+def started(contender: Contender, url: str, core: Sequence[str]) -> Iterator[Server]:
+    """Start a server and stop it afterwards; do not wait until it responds.
+
+    Raises:
+        RuntimeError: it exited by itself, with its standard error.
+    """
     port = free_port()
-    arguments = [argument.format(port=port) for argument in contender.arguments]
-    variables = {
-        "DATABASE_URL": database.replace("postgresql", contender.scheme, 1),
-        "PORT": str(port),
-        "PYTHONPATH": str(contender.path),
-    }
+    command = [*core, _python(contender)]
+    command += [argument.format(port=port) for argument in contender.arguments]
+    environment = bare_environment() | _SETTINGS
+    environment["DATABASE_URL"] = url.replace("postgresql", contender.scheme, 1)
+    environment |= {"PORT": str(port), "PYTHONPATH": str(contender.path)}
     with TemporaryFile() as log:
         process = subprocess.Popen(
-            [*core, contender.python(), *arguments],
-            env=bare_environment() | variables | dict(contender.settings),
-            cwd=HERE,
-            stdout=log,
-            stderr=log,
+            command, env=environment, cwd=HERE, stdout=subprocess.DEVNULL, stderr=log
         )
         try:
-            yield Server(contender, port, process)
-            if process.poll() is not None:
-                log.seek(0)
-                message = f"{contender.name} has exited: {log.read().decode()}"
-                raise RuntimeError(message)
+            yield Server(contender.name, port, process.pid)
         finally:
+            code = process.poll()
             end(process)
+        if code is not None:
+            log.seek(0)
+            message = f"{contender.name} exited with {code}: {log.read().decode()}"
+            raise RuntimeError(message)
 
 
 @contextmanager
 def running(
-    contenders: Sequence[Contender], database: str, core: Sequence[str]
+    contenders: Sequence[Contender], url: str, core: Sequence[str]
 ) -> Iterator[list[Server]]:
-    """Run all servers, each ready; those that get no requests use no CPU."""
+    """Run all of them at once, each ready; those without requests take no time."""
     with ExitStack() as stack:
-        servers = [stack.enter_context(started(one, database, core)) for one in contenders]
+        servers = [stack.enter_context(started(one, url, core)) for one in contenders]
         for server in servers:
-            first_ok(server, "/health/ready")
+            wait_for(server, "/health/ready")
         yield servers
 
 
-def first_ok(server: Server, path: str) -> float:
-    """Send requests until the status code is 200; return its time.perf_counter().
+def wait_for(server: Server, path: str) -> None:
+    """Send requests until one is 200.
 
     Raises:
-        TimeoutError: it did not happen within 30 s, or the server has exited.
+        TimeoutError: none was, within 30 s.
     """
-    deadline = time.perf_counter() + PATIENCE
-    while time.perf_counter() < deadline and server.process.poll() is None:
-        connection = HTTPConnection("127.0.0.1", server.port, timeout=5)
-        try:
-            connection.request("GET", path)
-            if connection.getresponse().status == 200:
-                return time.perf_counter()
-        except (OSError, HTTPException):
-            pass
-        finally:
-            connection.close()
+    deadline = time.monotonic() + 30
+    while get(server.port, path) != 200:
+        if time.monotonic() > deadline:
+            message = f"{server.name}: no 200 from {path}"
+            raise TimeoutError(message)
         time.sleep(0.001)
-    message = f"no 200 from {server.contender.name} for {path}"
-    raise TimeoutError(message)
 
 
-def seconds_to_live(contender: Contender, database: str, core: Sequence[str]) -> float:
-    """Return the seconds from the start of a process to its first 200."""
-    begun = time.perf_counter()
-    with started(contender, database, core) as server:
-        return first_ok(server, "/health/live") - begun
+def get(port: int, path: str) -> int:
+    """Return the status of one request on a new connection; 0 if there was no response."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        response.read()
+    except (OSError, HTTPException):
+        return 0
+    finally:
+        connection.close()
+    return response.status

@@ -1,4 +1,8 @@
--- Prints one line for the benchmarks; `done` runs once, after all requests.
+-- Arguments: method, and the body of a POST. Prints one line for the harness.
+function init(args)
+    wrk.method, wrk.body = args[1], args[2]
+end
+
 function done(summary, latency, requests)
     local errors = summary.errors
     io.write(string.format("figures %d %d %d %d %d\n",

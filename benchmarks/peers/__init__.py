@@ -1,1 +1,1 @@
-"""What people would otherwise start from, and what nothing on uvicorn can beat."""
+"""The same notes on other stacks, each written as its own documentation writes it."""

@@ -1,15 +1,35 @@
-"""The limit: a bare ASGI callable that sends constant bytes; ready is one query per request."""
+"""The limit: raw ASGI, asyncpg and msgspec; no request ID, no CORS, no metrics, no access log."""
 
 import os
+from datetime import datetime
+from typing import Annotated
 
 import asyncpg
+import msgspec
+from notes import CREATE, GET, LIST, MAX_ID
 
-START = {
-    "type": "http.response.start",
-    "status": 200,
-    "headers": [(b"content-type", b"application/json"), (b"content-length", b"15")],
-}
-BODY = {"type": "http.response.body", "body": b'{"status":"ok"}'}
+encode = msgspec.json.Encoder().encode
+
+
+class Note(msgspec.Struct):
+    id: int
+    title: str
+    body: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class Page(msgspec.Struct):
+    items: list[Note]
+    next: str | None
+
+
+class NewNote(msgspec.Struct):
+    title: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    body: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
+
+
+decode = msgspec.json.Decoder(NewNote).decode
 
 
 class WithoutReset(asyncpg.Connection):
@@ -31,7 +51,21 @@ async def app(scope, receive, send):
         pool.terminate()
         await send({"type": "lifespan.shutdown.complete"})
         return
-    if scope["path"] == "/health/ready":
-        await pool.fetchval("SELECT 1")
-    await send(START)
-    await send(BODY)
+    status, path = 200, scope["path"]
+    if path.startswith("/health/"):
+        body = b'{"status":"ok"}'
+    elif path == "/notes" and scope["method"] == "GET":
+        rows = [Note(*row) for row in await pool.fetch(LIST, MAX_ID, 21)]
+        more = f"/notes?before={rows[19].id}" if len(rows) > 20 else None
+        body = encode(Page(rows[:20], more))
+    elif path == "/notes":
+        new = decode((await receive())["body"])
+        status, body = 201, encode(Note(*await pool.fetchrow(CREATE, new.title, new.body)))
+    else:
+        body = encode(Note(*await pool.fetchrow(GET, int(path.rpartition("/")[2]))))
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
