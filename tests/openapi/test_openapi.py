@@ -1,7 +1,7 @@
-"""GET /openapi.json, and whether it is true.
+"""GET /openapi.json: the API description is valid, complete, and matches every response.
 
-The client of the tests fails where an answer is not as described; what is got from a running
-service is compared here.
+The test client fails if a response differs from the description; responses of a running service
+are compared here.
 """
 
 import base64
@@ -57,24 +57,24 @@ each_path = pytest.mark.parametrize(
 
 
 async def boom(_: Request) -> Response:
-    """Fail."""
+    """Raise an exception."""
     raise RuntimeError
 
 
 @pytest.fixture
 def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    """Give development's settings, with what the test's parameter changes."""
+    """Return development settings with the changes of the test's parameter."""
     return dataclasses.replace(settings, **getattr(request, "param", {}))
 
 
 def methods(path: str) -> set[str]:
-    """Return what a path answers: HEAD where it answers GET."""
+    """Return the methods of a path: HEAD with each GET."""
     described = {method.upper() for method in PATHS[path]}
     return described | {"HEAD"} if "GET" in described else described
 
 
 async def test_the_description_is_openapi(client: httpx.AsyncClient) -> None:
-    """What is served is a valid OpenAPI 3.1 document, and the one that these tests try."""
+    """The response is a valid OpenAPI 3.1 document, the one that these tests use."""
     from openapi_spec_validator import OpenAPIV31SpecValidator
 
     document = (await client.get("/openapi.json")).json()
@@ -84,8 +84,8 @@ async def test_the_description_is_openapi(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("settings", [{"app_name": "Our projects"}], indirect=True)
-async def test_it_names_the_service(client: httpx.AsyncClient) -> None:
-    """The title is APP_NAME, the version the package's."""
+async def test_the_description_names_the_service(client: httpx.AsyncClient) -> None:
+    """The title is APP_NAME, and the version is the package's."""
     info = (await client.get("/openapi.json")).json()["info"]
 
     assert info["title"] == "Our projects"
@@ -93,7 +93,7 @@ async def test_it_names_the_service(client: httpx.AsyncClient) -> None:
 
 
 def test_every_route_has_an_entry_and_every_entry_a_route(app: Starlette) -> None:
-    """The methods of the routes are those that the description has, and HEAD with each GET."""
+    """The routes have the described methods, and HEAD with each GET."""
     served: defaultdict[str, set[str]] = defaultdict(set)
     for route in app.routes:
         assert isinstance(route, Route)
@@ -107,7 +107,7 @@ def test_every_route_has_an_entry_and_every_entry_a_route(app: Starlette) -> Non
 async def test_a_response_that_differs_fails_its_test(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error names the route and the status, with a line for each difference."""
+    """The error names the route and the status code, with one line per difference."""
     described = PATHS["/health/details"]["get"]["responses"]["200"]
     monkeypatch.setitem(described, "headers", {"Location": {"schema": {}, "required": True}})
 
@@ -119,16 +119,16 @@ async def test_a_response_that_differs_fails_its_test(
 
 
 @each_path
-def test_answers_are_as_described(server: Server, path: str, url: str) -> None:
-    """Each path answers as described."""
+def test_responses_are_as_described(server: Server, path: str, url: str) -> None:
+    """Each path returns 200 as described."""
     response = server.ask("GET", url)
 
     assert response.status_code == 200
     assert differences(path, response) == []
 
 
-async def test_without_a_database_answers_are_as_described(serving: Serving) -> None:
-    """Each path does so then too, and those that need the database say it."""
+async def test_responses_without_a_database_are_as_described(serving: Serving) -> None:
+    """Without a database the responses are as described, and readiness is 503."""
     found = {}
     async with serving("postgresql://nobody@127.0.0.1:1/nothing") as client:
         for url in URLS:
@@ -140,7 +140,7 @@ async def test_without_a_database_answers_are_as_described(serving: Serving) -> 
 
 @each_path
 def test_head_is_get_without_a_body(server: Server, path: str, url: str) -> None:
-    """HEAD has the status and the headers that GET has."""
+    """HEAD has the status code and the headers of GET."""
     head, get = server.ask("HEAD", url), server.ask("GET", url)
 
     assert head.content == b""
@@ -149,8 +149,8 @@ def test_head_is_get_without_a_body(server: Server, path: str, url: str) -> None
 
 
 @each_path
-def test_other_methods_are_answered_as_described(server: Server, path: str, url: str) -> None:
-    """Another method is 405, and Allow has all that are described."""
+def test_unsupported_methods_are_as_described(server: Server, path: str, url: str) -> None:
+    """Any other method is 405, and Allow has the described methods."""
     response = server.ask("TRACE", url)
 
     assert response.status_code == 405
@@ -159,8 +159,8 @@ def test_other_methods_are_answered_as_described(server: Server, path: str, url:
 
 
 @each_route
-def test_a_large_body_is_answered_as_described(server: Server, path: str, url: str) -> None:
-    """A body that nobody wants is 413."""
+def test_a_large_body_is_as_described(server: Server, path: str, url: str) -> None:
+    """A body over the limit is 413, as described."""
     response = server.ask("GET", url, content=bytes(MAX_BODY_BYTES + 1))
 
     assert response.status_code == 413
@@ -168,10 +168,10 @@ def test_a_large_body_is_answered_as_described(server: Server, path: str, url: s
 
 
 @each_route
-async def test_an_exception_is_answered_as_described(
+async def test_an_exception_is_as_described(
     app: Starlette, client: httpx.AsyncClient, path: str, url: str
 ) -> None:
-    """An exception in a handler is 500."""
+    """An exception in a handler is 500, as described."""
     app.router.routes[:] = [Route(path, boom)]
 
     response = await client.get(url)
@@ -181,10 +181,10 @@ async def test_an_exception_is_answered_as_described(
 
 @pytest.mark.parametrize("settings", [PRODUCTION], indirect=True)
 @each_path
-async def test_without_a_token_configured_only_the_open_paths_are_there(
+async def test_protected_paths_are_404_without_a_configured_token(
     client: httpx.AsyncClient, path: str, url: str
 ) -> None:
-    """Outside development what the description puts under a token is 404, the rest is open."""
+    """Without OPS_TOKEN, the paths with security are 404 outside development."""
     response = await client.get(url)
 
     assert (response.status_code == 404) is (path in GUARDED)
@@ -192,10 +192,10 @@ async def test_without_a_token_configured_only_the_open_paths_are_there(
 
 @pytest.mark.parametrize("settings", [WITH_TOKEN], indirect=True)
 @each_path
-async def test_a_token_is_wanted_where_the_description_says_so(
+async def test_protected_paths_need_the_token(
     client: httpx.AsyncClient, path: str, url: str
 ) -> None:
-    """Outside development what the description puts under a token is 401 without it."""
+    """A request without the token is 401 for the paths with security, outside development."""
     response = await client.get(url)
 
     assert (response.status_code == 401) is (path in GUARDED)
@@ -204,10 +204,10 @@ async def test_a_token_is_wanted_where_the_description_says_so(
 @pytest.mark.parametrize("settings", [WITH_TOKEN], indirect=True)
 @pytest.mark.parametrize("authorization", [f"Bearer {TOKEN}", f"Basic {BASIC}"])
 @pytest.mark.parametrize("url", URLS)
-async def test_the_token_opens_everything(
+async def test_the_token_grants_access_to_every_path(
     client: httpx.AsyncClient, authorization: str, url: str
 ) -> None:
-    """The token is taken as both security schemes say."""
+    """The token is accepted by both security schemes."""
     response = await client.get(url, headers={"Authorization": authorization})
 
     assert response.status_code == 200
@@ -230,7 +230,7 @@ async def test_every_state_is_described(
     path: str,
     result: Result,
 ) -> None:
-    """Readiness, details and page are as described in each state that the service knows."""
+    """Readiness, details and status page are as described in each state."""
     monkeypatch.setattr(state["readiness"], "check", AsyncMock(return_value=result))
 
     assert (await client.get(path)).status_code in {200, 503}
@@ -248,7 +248,7 @@ async def test_every_state_is_described(
 async def test_no_other_state_is_described(
     client: httpx.AsyncClient, state: State, monkeypatch: pytest.MonkeyPatch, result: Result
 ) -> None:
-    """A state that the service does not know is none that the description allows."""
+    """The description does not allow a state that the service does not have."""
     monkeypatch.setattr(state["readiness"], "check", AsyncMock(return_value=result))
 
     with pytest.raises(AssertionError):
