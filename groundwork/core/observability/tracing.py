@@ -1,9 +1,13 @@
-"""Traces: Starlette's OpenTelemetry middleware, if the extra `otel` is there and OTEL_* set."""
+"""Traces: Starlette's OpenTelemetry middleware, if OTEL_* is set and the extra `otel` installed."""
 
+import logging
 import os
 from importlib.util import find_spec
+from typing import Any, override
 
 from starlette.middleware import Middleware
+
+from groundwork.core.observability.logging import traceparent
 
 
 def tracing() -> list[Middleware]:
@@ -11,13 +15,26 @@ def tracing() -> list[Middleware]:
 
     The exporter reads OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and the others itself.
     """
-    if not any(name.startswith("OTEL_") for name in os.environ) or not find_spec("opentelemetry"):
+    if not any(name.startswith("OTEL_") for name in os.environ):
+        return []
+    if not find_spec("opentelemetry"):
+        message = "OTEL_* is set, but no traces are exported: install the extra groundwork[otel]"
+        logging.getLogger(__name__).warning(message)
         return []
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
     from starlette.middleware.opentelemetry import OpenTelemetryMiddleware
 
+    class Spans(BatchSpanProcessor):
+        @override
+        def on_start(self, span: Any, parent_context: Any = None) -> None:
+            """Give the log lines of the request the trace ID of its span."""
+            if span.parent is None or span.parent.is_remote:
+                context = span.get_span_context()
+                traceparent.set(f"00-{context.trace_id:032x}-{context.span_id:016x}-01")
+
+    os.environ.setdefault("OTEL_SERVICE_NAME", "groundwork")
     provider = TracerProvider()
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    provider.add_span_processor(Spans(OTLPSpanExporter()))
     return [Middleware(OpenTelemetryMiddleware, tracer_provider=provider)]

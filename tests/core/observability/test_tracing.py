@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from groundwork.core.observability.tracing import tracing
 from tests.databases import bare_environment
 from tests.servers import Server, serve, wait_until
 
@@ -87,6 +88,34 @@ def test_spans_are_exported(database_url: str, collector: HTTPServer) -> None:
     spans = b"".join(Collector.bodies)
     assert bytes.fromhex(TRACE) in spans
     assert b"GET /health/details" in spans
+
+
+def test_a_trace_that_starts_here_is_in_the_log(database_url: str, collector: HTTPServer) -> None:
+    """Without a traceparent, the log lines have the trace ID of the exported span."""
+    endpoint = f"http://127.0.0.1:{collector.server_port}"
+    with serve(DATABASE_URL=database_url, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint) as server:
+        first, second = access_line(server, ""), access_line(server, "")
+        server.stop()
+
+    spans = b"".join(Collector.bodies)
+    traces = [bytes.fromhex(str(line["trace_id"])) for line in (first, second)]
+    assert traces[0] != traces[1]
+    assert [trace for trace in traces if trace not in spans] == []
+    assert b"groundwork" in spans
+
+
+def test_tracing_without_the_extra_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If OTEL_* is set and OpenTelemetry not installed, one log line says what to install."""
+    monkeypatch.setattr("groundwork.core.observability.tracing.find_spec", lambda _: None)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+
+    assert tracing() == []
+
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "groundwork[otel]" in record.getMessage()
 
 
 def test_opentelemetry_is_imported_only_if_configured(database_url: str) -> None:
