@@ -16,7 +16,7 @@ from tests.openapi.description import PATHS
 
 CHECKOUT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "docs/operations.md", "docs/development.md")
-LINKING = (*DOCUMENTS, "SECURITY.md")
+LINKING = (*DOCUMENTS, "SECURITY.md", "CHANGELOG.md")
 # The sections whose `sh` commands CI cannot run, and why. It runs all others.
 RUN_BY_HAND = {
     "On Kubernetes": "needs a cluster with the CloudNativePG operator",
