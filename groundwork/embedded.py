@@ -90,10 +90,10 @@ def as_owner(data: Path) -> list[str]:
     """
     if os.geteuid() != 0:
         return []
-    owner, nobody = data.stat().st_uid, pwd.getpwnam("nobody")
+    owner, account = data.stat().st_uid, pwd.getpwnam("nobody")
     if owner == 0:
-        os.chown(data, owner := nobody.pw_uid, nobody.pw_gid)
-    user = (f"--reuid={owner}", f"--regid={nobody.pw_gid}", "--clear-groups")
+        os.chown(data, owner := account.pw_uid, account.pw_gid)
+    user = (f"--reuid={owner}", f"--regid={account.pw_gid}", "--clear-groups")
     access = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
     return ["setpriv", *user, *access, "--securebits=+no_setuid_fixup"]  # for access(2) too
 
