@@ -15,7 +15,7 @@ from benchmarks.machine import describe, memory, split_cores
 from benchmarks.servers import ALL, FASTAPI, LIMIT, OURS, database, running, started, wait_for
 
 LIST, ROW = Route("list of 20 rows", "/notes"), Route("one row", "/notes/50")
-NEW = json.dumps({"title": "Note 101", "body": "word " * 20})  # as long as those that exist
+NEW = json.dumps({"title": "Note %s", "body": "word " * 20})  # as long as those that exist
 CREATE = Route("create", "/notes", "POST", NEW)
 LIVE, READY = Route("live", "/health/live"), Route("ready", "/health/ready")
 

@@ -28,7 +28,9 @@ _SETTINGS = {
     "NOTES_SQL": str(SERVICE / "sql/notes"),
     "SHUTDOWN_DRAIN_SECONDS": "0",
 }
-_NOTES = "INSERT INTO notes (title, body) SELECT 'Note ' || n, repeat('word ', 20) FROM "
+_NOTES = (
+    "INSERT INTO note (title, body) SELECT 'Note ' || gen_random_uuid(), repeat('word ', 20) FROM "
+)
 
 
 @dataclass(frozen=True)
@@ -93,15 +95,15 @@ def database() -> Iterator[str]:
 def _prepare(cluster: Cluster) -> None:
     shutil.rmtree(SERVICE, ignore_errors=True)
     SERVICE.mkdir(parents=True)
-    for name in ("groundwork", "sql"):
+    for name in ("groundwork", "sql", "tests"):
         shutil.copytree(CHECKOUT / name, SERVICE / name)
-    subprocess.run([sys.executable, CHECKOUT / "examples/notes/apply", SERVICE], check=True)
+    subprocess.run([CHECKOUT / "examples/notes/apply"], cwd=SERVICE, check=True)
     environment = {"DATABASE_URL": cluster.url("postgres"), "PYTHONPATH": str(SERVICE)}
     migrate = [sys.executable, "-m", "groundwork", "migrate"]
     subprocess.run(migrate, env=bare_environment() | environment, cwd=SERVICE, check=True)
     cluster.run("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO app")
     cluster.run(f"{_NOTES} generate_series(1, 100) n")
-    cluster.run("VACUUM ANALYZE notes")
+    cluster.run("VACUUM ANALYZE note")
 
 
 def _python(contender: Contender) -> str:
@@ -143,10 +145,10 @@ def started(contender: Contender, url: str, core: Sequence[str]) -> Iterator[Ser
         finally:
             code = process.poll()
             end(process)
-        if code is not None:
-            log.seek(0)
-            message = f"{contender.name} exited with {code}: {log.read().decode()}"
-            raise RuntimeError(message)
+            if code is not None:
+                log.seek(0)
+                message = f"{contender.name} exited with {code}: {log.read().decode()}"
+                raise RuntimeError(message)
 
 
 @contextmanager

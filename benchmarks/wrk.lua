@@ -1,6 +1,15 @@
--- Arguments: method, and the body of a POST. Prints one line for the harness.
+-- Arguments: method, and the body of a POST, in which %s becomes a different text each time.
 function init(args)
-    wrk.method, wrk.body = args[1], args[2]
+    wrk.method, body = args[1], args[2]
+    get, sent, run = wrk.format(), 0, tostring(os.time()) .. tostring({}):sub(8)
+end
+
+function request()
+    if body == nil then
+        return get
+    end
+    sent = sent + 1
+    return wrk.format(nil, nil, nil, body:format(run .. "." .. sent))
 end
 
 function done(summary, latency, requests)

@@ -65,7 +65,7 @@ async def list_notes(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     before: Annotated[int, Query(ge=1, le=MAX_ID)] = MAX_ID,
 ) -> Page:
-    rows = await request.state.pool.fetch(LIST, before, limit + 1)
+    rows = await request.state.pool.fetch(LIST, before, limit)
     more = f"/notes?limit={limit}&before={rows[limit - 1]['id']}" if len(rows) > limit else None
     return Page(items=[Note(**row) for row in rows[:limit]], next=more)
 

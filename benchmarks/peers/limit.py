@@ -55,7 +55,7 @@ async def app(scope, receive, send):
     if path.startswith("/health/"):
         body = b'{"status":"ok"}'
     elif path == "/notes" and scope["method"] == "GET":
-        rows = [Note(*row) for row in await pool.fetch(LIST, MAX_ID, 21)]
+        rows = [Note(*row) for row in await pool.fetch(LIST, MAX_ID, 20)]
         more = f"/notes?before={rows[19].id}" if len(rows) > 20 else None
         body = encode(Page(rows[:20], more))
     elif path == "/notes":

@@ -56,7 +56,7 @@ async def list_notes(
     limit: Annotated[int, Parameter(ge=1, le=100)] = 20,
     before: Annotated[int, Parameter(ge=1, le=MAX_ID)] = MAX_ID,
 ) -> Page:
-    rows = [Note(*row) for row in await state.pool.fetch(LIST, before, limit + 1)]
+    rows = [Note(*row) for row in await state.pool.fetch(LIST, before, limit)]
     more = f"/notes?limit={limit}&before={rows[limit - 1].id}" if len(rows) > limit else None
     return Page(rows[:limit], more)
 

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from groundwork.core.database import Base
 
 class Note(Base):
-    __tablename__ = "notes"
+    __tablename__ = "note"
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     title: Mapped[str]
