@@ -16,6 +16,12 @@ class Input(Struct, forbid_unknown_fields=True):
     """A request's JSON body, its query or its path parameters; unknown fields are errors."""
 
 
+class IdPath(Input):
+    """The path parameters of a resource: /notes/{id}."""
+
+    id: Id
+
+
 def bare_type(kind: Any) -> Any:
     """Return a type without its aliases and constraints, and without None where it is optional."""
     if isinstance(kind, TypeAliasType):

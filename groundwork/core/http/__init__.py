@@ -1,1 +1,20 @@
-"""HTTP: middleware, problem details, request and response bodies, access control."""
+"""HTTP: what handlers need, as `http.read_json()` and so on; middleware, probes, error responses."""
+
+from groundwork.core.http.operations import operation
+from groundwork.core.http.paging import Page, Paging, page
+from groundwork.core.http.problems import conflict, found
+from groundwork.core.http.responses import Json
+from groundwork.core.http.validation import read_json, read_path, read_query
+
+__all__ = [
+    "Json",
+    "Page",
+    "Paging",
+    "conflict",
+    "found",
+    "operation",
+    "page",
+    "read_json",
+    "read_path",
+    "read_query",
+]

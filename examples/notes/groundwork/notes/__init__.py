@@ -1,0 +1,1 @@
+"""Notes: a title and a text each."""
