@@ -1,4 +1,4 @@
-"""HTTP: what handlers need, as `http.read_json()` and so on; middleware, probes, error responses."""
+"""HTTP: requests, responses, errors, middleware; handlers `from groundwork.core import http`."""
 
 from groundwork.core.http.operations import operation
 from groundwork.core.http.paging import Page, Paging, page

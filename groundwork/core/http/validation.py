@@ -13,13 +13,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from groundwork.core.http.problems import Invalid
-from groundwork.core.structs import Input, bare_type
+from groundwork.core.structs import NOT_BLANK, Input, bare_type
 
 # PostgreSQL's text and jsonb can hold neither; JSON may bring both: "\u0000", "\ud800".
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")
 _CHARACTER = "Contains a character that cannot be stored."
-_DETAILS = {r"Expected `str` matching regex '\\S'": "Must not be blank."}
+_DETAILS = {f"Expected `str` matching regex {NOT_BLANK!r}": "Must not be blank."}
 _MAX_ITEMS = 1000  # checked one by one in an invalid list: it blocks the event loop
 
 type _Errors = list[tuple[str, str]]  # JSON Pointer and detail
