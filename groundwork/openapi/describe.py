@@ -16,6 +16,9 @@ from groundwork.core.http.probes import Probe
 from groundwork.core.http.problems import Problem
 
 _TEXT = """\
+What this service offers over HTTP. Open a row to see its parameters and responses; “Try it out”
+sends a real request.
+
 Each route that supports GET supports HEAD: the same response without its body. In development all
 routes are open. Elsewhere, those with a padlock need `OPS_TOKEN`, as a Bearer token or as the
 password of Basic with any user name; if no token is configured, they return 404.

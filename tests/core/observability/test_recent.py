@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from unittest.mock import AsyncMock, Mock
+from unittest.mock import Mock
 
 import pytest
 
@@ -98,8 +98,18 @@ async def test_the_window_is_ten_minutes(
 
 async def test_the_service_records(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     """Snapshots are taken from startup to shutdown."""
-    monkeypatch.setattr(Recent, "record", record := AsyncMock())
+    events = []
+
+    async def record(_: Recent) -> None:
+        events.append("start")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            events.append("stop")
+
+    monkeypatch.setattr(Recent, "record", record)
     async with serving("postgresql://nobody@127.0.0.1:1/nothing"):
         await asyncio.sleep(0)
+    await asyncio.sleep(0)
 
-    record.assert_awaited_once_with()
+    assert events == ["start", "stop"]

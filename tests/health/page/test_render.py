@@ -199,10 +199,10 @@ def test_icon_has_a_colour_per_state() -> None:
 
 def test_components_have_their_shapes() -> None:
     """Each component has the shape of its own state, not of the service's."""
-    page = render("unavailable", "migrations_pending", migrations=PENDING)
+    page = render("degraded", "database_rejected", latency_ms=None, migrations=PENDING)
 
     shapes = re.findall(r'</h3><p><svg class="mark (\w+)" aria-hidden="true"><use href="#\1"', page)
-    assert shapes == ["ok", "ok", "unavailable", "ok"]
+    assert shapes == ["degraded", "unknown", "unavailable", "ok"]
 
 
 def test_page_draws_the_pool() -> None:
