@@ -95,6 +95,14 @@ def test_an_upgrade_migrates_and_waits_before_it_replaces(host: Host) -> None:
     assert host.version() == "DOMAIN=example.org\nLOG_LEVEL=INFO\nGROUNDWORK_VERSION=2\n"
 
 
+def test_the_same_version_is_not_started_beside_itself(host: Host) -> None:
+    """Run again, `upgrade` migrates and applies changed settings, no more."""
+    assert host.run("upgrade", "1") == 0
+
+    assert not host.calls("groundwork-production-next")
+    assert host.calls("up --detach --wait")
+
+
 def test_a_failed_migration_leaves_the_old_release_in_place(host: Host) -> None:
     """Nothing but the database's container is touched, and the version stays what it was."""
     (host.folder / "failure").touch()
