@@ -44,7 +44,7 @@ def dev() -> None:
         signal.signal(number, _leave)
     names = (*_DEFAULTS, "DATABASE_URL", "ENVIRONMENT")
     given, unread = read_environment(names, running_dev=False)
-    if given.get("ENVIRONMENT", "development") != "development":
+    if given.get("ENVIRONMENT") in {"staging", "production"}:
         _exit("`groundwork dev` is for ENVIRONMENT=development")
     for name in _DEFAULTS.keys() - given.keys() - unread.keys():
         os.environ[name] = _DEFAULTS[name]
