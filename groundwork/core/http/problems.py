@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from html import escape
 from http import HTTPStatus
 from typing import Annotated, Literal
 from urllib.parse import quote
@@ -151,13 +152,29 @@ class ErrorBoundary:
         except ClientDisconnect:
             logger.info("client disconnected")
         except Exception as error:
+            await _note_pending(scope, error)
             logger.exception("unhandled exception")
             # An incomplete response makes the server close the connection.
             if not started:
                 await self._response(scope, error)(scope, receive, send)
 
     def _response(self, scope: Scope, error: Exception) -> Response:
-        """Return the traceback when debugging: Starlette's page for a browser, else text."""
         if not self.debug:
             return problem(scope, 500, "An unexpected error.")
-        return ServerErrorMiddleware(self.app).debug_response(Request(scope), error)
+        return _Traceback(self.app).debug_response(Request(scope), error)
+
+
+class _Traceback(ServerErrorMiddleware):
+    """Starlette's page for a browser, with the notes of the exception, and text for others."""
+
+    def generate_html(self, exc: Exception, limit: int = 7) -> str:
+        notes = escape("\n".join(getattr(exc, "__notes__", ())))
+        return super().generate_html(exc, limit).replace("</h2>", f"</h2><pre>{notes}</pre>", 1)
+
+
+async def _note_pending(scope: Scope, error: Exception) -> None:
+    """Name the pending migrations where a table or a column is missing."""
+    if isinstance(error, asyncpg.SyntaxOrAccessError):
+        pending = (await scope["state"]["readiness"].check()).pending
+        if pending:
+            error.add_note(f"pending migrations, apply them first: {', '.join(pending)}")

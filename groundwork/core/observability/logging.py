@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, override
 
 from pythonjsonlogger.core import RESERVED_ATTRS
-from pythonjsonlogger.json import JsonFormatter
+from pythonjsonlogger.msgspec import MsgspecFormatter
 
 from groundwork.core.config import Settings
 from groundwork.core.observability.log_queue import QueueHandler
@@ -55,18 +55,14 @@ def extras(record: logging.LogRecord) -> dict[str, Any]:
     }
 
 
-class Json(JsonFormatter):
+class Json(MsgspecFormatter):
     """Formats a record as JSON: the fields of _OURS and the message, then the extra fields."""
-
-    def __init__(self) -> None:
-        super().__init__(json_serializer=_dumps)
 
     @override
     def add_fields(
         self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
     ) -> None:
-        created = datetime.fromtimestamp(record.created, UTC)
-        log_data["timestamp"] = created.isoformat(timespec="milliseconds")
+        log_data["timestamp"] = datetime.fromtimestamp(record.created, UTC)
         log_data["level"] = record.levelname
         log_data["logger"] = record.name
         log_data["message"] = record.message
@@ -79,6 +75,16 @@ class Json(JsonFormatter):
             log_data["exception"] = message_dict.pop("exc_info")
         log_data |= message_dict
 
+    @override
+    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
+        try:
+            line: str = super().jsonify_log_record(log_data)
+        except (TypeError, ValueError, RecursionError):
+            # Keys that are not strings, cycles, surrogates: keep the line, as escaped text.
+            line = json.dumps({str(key): _plain(value) for key, value in log_data.items()})
+        # Some readers end a line at U+2028, some terminals obey U+009B.
+        return line if line.isascii() else _CONTROL.sub(lambda one: rf"\u{ord(one[0]):04x}", line)
+
 
 class Readable(logging.Formatter):
     """Formats a record for a terminal: time, level, logger, message, then name=value pairs."""
@@ -88,19 +94,14 @@ class Readable(logging.Formatter):
 
     @override
     def formatMessage(self, record: logging.LogRecord) -> str:
-        pairs = "".join(f" {key}={value!r}" for key, value in extras(record).items())
+        fields = extras(record)
+        if (current := request_id.get()) is not None:
+            fields["request_id"] = current
+        pairs = "".join(f" {key}={value!r}" for key, value in fields.items())
         line = f"{super().formatMessage(record)}{pairs}"
         # A path or header with a line break must not forge a log line.
-        return _CONTROL.sub(lambda match: repr(match[0])[1:-1], line)
+        return _CONTROL.sub(lambda one: repr(one[0])[1:-1], line)
 
 
-def _dumps(data: dict[str, Any], **options: Any) -> str:
-    try:
-        return json.dumps(data, allow_nan=False, **options)
-    except (TypeError, ValueError, RecursionError):
-        # NaN, keys that are not strings, cycles: keep the line, convert the values to text.
-        plain = {
-            str(key): value if isinstance(value, str | int | None) else repr(value)
-            for key, value in data.items()
-        }
-        return json.dumps(plain)
+def _plain(value: object) -> object:
+    return value if isinstance(value, str | int | None) else repr(value)

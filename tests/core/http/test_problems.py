@@ -1,14 +1,23 @@
 """Database errors as problem details."""
 
+import dataclasses
+from pathlib import Path
+from unittest.mock import AsyncMock
+
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from groundwork.core.config import Settings
+from groundwork.core.database import queries
 from groundwork.core.database.connections import Pool
-from groundwork.core.http.problems import conflict
+from groundwork.core.database.queries import Query
+from groundwork.core.http.problems import conflict, found
+from groundwork.core.readiness.result import Result
 from groundwork.core.state import State
 from tests.openapi.description import is_a_problem
 
@@ -30,6 +39,12 @@ async def put(request: Request[State]) -> Response:
     return JSONResponse(None, 201)
 
 
+async def misspell(request: Request[State]) -> Response:
+    """Run a file of sql/ that has an error."""
+    await Query[int]("shelf/count").all(request.state["pool"])
+    raise AssertionError
+
+
 async def count(request: Request[State]) -> Response:
     """Respond with the number of rows."""
     return JSONResponse(await request.state["pool"].fetchval("SELECT count(*) FROM shelf"))
@@ -39,7 +54,11 @@ async def count(request: Request[State]) -> Response:
 async def app(app: Starlette, pool: Pool) -> Starlette:
     """Return the application with a table and its routes."""
     await pool.execute(SHELF)
-    app.router.routes += [Route("/shelf", count), Route("/shelf", put, methods=["POST"])]
+    app.router.routes += [
+        Route("/shelf", count),
+        Route("/shelf", put, methods=["POST"]),
+        Route("/misspelt", misspell),
+    ]
     return app
 
 
@@ -73,3 +92,54 @@ async def test_a_new_row_is_written(client: httpx.AsyncClient) -> None:
 
     assert response.status_code == 201
     assert (await client.get("/shelf")).json() == 3
+
+
+@pytest.fixture
+def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+    """Return development settings, changed by the test's parameter."""
+    return dataclasses.replace(settings, **getattr(request, "param", {}))
+
+
+@pytest.fixture
+def sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a file of sql/ with a misspelt column."""
+    monkeypatch.setattr(queries, "SQL_DIR", tmp_path)
+    (tmp_path / "shelf").mkdir()
+    (tmp_path / "shelf/count.sql").write_text("-- Counts.\nSELECT count(nmae) FROM shelf")
+
+
+@pytest.mark.parametrize("settings", [{"debug": True}], indirect=True)
+@pytest.mark.usefixtures("sql")
+@pytest.mark.parametrize("accept", ["*/*", "text/html"])
+async def test_debug_shows_where_sql_failed(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, accept: str
+) -> None:
+    """With DEBUG the response has file, line and column of the SQL, and so has the log."""
+    response = await client.get("/misspelt", headers={"Accept": accept})
+
+    assert response.status_code == 500
+    assert "in sql/shelf/count.sql:2:14" in response.text
+    assert "in sql/shelf/count.sql:2:14" in caplog.text
+
+
+@pytest.mark.parametrize("settings", [{"debug": True}], indirect=True)
+@pytest.mark.usefixtures("sql")
+async def test_pending_migrations_are_named(
+    client: httpx.AsyncClient, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a table or column is missing while migrations are pending, the error names them."""
+    result = Result("unavailable", "migrations_pending", pending=("0009.add-nmae",))
+    monkeypatch.setattr(state["readiness"], "check", AsyncMock(return_value=result))
+
+    response = await client.get("/misspelt")
+
+    assert "pending migrations, apply them first: 0009.add-nmae" in response.text
+
+
+def test_a_row_that_is_not_there_is_404() -> None:
+    """None instead of a row is 404; a row is returned as it is."""
+    with pytest.raises(HTTPException) as raised:
+        found(None)
+
+    assert raised.value.status_code == 404
+    assert found(0) == 0

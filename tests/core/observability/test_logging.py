@@ -78,6 +78,15 @@ def test_any_extra_value_is_written_as_json(value: object) -> None:
     assert line(odd=value)["message"] == "hello"
 
 
+@pytest.mark.parametrize("sign", ["\n", "\x9b", "\u2028", "\u202e", "\ud800", "é"])
+def test_text_is_written_as_it_is(sign: str) -> None:
+    """Text of any kind comes back; what would break a line or command a terminal is escaped."""
+    written = Json().format(record(text=f"a{sign}"))
+
+    assert (sign in written) is (sign == "é")
+    assert json.loads(written)["text"] == f"a{sign}"
+
+
 def test_a_cyclic_value_is_written() -> None:
     """A value that contains itself is converted, and the line is written."""
     cycle: list[Any] = []
@@ -118,6 +127,15 @@ def test_a_readable_line() -> None:
 def test_a_readable_line_has_no_control_characters(sign: str) -> None:
     """Line breaks, escape sequences and direction marks are escaped."""
     assert sign not in Readable().format(record(f"a{sign}b", path=f"/c{sign}d"))
+
+
+def test_a_readable_line_in_a_request_has_its_id() -> None:
+    """A readable line of a request has its request ID too."""
+    token = request_id.set("abc")
+    try:
+        assert Readable().format(record()).endswith("hello request_id='abc'")
+    finally:
+        request_id.reset(token)
 
 
 def test_logging_configured_twice_writes_once(
