@@ -166,9 +166,16 @@ async def test_a_single_column_is_its_value(connection: Connection, sql: Path) -
     """A Query of a plain type has the value of its only column."""
     (sql / "sizes.sql").write_text("SELECT size FROM box ORDER BY name")
     (sql / "data.sql").write_text("SELECT data FROM box ORDER BY name")
+    (sql / "all.sql").write_text(
+        "SELECT json_agg(b ORDER BY name) FROM (SELECT name FROM box) AS b"
+    )
 
     assert await Query[int | None]("box/sizes").all(connection) == [1, None]
     assert await Query[dict[str, int] | None]("box/data").all(connection) == [{"a": 1}, None]
+    assert await Query[list[dict[str, str]]]("box/all").one(connection) == [
+        {"name": "a"},
+        {"name": "b"},
+    ]
 
 
 @pytest.mark.usefixtures("box")
