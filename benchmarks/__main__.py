@@ -119,9 +119,17 @@ def surges(run: Run) -> Iterator[str]:
             found.setdefault((server.name, count), []).append(one)
     yield "## Overload\n"
     rows = [
-        overload.row(*key, found[key]) for key in sorted(found, key=lambda key: key[0] != OURS.name)
+        (
+            name,
+            str(count),
+            *(
+                spread([one[key] for one in found[name, count]], form)
+                for key, form in overload.COLUMNS.items()
+            ),
+        )
+        for name, count in product((OURS.name, FASTAPI.name), counts)
     ]
-    yield table(overload.HEADER, rows)
+    yield table(("", "connections", *overload.COLUMNS), rows)
 
 
 SECTIONS: dict[str, Callable[[Run], Iterator[str]]] = {
