@@ -94,9 +94,9 @@ def ratio(samples: Samples, figure: Figure, of: tuple[Route, str], to: tuple[Rou
 
 
 def spread(values: Sequence[float], form: str = "{:.2f}") -> str:
-    """Return the median, and the lowest and highest in brackets."""
-    low, high = form.format(min(values)), form.format(max(values))
-    return f"{form.format(median(values))} ({low}-{high})"
+    """Return the median, and in brackets the lowest and highest where they differ."""
+    low, middle, high = (form.format(one(values)) for one in (min, median, max))
+    return middle if low == high else f"{middle} ({low}-{high})"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
