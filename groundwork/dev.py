@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
 import uvicorn
 from uvicorn.supervisors import ChangeReload
@@ -21,7 +20,7 @@ from uvicorn.supervisors import ChangeReload
 from groundwork.core.config import Settings, settings_or_exit
 from groundwork.core.database.connections import SQL_DIR
 from groundwork.core.database.migrations import migrate
-from groundwork.core.environment import DEV_DATABASE_URL, read_environment
+from groundwork.core.environment import DEV_DATABASE_URL, exit_with, read_environment
 from groundwork.embedded import postgres
 from groundwork.listen import listen
 from groundwork.probe import local_address
@@ -30,6 +29,7 @@ HOME = DEV_DATABASE_URL.parent
 _RELOAD = ["*.py", "*.sql", "*.html", "*.json", "*.js", "*.css"]
 # What development wants otherwise; the environment and .env still win.
 _DEFAULTS = {"DEBUG": "true", "LOG_JSON": "false", "SHUTDOWN_DRAIN_SECONDS": "0"}
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _NOT_MIGRATED = """\
 migrations were not applied; the service runs on the database as it is. In another terminal:
            edit one that is applied: `uv run yoyo rollback --revision NAME`, edit the file,
@@ -40,12 +40,13 @@ migrations were not applied; the service runs on the database as it is. In anoth
 
 def dev() -> None:
     """Serve until Ctrl-C, SIGTERM or SIGHUP, then stop the database too."""
-    for number in _stop_signals():
-        signal.signal(number, _leave)
+    for number in _STOP_SIGNALS:
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # by nohup
+            signal.signal(number, _leave)
     names = (*_DEFAULTS, "DATABASE_URL", "ENVIRONMENT")
     given, unread = read_environment(names, running_dev=False)
     if given.get("ENVIRONMENT") in {"staging", "production"}:
-        _exit("`groundwork dev` is for ENVIRONMENT=development")
+        exit_with("`groundwork dev` is for ENVIRONMENT=development")
     for name in _DEFAULTS.keys() - given.keys() - unread.keys():
         os.environ[name] = _DEFAULTS[name]
     if "DATABASE_URL" in given.keys() | unread.keys():
@@ -61,7 +62,7 @@ def dev() -> None:
         with _only_one(), _database():
             _serve(settings, sockets)
     except OSError as error:
-        _exit(f"{error.filename}: {error.strerror}")
+        exit_with(f"{error.filename}: {error.strerror}")
 
 
 @contextmanager
@@ -85,9 +86,7 @@ def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     except SystemExit as error:
         _say("", f"{error}\n{_NOT_MIGRATED}")
     host = local_address(settings.host)
-    address = (
-        f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
-    )
+    address = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
     _say("service", f"{address}/ in a browser, {address}/health/ready for a program")
     _say("", "reloads when a file changes; applies new migrations when it is started again")
     config = uvicorn.Config(
@@ -113,7 +112,7 @@ def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
 
     # It sets an event, and would wait for ever where this thread has just taken the event's lock.
     reloader.signal_handler = end_in_a_thread  # type: ignore[method-assign]
-    if signal.SIGHUP in _stop_signals():
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, end_in_a_thread)
     reloader.run()
 
@@ -131,16 +130,8 @@ def _run(config: uvicorn.Config, sockets: list[socket.socket]) -> None:
     uvicorn.Server(config).run(sockets)
 
 
-def _stop_signals() -> list[signal.Signals]:
-    """Return the signals that end it; SIGHUP, of a closed terminal, unless nohup ignores it."""
-    signals = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signals.append(signal.SIGHUP)
-    return signals
-
-
 def _leave(*_: object) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in _STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave PostgreSQL behind
     sys.exit(0)
 
@@ -149,16 +140,11 @@ def _say(what: str, text: str) -> None:
     print(f"{what:10} {text}", flush=True)
 
 
-def _exit(message: str) -> NoReturn:
-    sys.stderr.write(f"groundwork: {message}\n")
-    sys.exit(2)
-
-
 @contextmanager
 def _only_one() -> Iterator[None]:
     with (HOME / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _exit("`groundwork dev` already runs in this folder")
+            exit_with("`groundwork dev` already runs in this folder")
         yield

@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 
 import psycopg2
 
+from groundwork.core.environment import exit_with
+
 STOP_SECONDS = 10.0
 _START_SECONDS = 60.0
 # The same data on every machine, whatever its locale and time zone are.
@@ -43,15 +45,15 @@ def postgres(data: Path) -> Iterator[str]:
     The socket is in a folder of its own: the path of `data` may be too long for one, or have a
     comma. If PostgreSQL does not start, print the reason and exit with 2.
     """
+    program = binaries() / "postgres"
     for name in [name for name in os.environ if name.startswith("PG")]:
         del os.environ[name]  # libpq, asyncpg and PostgreSQL read them: meant for another server
     data = data.resolve()
     _stop_left_over(data)
     with TemporaryDirectory(prefix="groundwork-", dir="/tmp") as folder:
         if not data.exists() or not any(data.iterdir()):
-            _initialize(data, Path(folder))
-        options = ("-k", folder, "-p", "5432", "-c", "listen_addresses=")
-        server = _start(data, binaries() / "postgres", *options)
+            _initialize(data, program.parent, Path(folder))
+        server = _start(data, program, "-k", folder, "-p", "5432", "-c", "listen_addresses=")
         try:
             address = f"postgresql://postgres@/postgres?host={folder}&port=5432"
             _wait_until_ready(server, address, data)
@@ -60,9 +62,9 @@ def postgres(data: Path) -> Iterator[str]:
             _stop(server)
 
 
-def _initialize(data: Path, folder: Path) -> None:
+def _initialize(data: Path, programs: Path, folder: Path) -> None:
     """Make the data elsewhere and move it, so that it is complete whenever it is there."""
-    new, programs = data.with_suffix(".new"), binaries()
+    new = data.with_suffix(".new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True, mode=0o700)
     if re.search(r'["$`\\]', str(programs)):  # initdb starts postgres by way of a shell
@@ -114,9 +116,7 @@ def _fail(data: Path, log: Path) -> NoReturn:
     lines = log.with_suffix(".log").read_text(errors="replace").splitlines()
     reasons = [line for line in lines if _REASON.search(line)] or lines
     reason = " ".join(_REASON.sub("", line) for line in reasons[-2:]) or "no reason is known"
-    message = f"PostgreSQL does not start: {reason}: to start afresh, move {data} away"
-    sys.stderr.write(f"groundwork: {message}\n")
-    sys.exit(2)
+    exit_with(f"PostgreSQL does not start: {reason}: to start afresh, move {data} away")
 
 
 def _stop_left_over(data: Path) -> None:

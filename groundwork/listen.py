@@ -3,7 +3,8 @@
 import errno
 import os
 import socket
-import sys
+
+from groundwork.core.environment import exit_with
 
 # A machine without IPv6, or without the address of it, still listens on the other family.
 _NO_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
@@ -19,8 +20,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
         return _listen(None if host == "::" else host, port)
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or "not a host name"
-        sys.stderr.write(f"groundwork: cannot listen on HOST {host}, PORT {port}: {why}\n")
-        sys.exit(2)
+        exit_with(f"cannot listen on HOST {host}, PORT {port}: {why}")
 
 
 def _listen(host: str | None, port: int) -> list[socket.socket]:

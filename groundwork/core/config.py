@@ -1,7 +1,6 @@
 """Settings: read once from the environment, with every error reported at once."""
 
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Annotated, Any, cast, get_args, get_type_hints, override
@@ -10,7 +9,7 @@ from urllib.parse import urlsplit
 from environs import Env, EnvValidationError, ValidationError
 from environs import validate as check
 
-from groundwork.core.environment import read_environment
+from groundwork.core.environment import exit_with, read_environment
 
 DEVELOPMENT_SECRET = "development-only-secret-replace-me"  # noqa: S105 - refused elsewhere
 ENVIRONMENTS = ("development", "staging", "production")
@@ -151,8 +150,7 @@ def settings_or_exit() -> Settings:
     try:
         return load_settings()
     except SettingsError as error:
-        sys.stderr.write(f"groundwork: {error}\n")
-        sys.exit(2)
+        exit_with(str(error))
 
 
 def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:

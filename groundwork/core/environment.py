@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterable, Mapping
 from io import StringIO
 from pathlib import Path
@@ -36,6 +37,12 @@ def read_environment(
         if running_dev and DEV_DATABASE_URL.is_file():
             _add({"DATABASE_URL_FILE": str(DEV_DATABASE_URL)}, names, values, errors)
     return values, errors
+
+
+def exit_with(message: str) -> NoReturn:
+    """Print one line for the person who set something wrong, and exit with 2."""
+    sys.stderr.write(f"groundwork: {message}\n")
+    sys.exit(2)
 
 
 def _add(

@@ -3,12 +3,12 @@
 import logging
 import os
 import re
-import sys
 from importlib.util import find_spec
 from typing import Any, override
 
 from starlette.middleware import Middleware
 
+from groundwork.core.environment import exit_with
 from groundwork.core.observability.logging import traceparent
 
 _NUMBER = re.compile(r"OTEL_\w+_(DELAY|INTERVAL|LIMIT|SIZE|TIMEOUT)")
@@ -28,8 +28,7 @@ def tracing() -> list[Middleware]:
         return []
     for name in filter(_NUMBER.fullmatch, os.environ):
         if not re.fullmatch(r"\s*[1-9][0-9]{0,8}\s*", os.environ[name]):
-            sys.stderr.write(f"groundwork: {name}: Not a whole number of 1 or more.\n")
-            sys.exit(2)
+            exit_with(f"{name}: Not a whole number of 1 or more.")
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
