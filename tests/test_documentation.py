@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from prometheus_client import REGISTRY
@@ -87,10 +88,21 @@ def test_the_readme_is_short() -> None:
     assert len(read("README.md").split()) <= 1200
 
 
+def test_the_readme_shows_the_example() -> None:
+    """Each line of Python in the README is a line of the example feature."""
+    shown = re.findall(r"^ *```python$(.*?)^ *```$", read("README.md"), re.MULTILINE | re.DOTALL)
+    files = (CHECKOUT / "examples/notes/groundwork").rglob("*.py")
+    lines = {line for path in files for line in path.read_text().splitlines()}
+
+    assert shown
+    assert set(dedent("".join(shown)).splitlines()) <= lines
+
+
 @pytest.mark.parametrize("name", LINKING)
 def test_links_lead_somewhere(name: str) -> None:
     """Each relative link names an existing file, and its anchor an existing heading."""
-    links = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", read(name))
+    prose = re.sub(r"^ *```.*?^ *```$", "", read(name), flags=re.MULTILINE | re.DOTALL)
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", prose)
 
     targets = [(Path(name).parent / path if path else Path(name), anchor) for path, anchor in links]
 
