@@ -11,7 +11,6 @@ INTERVAL_SECONDS, SNAPSHOTS = 30, 20
 # Requested by operators and their tools, not by users.
 _PROBES = {"/", "/metrics", "/health/live", "/health/ready", "/health/details"}
 
-
 # Requests per second, server errors, the slowest queries.
 type Activity = tuple[float, int, list[Query]]
 

@@ -12,8 +12,7 @@ from msgspec.structs import asdict
 from groundwork.core.http.html import Html, fill
 from groundwork.core.observability.recent import Activity, Query
 from groundwork.core.readiness.result import Sample
-from groundwork.health.page import plot
-from groundwork.health.page.status_text import components, duration, milliseconds, words
+from groundwork.health.page import plot, status_text
 from groundwork.health.services import Change, Details
 
 _NEXT_STEP = "To build on this service, see “Add a feature” in README.md."
@@ -38,10 +37,12 @@ def render(app_name: str, details: Details, history: Iterable[Sample], activity:
     rate, errors, queries = activity
     main = fill(
         template("details.html"),
-        **components(details),
+        **status_text.components(details),
+        database_text=status_text.database_text(database),
         **asdict(database.pool),
+        migrations_text=status_text.migrations_text(database.migrations),
         dropped=details.process.log_lines_dropped,
-        uptime=duration(details.uptime_seconds),
+        uptime=status_text.duration(details.uptime_seconds),
         version=details.version,
         environment=details.environment,
         next_step=_NEXT_STEP if details.environment == "development" else "",
@@ -49,7 +50,7 @@ def render(app_name: str, details: Details, history: Iterable[Sample], activity:
         errors=f"{errors:,}",
         checks=len(checks),
         failed=sum(one.latency is None for one in checks),
-        slowest=milliseconds(max((one.latency or 0 for one in checks), default=0)),
+        slowest=status_text.milliseconds(max((one.latency or 0 for one in checks), default=0)),
         curve=curve,
         failures=failures,
         queries=Html("".join(_queries(queries))),
@@ -63,7 +64,7 @@ def _render(
 ) -> Html:
     return fill(
         template("page.html"),
-        **words(status, reason),
+        **status_text.words(status, reason),
         app_name=app_name,
         cause=f"Cause: {cause}" if cause else "",
         main=main,
@@ -77,8 +78,8 @@ def _queries(queries: list[Query]) -> Iterator[Html]:
             template("query.html"),
             name=name,
             calls=f"{calls:,}",
-            mean=milliseconds(mean),
-            slowest="> 10 s" if bound == math.inf else f"≤ {milliseconds(bound)}",
+            mean=status_text.milliseconds(mean),
+            slowest="> 10 s" if bound == math.inf else f"≤ {status_text.milliseconds(bound)}",
         )
 
 
@@ -88,9 +89,9 @@ def _transitions(transitions: list[Change]) -> Iterator[Html]:
     for change in reversed(transitions[-8:]):
         yield fill(
             template("transition.html"),
-            **words(change.status, change.reason),
+            **status_text.words(change.status, change.reason),
             reason=f" ({change.reason.replace('_', ' ')})" if change.reason else "",
-            lasted=duration((until - change.at).total_seconds()),
+            lasted=status_text.duration((until - change.at).total_seconds()),
             iso=change.at.isoformat(timespec="seconds"),
             at=f"{change.at:%-d %b %H:%M:%S}",
         )

@@ -5,7 +5,7 @@ from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
-from groundwork.health.services import Details
+from groundwork.health.services import Database, Details, Migrations
 
 
 def words(status: str, reason: str | None) -> dict[str, str]:
@@ -14,29 +14,35 @@ def words(status: str, reason: str | None) -> dict[str, str]:
 
 
 def components(details: Details) -> dict[str, str]:
-    """Return what details.html says of the components: their state, its kind, and a text."""
+    """Return the state of each component, and as NAME_kind its shape and colour."""
     database = details.components.database
-    pool, migrations, latency = database.pool, database.migrations, database.latency_ms
+    pool, migrations = database.pool, database.migrations
     states = {
         "database": words(details.status, details.reason)["database"],
         "pool": "saturated" if pool.in_use >= pool.max else "ok",
         "migrations": "pending" if migrations.pending else "ok",
         "log": "dropping lines" if details.process.log_lines_dropped else "ok",
     }
-    applied = [f"{len(migrations.applied)} applied"] if migrations.applied else []
-    lists = {"pending": migrations.pending, "unknown to this release": migrations.unknown}
-    texts = applied + [f"{name}: {', '.join(ids)}" for name, ids in lists.items() if ids]
-    if latency is None:  # connections to a lost database still count as idle
+    if database.latency_ms is None:  # connections to a lost database still count as idle
         states["pool"] = "unknown"
-    if not texts:
+    if not (migrations.applied or migrations.pending):
         states["migrations"] = "unknown"
-    return {
-        **states,
-        **{f"{name}_kind": words(details.status, state)["kind"] for name, state in states.items()},
-        "latency": "" if latency is None else milliseconds(latency / 1000) + ", PostgreSQL ",
-        "server_version": database.server_version or "",
-        "migrations_text": "; ".join(texts),
-    }
+    kinds = {name: words(details.status, state)["kind"] for name, state in states.items()}
+    return states | {f"{name}_kind": kind for name, kind in kinds.items()}
+
+
+def database_text(database: Database) -> str:
+    """Return the latency and the version, if the check found them."""
+    if database.latency_ms is None:
+        return ""
+    return f"{milliseconds(database.latency_ms / 1000)}, PostgreSQL {database.server_version}"
+
+
+def migrations_text(migrations: Migrations) -> str:
+    """Return how many are applied, and the names of those that are pending or unknown."""
+    texts = [f"{len(migrations.applied)} applied"] if migrations.applied else []
+    lists = {"pending": migrations.pending, "unknown to this release": migrations.unknown}
+    return "; ".join(texts + [f"{name}: {', '.join(ids)}" for name, ids in lists.items() if ids])
 
 
 def milliseconds(seconds: float) -> str:

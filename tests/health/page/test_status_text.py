@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from groundwork.core.readiness.result import REASONS
-from groundwork.health.page.status_text import components, duration, milliseconds, words
+from groundwork.health.page.status_text import (
+    components,
+    database_text,
+    duration,
+    migrations_text,
+    milliseconds,
+    words,
+)
 from groundwork.health.services import Details
 from tests.factories.details import make_details as make
 
@@ -89,15 +96,25 @@ def test_components_have_a_state(given: Details, name: str, state: str, kind: st
     assert (found[name], found[f"{name}_kind"]) == (state, kind)
 
 
-def test_components_have_a_text() -> None:
-    """The database's latency and version, and the names of migrations that need attention."""
-    healthy, broken = components(make()), components(make(**DOWN, **SOME))
+@pytest.mark.parametrize(
+    ("given", "text"), [(make(), "0.812 ms, PostgreSQL 18.1"), (make(**DOWN), "")]
+)
+def test_the_database_has_a_text(given: Details, text: str) -> None:
+    """It has the latency and the version, if they are known."""
+    assert database_text(given.components.database) == text
 
-    assert healthy["latency"] + healthy["server_version"] == "0.812 ms, PostgreSQL 18.1"
-    assert healthy["migrations_text"] == "1 applied"
-    assert broken["latency"] + broken["server_version"] == ""
-    assert broken["migrations_text"] == "1 applied; pending: 2, 3; unknown to this release: 8, 9"
-    assert components(make(**NONE))["migrations_text"] == ""
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (make(), "1 applied"),
+        (make(**SOME), "1 applied; pending: 2, 3; unknown to this release: 8, 9"),
+        (make(**NONE), ""),
+    ],
+)
+def test_migrations_have_a_text(given: Details, text: str) -> None:
+    """It names the migrations that need attention."""
+    assert migrations_text(given.components.database.migrations) == text
 
 
 @pytest.mark.parametrize(
