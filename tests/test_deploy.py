@@ -188,3 +188,17 @@ def test_one_postgresql_major_everywhere() -> None:
     assert embedded
     assert majors == {embedded[1]}
     assert {next(iter(compose["volumes"])) for compose in COMPOSE} == {f"database-{embedded[1]}"}
+
+
+def test_ci_tests_the_supported_majors() -> None:
+    """The tests run on each major from 15 to the chosen one, and compose gets no other."""
+    workflow = yaml.safe_load((CHECKOUT / ".github/workflows/ci.yml").read_text())
+    updates = yaml.safe_load((CHECKOUT / ".github/dependabot.yml").read_text())["updates"]
+    chosen = int(SERVER["db"]["image"].rpartition(":")[2])
+    (compose,) = [entry for entry in updates if entry["package-ecosystem"] == "docker-compose"]
+
+    majors = workflow["jobs"]["test"]["strategy"]["matrix"]["postgres"]
+    assert majors == list(range(15, chosen + 1))
+    assert compose["ignore"] == [
+        {"dependency-name": "*postgres*", "update-types": ["version-update:semver-major"]}
+    ]
