@@ -9,8 +9,8 @@ from msgspec import Meta, Struct, UnsetType
 MAX_ID = 2**63 - 1  # bigint's
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
 DateTime = Annotated[datetime, Meta(tz=True)]
-NOT_BLANK = r"^\s*[^\s\0][^\0]*$"
-NotBlank = Annotated[str, Meta(pattern=NOT_BLANK)]
+NOT_BLANK = r"^\s*[^\s\x00][^\x00]*$"
+NotBlank = Annotated[str, Meta(min_length=1, pattern=NOT_BLANK)]
 
 
 class Input(Struct, forbid_unknown_fields=True):

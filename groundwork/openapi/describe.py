@@ -14,6 +14,7 @@ from groundwork import __version__
 from groundwork.core.http.operations import operation
 from groundwork.core.http.probes import Probe
 from groundwork.core.http.problems import Problem
+from groundwork.core.structs import Input
 
 _TEXT = """\
 What this service offers over HTTP. Open a row to see its parameters and responses; “Try it out”
@@ -157,7 +158,8 @@ def _parameters(place: str, kind: type[msgspec.Struct]) -> Iterator[_Json]:
     schema = msgspec.json.schema(kind)["$defs"][kind.__name__]
     for name, one in schema["properties"].items():
         text = {"description": one.pop("description")} if "description" in one else {}
-        _forbid_nul(one)
+        if issubclass(kind, Input):
+            _forbid_nul(one)
         required = name in schema["required"]
         yield {"name": name, "in": place, "required": required, "schema": one, **text}
 
@@ -196,7 +198,7 @@ def _forbid_nul(schema: Any) -> None:
     """Add to each string of a request what validation.py checks: it contains no NUL."""
     if isinstance(schema, dict):
         if schema.get("type") == "string" and not schema.keys() & {"pattern", "format", "enum"}:
-            schema["pattern"] = r"^[^\0]*$"
+            schema["pattern"] = r"^[^\x00]*$"
         schema = [*schema.values()]
     for item in schema if isinstance(schema, list) else ():
         _forbid_nul(item)
