@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,9 @@ from groundwork import __version__
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; without one, print the help."""
+    # Process 1 of a container gets no signal without a handler; `serve` and `dev` set others.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: os._exit(128 + number))
     with _standard_streams():
         _run(arguments)
 
@@ -21,7 +25,12 @@ def _run(arguments: list[str] | None) -> None:
     commands = parser.add_subparsers(dest="command", metavar="command")
     commands.add_parser("dev", help="serve with reload and a PostgreSQL of its own")
     commands.add_parser("serve", help="serve in production")
-    commands.add_parser("migrate", help="apply the migrations; any number may run at once")
+    migrate_parser = commands.add_parser(
+        "migrate", help="apply the migrations; any number may run at once"
+    )
+    migrate_parser.add_argument(
+        "--check", action="store_true", help="apply nothing; exit with 1 if any are pending"
+    )
     # psql's options are its own, so none starts with a character of ours.
     psql_parser = commands.add_parser("psql", help="open psql on the database", prefix_chars="\0")
     psql_parser.add_argument("arguments", nargs="*")
@@ -43,7 +52,7 @@ def _run(arguments: list[str] | None) -> None:
         case "migrate":
             from groundwork.core.database.migrations import migrate
 
-            migrate()
+            migrate(check=options.check)
         case "psql":
             from groundwork.psql import psql
 

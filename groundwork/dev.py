@@ -85,6 +85,9 @@ def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
         migrate()
     except SystemExit as error:
         _say("", f"{error}\n{_NOT_MIGRATED}")
+    logging.basicConfig(
+        format="reload     %(message)s", stream=sys.stdout, level=logging.WARNING, force=True
+    )
     host = local_address(settings.host)
     address = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
     _say("service", f"{address}/ in a browser, {address}/health/ready for a program")
@@ -103,7 +106,6 @@ def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=1,
     )
-    logging.basicConfig(format="reload     %(message)s", stream=sys.stdout)
     reloader = ChangeReload(config, target=partial(_run, config), sockets=sockets)
     end = reloader.signal_handler
 

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import inspect
+import logging
 import os
 import shutil
 import subprocess
@@ -28,7 +29,7 @@ import psycopg2
 import pytest
 from yoyo.scripts.main import main as yoyo_main
 
-from groundwork.core.database import migrations
+from groundwork.core.database import migration_files, migrations
 from groundwork.core.database.connections import Connection, Connector
 from groundwork.embedded import postgres
 from tests.guardian import VARIABLE
@@ -40,7 +41,7 @@ assert _WHEEL.origin is not None
 BINARIES = Path(_WHEEL.origin).parent / "pginstall/bin"
 _ROOM = 1024**3  # bytes
 # The number of applied migrations, and of stored checksums.
-NOTES = """
+MARKS = """
     SELECT count(*), count(text_hash)
     FROM _yoyo_migration LEFT JOIN _groundwork_migration USING (migration_hash)
 """
@@ -53,6 +54,16 @@ def run(server_url: str, statement: str) -> list[tuple[Any, ...]]:
         with connection.cursor() as cursor:
             cursor.execute(statement)
             return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def transaction(url: str, *statements: str) -> Iterator[int]:
+    """Hold the locks and snapshots of statements; return the PID of the server process."""
+    with closing(psycopg2.connect(url, application_name="report")) as connection:
+        with connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+        yield connection.info.backend_pid
 
 
 @contextmanager
@@ -84,9 +95,11 @@ def schema(url: str) -> str:
     return subprocess.check_output([BINARIES / "pg_dump", *options, url], text=True)
 
 
-def migrate(url: str, folder: Path = CHECKOUT) -> subprocess.CompletedProcess[str]:
+def migrate(
+    url: str, folder: Path = CHECKOUT, *, check: bool = False
+) -> subprocess.CompletedProcess[str]:
     """Run `groundwork migrate` in this process, with the sql/ of a folder."""
-    return _call(migrations.migrate, url, folder)
+    return _call(lambda: migrations.migrate(check=check), url, folder)
 
 
 def yoyo(*arguments: str, url: str, folder: Path = CHECKOUT) -> subprocess.CompletedProcess[str]:
@@ -97,13 +110,20 @@ def yoyo(*arguments: str, url: str, folder: Path = CHECKOUT) -> subprocess.Compl
 
 def _call(command: Callable[[], Any], url: str, folder: Path) -> subprocess.CompletedProcess[str]:
     out, err = StringIO(), StringIO()
+    handler, package = logging.StreamHandler(out), logging.getLogger("groundwork")
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(migrations, "SQL_DIR", folder / "sql")
+        patch.setattr(migration_files, "SQL_DIR", folder / "sql")
+        patch.setattr(migrations, "configure_logging", lambda _: None)
+        patch.setattr(package, "level", logging.INFO)
         patch.setenv("DATABASE_URL", url)
+        patch.setenv("LOG_JSON", "false")
+        package.addHandler(handler)
         try:
             code = command() or 0
         except SystemExit as error:
             code = error.code
+        finally:
+            package.removeHandler(handler)
     if isinstance(code, str):  # like the interpreter
         err.write(f"{code}\n")
         code = 1

@@ -256,7 +256,7 @@ def test_dev_uses_database_url(checkout: Path, empty_database: str) -> None:
     """With DATABASE_URL, it migrates that database; an edited migration is not applied."""
     with dev(checkout, DATABASE_URL=empty_database, LOG_JSON="true") as server:
         report = server.get("/health/details").json()
-        wait_until(lambda: '"path": "/health/details"' in server.lines()[-1])
+        wait_until(lambda: '"path":"/health/details"' in server.lines()[-1])
         edit(checkout, server)
         (checkout / "sql/migrations/9999.half-written.sql").write_text("CREATE TABLE")
         pending = ["9999.half-written"]

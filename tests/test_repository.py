@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from groundwork.core.config import Settings, load_settings
-from groundwork.core.database.connections import migration_ids
+from groundwork.core.database.migration_files import migration_ids
 from tests.databases import bare_environment
 from tests.servers import serve
 

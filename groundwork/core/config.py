@@ -89,6 +89,7 @@ class Settings:
     db_command_timeout: _Timeout = 30.0
     slow_query_seconds: _Seconds = 1.0
     db_statement_cache_size: _CacheSize = 100
+    migration_lock_timeout: _Timeout = 300.0
     secret_key: _Secret = field(default=DEVELOPMENT_SECRET, repr=False)
     access_token_expire_minutes: _Minutes = 30
     ops_token: _Token = field(default=None, repr=False)

@@ -2,7 +2,7 @@
 
 import httpx
 
-from groundwork.core.database.connections import migration_ids
+from groundwork.core.database.migration_files import migration_ids
 from tests.conftest import Serving
 from tests.databases import run
 

@@ -1,6 +1,5 @@
 """The way to PostgreSQL: the pool, single connections, and the SQL files."""
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,15 +39,6 @@ CONNECTION_ERRORS = (
 _PACKAGE = Path(__file__).parents[2]
 # A wheel carries sql/ inside the package, a checkout beside it.
 SQL_DIR = next(path for path in (_PACKAGE / "sql", _PACKAGE.parent / "sql") if path.is_dir())
-
-
-@cache
-def migration_ids() -> tuple[str, ...]:
-    """Return the ids of the migrations this code brings: file names without .sql, in order."""
-    names = (path.name for path in (SQL_DIR / "migrations").glob("*.sql"))
-    return tuple(
-        sorted(name.removesuffix(".sql") for name in names if not name.endswith(".rollback.sql"))
-    )
 
 
 class Connector:

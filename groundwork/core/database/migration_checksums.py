@@ -1,76 +1,81 @@
-"""Are the files still what was applied? A migration is for good once it is applied.
+"""Checksums of the applied migrations: a file must stay as it was applied.
 
-yoyo knows a migration by its name alone, so the text of each is noted here, as a hash.
+yoyo knows a migration by its name alone, so a hash of each file's text is stored beside its mark.
 """
 
 import hashlib
-import sys
+import logging
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 
 from yoyo.backends.base import DatabaseBackend
 from yoyo.migrations import Migration, MigrationList
 
-# Whoever takes yoyo's mark away, an older release or psql, takes the note with it.
-_CREATE = """
+from groundwork.core.database.migration_files import MigrationError, read_script
+
+logger = logging.getLogger(__name__)
+
+# Removing yoyo's mark, by an older release or in psql, removes the checksum too.
+CREATE = """
     CREATE TABLE _groundwork_migration (
         migration_hash text PRIMARY KEY REFERENCES _yoyo_migration ON DELETE CASCADE,
         text_hash text NOT NULL
     )
 """
-_NOTE = "INSERT INTO _groundwork_migration VALUES (:migration_hash, :text_hash)"
+_STORE = "INSERT INTO _groundwork_migration VALUES (:migration_hash, :text_hash)"
+_TABLES = "SELECT to_regclass('_yoyo_migration'), to_regclass('_groundwork_migration')"
 _APPLIED = """
     SELECT migration_id, text_hash
     FROM _yoyo_migration LEFT JOIN _groundwork_migration USING (migration_hash)
 """
 
 
-def ensure_table(backend: DatabaseBackend) -> None:
-    """Make the table of notes, where yoyo's own are already."""
-    if "_groundwork_migration" not in backend.list_tables():
-        backend.execute(_CREATE)
+def read_applied(backend: DatabaseBackend) -> dict[str, str | None]:
+    """Return the checksum of each applied migration, None where none is stored; write nothing."""
+    marks, checksums = backend.execute(_TABLES).fetchone()
+    if marks is None:
+        return {}
+    without = "SELECT migration_id, NULL FROM _yoyo_migration"
+    return dict(backend.execute(_APPLIED if checksums else without).fetchall())
 
 
-def note(backend: DatabaseBackend, migration: Migration) -> None:
-    """Note the text of a migration that is marked as applied."""
-    hashes = {"migration_hash": migration.hash, "text_hash": _text_hash(migration.path)}
-    backend.execute(_NOTE, hashes)
+def store(backend: DatabaseBackend, migration: Migration) -> None:
+    """Store the checksum of a migration that is marked as applied."""
+    checksums = {"migration_hash": migration.hash, "text_hash": _checksum(migration)}
+    backend.execute(_STORE, checksums)
 
 
-def check_or_exit(backend: DatabaseBackend, migrations: MigrationList) -> None:
-    """Exit with 1 if the file of an applied migration has changed or is gone.
+def check(backend: DatabaseBackend, migrations: MigrationList) -> list[Migration]:
+    """Return the applied migrations that have no checksum yet.
 
-    What was applied before there were notes is noted as its file is now.
+    Raises:
+        MigrationError: naming each applied migration whose file has changed or is missing.
     """
-    backend.ensure_internal_schema_updated()
-    applied = dict(backend.execute(_APPLIED).fetchall())
-    files = {migration.id: _text_hash(migration.path) for migration in migrations}
+    applied = read_applied(backend)
+    files = {migration.id: _checksum(migration) for migration in migrations}
     if reasons := _refusals(applied, files):
-        sys.exit("\n".join(f"groundwork: nothing was applied: {reason}" for reason in reasons))
+        raise MigrationError("\n  ".join(["nothing was applied:", *reasons]))
     for name in _unknown(applied, files):
-        sys.stderr.write(f"groundwork: {name} is a newer release's, and is left as it is\n")
-    for migration in migrations:
-        if applied.get(migration.id, "") is None:
-            note(backend, migration)
-            sys.stdout.write(f"noted {migration.id} as its file is now\n")
+        logger.warning("%s was applied by a newer release and is left as it is", name)
+    return [migration for migration in migrations if applied.get(migration.id, "") is None]
 
 
 def _refusals(applied: Mapping[str, str | None], files: Mapping[str, str]) -> list[str]:
     changed = [name for name in files if applied.get(name) not in (None, files[name])]
-    gone = _unknown(applied, files)
-    # A release that was rolled back meets a newer one's: they come after all of its own, and it
-    # has nothing to apply. It has to start all the same.
-    if gone and gone[0] > max(files) and files.keys() <= applied.keys():
-        gone = []
+    missing = _unknown(applied, files)
+    # After the rollback of a release the newer one's migrations come after all of its own, and
+    # it has nothing to apply: it must start.
+    if missing and missing[0] > max(files) and files.keys() <= applied.keys():
+        missing = []
     return [
-        f"{name} has changed since it was applied: restore its file, and put the change into a "
-        "new migration"
+        f"{name} has changed since it was applied: restore the file, and put the change into a "
+        f"new migration. In development, undo it with `yoyo rollback --revision {name}` and "
+        "apply it again, or delete the data in .groundwork/postgres"
         for name in changed
     ] + [
-        f"{name} has been applied and its file is gone: restore it, or deploy the release that "
-        "brought it"
-        for name in gone
+        f"{name} has been applied and its file is missing: restore it, or deploy the release that "
+        "has it"
+        for name in missing
     ]
 
 
@@ -78,7 +83,6 @@ def _unknown(applied: Mapping[str, str | None], files: Mapping[str, str]) -> lis
     return sorted(applied.keys() - files.keys())
 
 
-@cache  # a file that is edited while it runs is noted as it was when that began
-def _text_hash(path: str) -> str:
-    """Hash a file as yoyo reads it: any line end is a newline, every other character counts."""
-    return hashlib.sha256(Path(path).read_text("utf-8").encode()).hexdigest()
+def _checksum(migration: Migration) -> str:
+    """Hash a file as psql reads it: line endings are newlines, every other character counts."""
+    return hashlib.sha256(read_script(Path(migration.path).absolute()).text.encode()).hexdigest()

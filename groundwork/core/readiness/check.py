@@ -12,7 +12,8 @@ from typing import Literal
 import asyncpg
 
 from groundwork.core.config import Settings
-from groundwork.core.database.connections import Connection, Pool, migration_ids
+from groundwork.core.database.connections import Connection, Pool
+from groundwork.core.database.migration_files import migration_ids
 from groundwork.core.observability import metrics
 from groundwork.core.readiness.connection import CheckConnection
 from groundwork.core.readiness.result import REASONS, Result, Sample, Transition, reason_of

@@ -13,7 +13,6 @@ from groundwork.core.database.connections import (
     Connection,
     Connector,
     create_pool,
-    migration_ids,
 )
 from tests.factories.installation import create_installation
 
@@ -77,11 +76,6 @@ async def test_the_pool_has_its_size(settings: Settings) -> None:
     settings = dataclasses.replace(settings, db_pool_max_size=3)
     async with create_pool(settings, Connector(settings)) as pool:
         assert (pool.get_size(), pool.get_max_size()) == (0, 3)
-
-
-def test_migrations_are_listed_without_their_rollbacks() -> None:
-    """Migration ids are file names, in order."""
-    assert migration_ids()[:2] == ("0001.create-set-updated-at", "0002.create-installation")
 
 
 async def test_updated_at_is_kept(connection: Connection) -> None:

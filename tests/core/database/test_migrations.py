@@ -1,45 +1,49 @@
-"""Migrations: on a real server, with real processes, killed for real."""
+"""`groundwork migrate` and yoyo's commands, on a real server and with real processes."""
 
+import json
 import os
 import pwd
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-from yoyo.connections import parse_uri
-from yoyo.migrations import default_migration_table, read_migrations
 
-from groundwork.core.database.connections import SQL_DIR, migration_ids
-from groundwork.core.database.migrations import Backend
+from groundwork.core.database.connections import SQL_DIR
+from groundwork.core.database.migration_files import migration_ids
 from tests.databases import (
     CHECKOUT,
-    NOTES,
+    MARKS,
     bare_environment,
     groundwork,
     migrate,
     run,
     schema,
+    transaction,
     yoyo,
 )
 from tests.servers import wait_until
 
 FILES = SQL_DIR / "migrations"
-RUN = "from groundwork.core.database.migrations import migrate; migrate()"
-
-KNOWN = len(migration_ids())
+COUNT = len(migration_ids())
+ALL, ONE_MORE = [(COUNT, COUNT)], [(COUNT + 1, COUNT + 1)]
+UP_TO_DATE = "the database is up to date"
+TAKE_LOCK = f"SELECT pg_advisory_lock({0x67726F756E64})"
+SLEEPING = """
+    SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep(%'
+    AND pid <> pg_backend_pid()
+"""
 
 
 def start(folder: Path, url: str) -> subprocess.Popen[str]:
-    """Start a copy's `groundwork migrate`."""
+    """Start `groundwork migrate` with the SQL files of a copy."""
     return subprocess.Popen(
-        [sys.executable, "-c", RUN],
+        [sys.executable, "-m", "groundwork", "migrate"],
         cwd=folder,
         env=bare_environment() | {"DATABASE_URL": url},
         stdout=subprocess.PIPE,
@@ -49,13 +53,13 @@ def start(folder: Path, url: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Wait for the end; return exit code and output."""
-    output, _ = process.communicate(timeout=30)
+    """Wait for the exit; return the exit code and the output."""
+    output, _ = process.communicate(timeout=120)
     return process.returncode, output
 
 
-def test_files_are_numbered_and_can_be_undone() -> None:
-    """Each migration is NNNN.verb-noun, numbers have no gap, each has its rollback."""
+def test_files_are_numbered_and_can_be_rolled_back() -> None:
+    """Each migration is NNNN.verb-noun with a comment on top; no number or rollback is missing."""
     numbers = [int(name.partition(".")[0]) for name in migration_ids()]
 
     assert numbers == list(range(1, len(numbers) + 1))
@@ -65,13 +69,67 @@ def test_files_are_numbered_and_can_be_undone() -> None:
         assert (FILES / f"{name}.rollback.sql").read_text().strip()
 
 
-def test_migrate_prints_what_it_applied(empty_database: str) -> None:
-    """The first run names each migration, the second has nothing to do."""
-    first, second = groundwork("migrate", DATABASE_URL=empty_database), migrate(empty_database)
+def test_migrate_names_what_it_applies(empty_database: str) -> None:
+    """The first run logs each migration, the second has nothing to do."""
+    first, second = migrate(empty_database), migrate(empty_database)
 
-    applied = [f"applied {name}" for name in migration_ids()]
-    assert first.stdout.splitlines() == [*applied, "the database is up to date"]
-    assert second.stdout == "the database is up to date\n"
+    assert first.stdout.splitlines() == [
+        *(f"applied {name}" for name in migration_ids()),
+        UP_TO_DATE,
+    ]
+    assert second.stdout.splitlines() == [UP_TO_DATE]
+
+
+def test_migrate_logs_like_the_service(empty_database: str) -> None:
+    """With LOG_JSON, which is the default, each line is an object, an error's too."""
+    done = [groundwork("migrate", DATABASE_URL=url) for url in (empty_database, "postgresql://x:1")]
+    lines = [[json.loads(line) for line in one.stdout.splitlines()] for one in done]
+
+    assert [one.returncode for one in done] == [0, 1]
+    assert lines[0][-1]["message"] == UP_TO_DATE
+    assert [(line["level"], line["message"][:21]) for line in lines[1]] == [
+        ("ERROR", "the connection failed")
+    ]
+
+
+def test_without_json_lines_are_for_people(empty_database: str) -> None:
+    """With LOG_JSON=false the log is readable, and an error is on stderr."""
+    urls = (empty_database, "postgresql://u:s3cret@127.0.0.1:1/x")
+    good, bad = (groundwork("migrate", DATABASE_URL=url, LOG_JSON="false") for url in urls)
+
+    assert (good.returncode, bad.returncode, bad.stdout) == (0, 1, "")
+    assert f"groundwork.core.database.migrations: {UP_TO_DATE}" in good.stdout
+    assert "Connection refused" in bad.stderr
+    assert "s3cret" not in bad.stderr
+
+
+def test_check_names_what_is_pending(copy: Path, own_database: str) -> None:
+    """`groundwork migrate --check` exits with 1 until `groundwork migrate` has run."""
+    (copy / "sql/migrations/0003.create-new.sql").write_text("CREATE TABLE new ();")
+    before = migrate(own_database, copy, check=True)
+    migrate(own_database, copy).check_returncode()
+    after = migrate(own_database, copy, check=True)
+
+    assert (before.returncode, before.stderr) == (1, "pending: 0003.create-new\n")
+    assert (after.returncode, after.stdout) == (0, f"{UP_TO_DATE}\n")
+
+
+def test_check_is_an_option(empty_database: str) -> None:
+    """The command line passes it on, and nothing is applied."""
+    done = groundwork("migrate", "--check", DATABASE_URL=empty_database)
+
+    assert (done.returncode, f"pending: {', '.join(migration_ids())}" in done.stdout) == (1, True)
+    assert run(empty_database, "SELECT to_regclass('_yoyo_migration')") == [(None,)]
+
+
+def test_check_needs_no_right_to_write(own_database: str) -> None:
+    """A standby or a role that may only read is enough, and a missing checksum is not stored."""
+    run(own_database, "TRUNCATE _groundwork_migration")
+    options = "options=-c%20default_transaction_read_only%3Don"
+    separator = "&" if "?" in own_database else "?"
+
+    assert migrate(f"{own_database}{separator}{options}", check=True).returncode == 0
+    assert run(own_database, MARKS) == [(COUNT, 0)]
 
 
 def test_up_down_up_is_what_migrate_makes(empty_database: str, own_database: str) -> None:
@@ -85,11 +143,12 @@ def test_up_down_up_is_what_migrate_makes(empty_database: str, own_database: str
     assert schema(empty_database) == schema(own_database)
 
 
-def test_yoyo_lists_the_same(own_database: str) -> None:
-    """`yoyo list`, run in a checkout, knows what `migrate` has applied."""
+@pytest.mark.parametrize("folder", [".", "sql/migrations"])
+def test_yoyo_lists_the_same(folder: str, own_database: str) -> None:
+    """`yoyo list`, run in a checkout or below, knows what `migrate` has applied."""
     listed = subprocess.check_output(
         [Path(sys.executable).with_name("yoyo"), "list"],
-        cwd=CHECKOUT,
+        cwd=CHECKOUT / folder,
         env=bare_environment() | {"DATABASE_URL": own_database},
         text=True,
     )
@@ -97,6 +156,33 @@ def test_yoyo_lists_the_same(own_database: str) -> None:
     assert [line.split()[:2] for line in listed.splitlines()[2:]] == [
         ["A", name] for name in migration_ids()
     ]
+
+
+def test_yoyo_works_in_a_folder_of_any_name(copy: Path, own_database: str) -> None:
+    """Spaces, brackets and percent signs in its path hide no migration."""
+    folder = copy.rename(copy.with_name("a [b] (1) 100%"))
+
+    assert yoyo("list", url=own_database, folder=folder).stdout.count("A  ") == COUNT
+
+
+def test_yoyo_does_not_mark_what_has_failed(copy: Path, own_database: str) -> None:
+    """`yoyo apply --force` is refused."""
+    (copy / "sql/migrations/0003.divide.sql").write_text("SELECT 1 / 0;")
+
+    done = yoyo("apply", "--force", url=own_database, folder=copy)
+
+    assert (done.returncode, "--force is not supported" in done.stderr) == (1, True)
+    assert run(own_database, MARKS) == ALL
+
+
+def test_yoyo_does_not_roll_back_without_a_file(copy: Path, own_database: str) -> None:
+    """A rollback file that is missing is named, and the migration stays marked."""
+    (copy / f"sql/migrations/{migration_ids()[-1]}.rollback.sql").unlink()
+
+    done = yoyo("rollback", "--revision", migration_ids()[-1], url=own_database, folder=copy)
+
+    assert (done.returncode, f"{migration_ids()[-1]}.rollback.sql" in done.stderr) == (1, True)
+    assert run(own_database, MARKS) == ALL
 
 
 @pytest.mark.parametrize(
@@ -112,39 +198,31 @@ def test_a_missing_address_is_said_in_one_line(
     assert "DATABASE_URL: " in done.stderr
 
 
-def test_a_database_that_is_down_is_said_in_one_line() -> None:
-    """An unreachable database is an error of one line, without the password."""
-    done = migrate("postgresql://u:s3cret@127.0.0.1:1/nothing")
-
-    assert done.returncode == 1
-    assert "Connection refused" in done.stderr
-    assert "s3cret" not in done.stderr
-
-
 @pytest.mark.faults
-def test_five_at_once(copy: Path, empty_database: str) -> None:
+@pytest.mark.parametrize("directive", ["", "-- transactional: false\n"])
+def test_five_at_once(directive: str, copy: Path, empty_database: str) -> None:
     """Replicas that migrate at once all succeed, and each migration runs once."""
-    (copy / "sql/migrations/9998.create-slow.sql").write_text(
-        "CREATE TABLE slow (); SELECT pg_sleep(0.5);"
+    (copy / "sql/migrations/0003.create-slow.sql").write_text(
+        f"{directive}CREATE TABLE slow (); SELECT pg_sleep(0.5);"
     )
     outcomes = [finish(process) for process in [start(copy, empty_database) for _ in range(5)]]
 
     output = "".join(output for _, output in outcomes)
     assert [code for code, _ in outcomes] == [0] * 5
-    assert output.count("applied 9998.create-slow") == 1
-    assert run(empty_database, NOTES) == [(KNOWN + 1, KNOWN + 1)]
+    assert output.count("applied 0003.create-slow") == 1
+    assert run(empty_database, MARKS) == ONE_MORE
 
 
 @pytest.mark.faults
-def test_five_at_once_on_a_database_without_notes(copy: Path, own_database: str) -> None:
-    """The first release that notes texts may be started in replicas as well."""
+def test_five_at_once_on_a_database_without_checksums(copy: Path, own_database: str) -> None:
+    """The first release with checksums may be started in replicas as well."""
     run(own_database, "DROP TABLE _groundwork_migration")
     outcomes = [finish(process) for process in [start(copy, own_database) for _ in range(5)]]
 
     output = "".join(output for _, output in outcomes)
     assert [code for code, _ in outcomes] == [0] * 5
-    assert output.count("noted 0001.create-set-updated-at") == 1
-    assert run(own_database, NOTES) == [(KNOWN, KNOWN)]
+    assert output.count(f"stored the checksum of {migration_ids()[0]}") == 1
+    assert run(own_database, MARKS) == ALL
 
 
 @pytest.mark.faults
@@ -152,7 +230,7 @@ def test_indexes_can_be_made_concurrently_while_others_wait(
     copy: Path, empty_database: str
 ) -> None:
     """Waiting for the lock holds no snapshot that CREATE INDEX CONCURRENTLY would wait for."""
-    (copy / "sql/migrations/9998.create-index.sql").write_text(
+    (copy / "sql/migrations/0003.create-index.sql").write_text(
         "-- transactional: false\n"
         "CREATE INDEX CONCURRENTLY by_creation ON installation (created_at);"
     )
@@ -160,79 +238,83 @@ def test_indexes_can_be_made_concurrently_while_others_wait(
 
     assert [code for code, _ in outcomes] == [0] * 3
     assert run(empty_database, "SELECT to_regclass('by_creation') IS NULL") == [(False,)]
-    assert run(empty_database, NOTES) == [(KNOWN + 1, KNOWN + 1)]
+    assert run(empty_database, MARKS) == ONE_MORE
 
 
 @pytest.mark.faults
-def test_killed_in_the_middle(copy: Path, empty_database: str) -> None:
-    """After kill -9 within a migration the next run applies it, without break-lock."""
-    slow = copy / "sql/migrations/9998.create-slow.sql"
-    slow.write_text("CREATE TABLE slow (); SELECT pg_sleep(1);")
-    killed = start(copy, empty_database)
-    sleeping = """SELECT 1 FROM pg_stat_activity
-        WHERE datname = current_database() AND query LIKE 'SELECT pg_sleep%'"""
-    wait_until(lambda: run(empty_database, sleeping))
-    killed.send_signal(signal.SIGKILL)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_leaves_nothing(number: int, copy: Path, own_database: str) -> None:
+    """The server notices, and the next run applies the migration without yoyo break-lock."""
+    slow = copy / "sql/migrations/0003.create-slow.sql"
+    slow.write_text("CREATE TABLE slow (); SELECT pg_sleep(60);")
+    killed = start(copy, own_database)
+    wait_until(lambda: run(own_database, SLEEPING))
+    killed.send_signal(number)
     finish(killed)
-    left = run(empty_database, NOTES)
-
+    wait_until(lambda: not run(own_database, SLEEPING))
+    left = run(own_database, MARKS)
     slow.write_text("CREATE TABLE slow ();")
-    done = migrate(empty_database, copy)
 
-    assert (done.returncode, "applied 9998.create-slow" in done.stdout) == (0, True)
-    assert (left, run(empty_database, NOTES)) == ([(KNOWN, KNOWN)], [(KNOWN + 1, KNOWN + 1)])
+    assert "applied 0003.create-slow" in migrate(own_database, copy).stdout
+    assert (left, run(own_database, MARKS)) == (ALL, ONE_MORE)
 
 
-def test_yoyos_stale_lock_is_cleared(own_database: str) -> None:
-    """A lock row that a killed yoyo left behind stops nobody."""
+@pytest.mark.parametrize(
+    ("number", "sql"),
+    [(signal.SIGTERM, TAKE_LOCK), (signal.SIGINT, "SELECT 1")],
+    ids=["SIGTERM, for the lock", "SIGINT, for a statement"],
+)
+def test_a_signal_ends_a_wait(number: int, sql: str, copy: Path, own_database: str) -> None:
+    """It has a handler, so it counts for process 1 of a container too, whatever the wait."""
+    (copy / "sql/migrations/0003.sleep.sql").write_text("SELECT pg_sleep(60);")
+    with transaction(own_database, sql):
+        process = start(copy, own_database)
+        sessions = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'groundwork migrate'"
+        wait_until(lambda: run(own_database, f"{sessions} AND datname = current_database()"))
+        time.sleep(0.5)
+        sent = time.monotonic()
+        process.send_signal(number)
+
+        assert finish(process)[0] == 128 + number
+        assert time.monotonic() - sent < 10
+
+
+def test_yoyos_stale_lock_is_ignored(own_database: str) -> None:
+    """A lock row that another yoyo has left stops no migration."""
     run(own_database, "INSERT INTO yoyo_lock VALUES (1, now(), 1)")
-    started = time.monotonic()
 
-    done = migrate(own_database)
-
-    assert done.returncode == 0
-    assert time.monotonic() - started < 5
+    assert migrate(own_database).returncode == 0
 
 
 def test_a_failing_migration_leaves_nothing(copy: Path, own_database: str) -> None:
     """A migration that fails half-way is rolled back, named, and not marked."""
-    (copy / "sql/migrations/9998.create-half.sql").write_text("CREATE TABLE half (); SELECT 1 / 0;")
+    (copy / "sql/migrations/0003.create-half.sql").write_text("CREATE TABLE half (); SELECT 1 / 0;")
 
     done = migrate(own_database, copy)
 
-    assert done.returncode == 1
-    assert "9998.create-half failed: division by zero" in done.stderr
+    assert (done.returncode, done.stderr) == (1, "0003.create-half failed: division by zero\n")
     assert run(own_database, "SELECT to_regclass('half')") == [(None,)]
-    assert run(own_database, "SELECT count(*) FROM _yoyo_migration") == [(KNOWN,)]
+    assert run(own_database, MARKS) == ALL
 
 
-def test_change_and_note_are_one_transaction(copy: Path, own_database: str) -> None:
-    """When the note that it is applied can't be written, the change is not there either."""
-    (copy / "sql/migrations/9998.create-lone.sql").write_text("CREATE TABLE lone ();")
+def test_a_change_and_its_mark_are_one_transaction(copy: Path, own_database: str) -> None:
+    """When the mark "applied" can't be written, the change is not there either."""
+    (copy / "sql/migrations/0003.create-lone.sql").write_text("CREATE TABLE lone ();")
     run(own_database, "ALTER TABLE _yoyo_migration ADD CHECK (migration_id NOT LIKE '%lone')")
 
     done = migrate(own_database, copy)
 
-    assert (done.returncode, "9998.create-lone" in done.stderr) == (1, True)
+    assert (done.returncode, "0003.create-lone" in done.stderr) == (1, True)
     assert run(own_database, "SELECT to_regclass('lone')") == [(None,)]
 
 
 def test_an_unresolved_dependency_is_an_error(copy: Path, own_database: str) -> None:
-    """A migration that names an unknown one is refused, where yoyo would pass over it."""
-    (copy / "sql/migrations/9998.create-odd.sql").write_text("-- depends: 0000.nothing\nSELECT 1;")
+    """A migration that depends on an unknown one is refused; yoyo would skip it."""
+    (copy / "sql/migrations/0003.create-odd.sql").write_text("-- depends: 0000.nothing\nSELECT 1;")
 
     done = migrate(own_database, copy)
 
-    assert (done.returncode, "9998.create-odd" in done.stderr) == (1, True)
-
-
-def test_an_empty_folder_is_refused(copy: Path, empty_database: str) -> None:
-    """No migrations at all is a broken installation, not an empty schema."""
-    shutil.rmtree(copy / "sql/migrations")
-
-    done = migrate(empty_database, copy)
-
-    assert (done.returncode, "no migrations in" in done.stderr) == (1, True)
+    assert (done.returncode, "0003.create-odd" in done.stderr) == (1, True)
 
 
 def test_a_user_without_a_name(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,41 +329,31 @@ def test_a_user_without_a_name(empty_database: str, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
-def backend(own_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
-    """Give yoyo's backend, which has taken the lock."""
-    monkeypatch.setenv("DATABASE_URL", own_database)
-    with Backend(parse_uri("groundwork://"), default_migration_table) as backend, backend.lock():
-        yield backend
+def role(own_database: str) -> str:
+    """Return the name of the role that the tests connect as."""
+    name: str = run(own_database, "SELECT quote_ident(current_user)")[0][0]
+    return name
 
 
-def test_outside_a_transaction_it_goes_up_and_down(
-    copy: Path, backend: Backend, own_database: str
-) -> None:
-    """What no transaction may hold is applied, noted, rolled back, and its note taken away."""
-    file = copy / "sql/migrations/9998.create-index.sql"
-    sql = "-- transactional: false\n{} INDEX CONCURRENTLY by_creation"
-    file.write_text(f"{sql.format('CREATE')} ON installation (created_at);")
-    file.with_suffix(".rollback.sql").write_text(f"{sql.format('DROP')};")
-    migration = read_migrations(str(file.parent))[-1]
-    found = []
-    for change in (backend.apply_one, backend.rollback_one):
-        change(migration)
-        found += run(own_database, "SELECT to_regclass('by_creation') IS NULL") + run(
-            own_database, NOTES
-        )
+def test_a_new_schema_of_the_role_hides_no_tables(copy: Path, own_database: str, role: str) -> None:
+    """Where new tables would go elsewhere, nothing is applied, and both schemas are named."""
+    run(own_database, f"CREATE SCHEMA {role}")
+    up_to_date = migrate(own_database)
+    (copy / "sql/migrations/0003.create-new.sql").write_text("CREATE TABLE new ();")
+    refused = [migrate(own_database, copy), migrate(own_database, copy, check=True)]
 
-    assert found == [(False,), (KNOWN + 1, KNOWN + 1), (True,), (KNOWN, KNOWN)]
+    assert up_to_date.returncode == 0
+    for done in refused:
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"in schema public, but new tables would be created in schema {role}" in done.stderr
 
 
-def test_what_yoyo_runs_after_each_apply_is_not_marked(
-    copy: Path, backend: Backend, own_database: str
-) -> None:
-    """A post-apply script takes effect, and is no migration that has been applied."""
-    file = copy / "sql/migrations/post-apply.sql"
-    file.write_text("CREATE TABLE after ();")
-    (migration,) = read_migrations(str(file.parent)).post_apply
+def test_tables_outside_the_search_path_are_found(own_database: str, role: str) -> None:
+    """A second set of tables is not created beside the first."""
+    run(own_database, f"CREATE SCHEMA other; ALTER SCHEMA public RENAME TO {role}_old")
+    run(own_database, "CREATE SCHEMA public")
 
-    backend.apply_one(migration, mark=False)
+    done = migrate(own_database)
 
-    assert run(own_database, "SELECT to_regclass('after') IS NULL") == [(False,)]
-    assert run(own_database, NOTES) == [(KNOWN, KNOWN)]
+    assert (done.returncode, f"in schema {role}_old" in done.stderr) == (1, True)
+    assert run(own_database, "SELECT to_regclass('_yoyo_migration')") == [(None,)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from groundwork.core.database.connections import migration_ids
+from groundwork.core.database.migration_files import migration_ids
 from tests.databases import migrate, run, schema
 
 RELEASES = sorted(Path(__file__).parent.glob("release-*.sql"))

@@ -11,7 +11,8 @@ from unittest.mock import AsyncMock, Mock
 import pytest
 
 from groundwork.core.config import Settings
-from groundwork.core.database.connections import Connector, Pool, migration_ids
+from groundwork.core.database.connections import Connector, Pool
+from groundwork.core.database.migration_files import migration_ids
 from groundwork.core.readiness import check as core_readiness
 from groundwork.core.readiness.check import Readiness
 from groundwork.core.readiness.result import Result

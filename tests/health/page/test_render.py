@@ -16,7 +16,7 @@ import pytest
 
 from groundwork import __version__
 from groundwork.core.config import Settings
-from groundwork.core.database.connections import migration_ids
+from groundwork.core.database.migration_files import migration_ids
 from groundwork.core.observability.recent import Activity, Query
 from groundwork.core.readiness.result import REASONS, Sample
 from groundwork.health.page import render as module

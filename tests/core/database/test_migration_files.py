@@ -1,0 +1,122 @@
+"""Which files are migrations, and how they are split into statements."""
+
+from pathlib import Path
+
+import pytest
+
+from groundwork.core.database import migration_files
+from groundwork.core.database.migration_files import migration_ids, read_script
+from tests.databases import MARKS, migrate, run, yoyo
+
+ALL = len(migration_ids())
+INDEX = "-- transactional: false\nCREATE INDEX CONCURRENTLY new ON installation (created_at)"
+# What psql takes around a statement.
+AROUND = {
+    "a comment": "{};\n-- the end; really",
+    "a comment and no semicolon": "{} -- the end; really",
+    "a nested comment": "{};\n/* a /* b; */ c; */",
+    "empty statements": "{};;\n;",
+    "a byte order mark": "\ufeff{};\r\n",
+}
+
+
+def test_an_id_is_the_name_of_the_file() -> None:
+    """Migrations are listed in order, without their rollback files."""
+    assert migration_ids()[:2] == ("0001.create-set-updated-at", "0002.create-installation")
+
+
+@pytest.mark.parametrize(
+    "name", ["0003.create.py", "post-apply.sql", ".#0003.create.sql", "_tmp.sql", "0003.create.SQL"]
+)
+def test_a_file_that_is_not_supported_is_refused(
+    name: str, copy: Path, own_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both commands name what only looks like a migration, and readiness does not wait for it."""
+    (copy / f"sql/migrations/{name}").symlink_to("nowhere")
+    (copy / "sql/migrations/0003.create-new.sql").write_text("CREATE TABLE new ();")
+
+    done = [migrate(own_database, copy), yoyo("apply", url=own_database, folder=copy)]
+    monkeypatch.setattr(migration_files, "SQL_DIR", copy / "sql")
+
+    assert [(one.returncode, name in one.stderr) for one in done] == [(1, True)] * 2
+    assert run(own_database, MARKS) == [(ALL, ALL)]
+    assert migration_ids.__wrapped__() == (*migration_ids(), "0003.create-new")
+
+
+@pytest.mark.parametrize(
+    "name", ["0003.create.sql~", ".0003.create.sql.swp", "#0003.create.sql#", "README.md"]
+)
+def test_a_file_of_another_kind_is_ignored(name: str, copy: Path, own_database: str) -> None:
+    """What an editor keeps beside a migration stops nothing."""
+    (copy / f"sql/migrations/{name}").write_text("CREATE TABLE new ();")
+
+    assert migrate(own_database, copy).stdout == "the database is up to date\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"SELECT '\xe9';", b"-- transactional: maybe\nSELECT 1;", b"-- transactional: false x\n"],
+)
+def test_a_file_that_cannot_be_read_is_refused(
+    content: bytes, copy: Path, own_database: str
+) -> None:
+    """A file that is not UTF-8, or whose directive is unknown, is named."""
+    (copy / "sql/migrations/0003.create-new.sql").write_bytes(content)
+
+    done = migrate(own_database, copy)
+
+    assert (done.returncode, "0003.create-new.sql" in done.stderr) == (1, True)
+
+
+def test_a_folder_without_migrations_is_refused(copy: Path, empty_database: str) -> None:
+    """No migrations at all is a broken installation, not an empty schema."""
+    for path in (copy / "sql/migrations").iterdir():
+        path.unlink()
+
+    done = migrate(empty_database, copy)
+
+    assert (done.returncode, "no migrations in" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("around", AROUND.values(), ids=AROUND)
+@pytest.mark.parametrize("sql", [INDEX, "CREATE TABLE new ()"], ids=["alone", "in a transaction"])
+def test_files_are_taken_as_psql_takes_them(
+    sql: str, around: str, copy: Path, own_database: str
+) -> None:
+    """Comments, empty statements and a byte order mark are fine, in rollback files too."""
+    kind = "INDEX CONCURRENTLY" if sql == INDEX else "TABLE"
+    for suffix, text in (("sql", sql), ("rollback.sql", f"DROP {kind} new")):
+        file = copy / f"sql/migrations/0003.create-new.{suffix}"
+        file.write_bytes(around.format(text).encode())
+
+    applied = migrate(own_database, copy)
+    found = run(own_database, "SELECT to_regclass('new') IS NOT NULL")
+    undone = yoyo("rollback", "--revision", "0003", url=own_database, folder=copy)
+
+    assert (applied.returncode, undone.returncode, found) == (0, 0, [(True,)]), applied.stderr
+    assert run(own_database, "SELECT to_regclass('new')") == [(None,)]
+
+
+@pytest.mark.parametrize("directive", ["", "-- transactional: false\n"])
+def test_a_file_of_comments_alone_is_applied(directive: str, copy: Path, own_database: str) -> None:
+    """A migration may do nothing, as a file may in psql."""
+    (copy / "sql/migrations/0003.do-nothing.sql").write_text(f"{directive}/* later; */\n;")
+
+    assert migrate(own_database, copy).returncode == 0
+    assert run(own_database, MARKS) == [(ALL + 1, ALL + 1)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT ';', 'it''s; \\', E'\\';', \";\", $$;$$, $a$ $$;$$ $a$, a$b, 1",
+        "DO $$ BEGIN PERFORM 1; -- it's\nEND $$",
+        "CREATE FUNCTION a() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; END",
+    ],
+)
+def test_a_semicolon_in_quotes_separates_nothing(statement: str, tmp_path: Path) -> None:
+    """Strings, names, dollar quotes and bodies of functions stay whole."""
+    file = tmp_path / "0003.a.sql"
+    file.write_text(f"-- ;\n{statement}; /* it's; */ SELECT 2")
+
+    assert read_script(file).statements == [statement, "SELECT 2"]

@@ -1,0 +1,231 @@
+"""Migrations on a busy database: locks, old snapshots, other runners, and failed indexes."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from subprocess import CompletedProcess
+from unittest.mock import Mock
+from urllib.parse import urlsplit
+
+import psycopg2
+import pytest
+from psycopg2.errors import DeadlockDetected
+
+from groundwork.core.config import Settings
+from groundwork.core.database import migration_session, migration_steps
+from groundwork.core.database.migration_files import migration_ids
+from groundwork.core.database.migration_session import Session
+from tests.databases import MARKS, migrate, run, transaction, yoyo
+from tests.servers import wait_until
+
+type Start = Callable[[str], Future[CompletedProcess[str]]]
+
+ALL = (len(migration_ids()), len(migration_ids()))
+ONE_MORE = (ALL[0] + 1, ALL[1] + 1)
+TAKE_LOCK = f"SELECT pg_advisory_lock({0x67726F756E64})"
+ALTER = "ALTER TABLE item ADD COLUMN new int;"
+INDEX = "-- transactional: false\nCREATE INDEX CONCURRENTLY item_n ON item (n);"
+UNIQUE = INDEX.replace("INDEX", "UNIQUE INDEX")
+INVALID = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
+IS_UNIQUE = "SELECT indisunique AND indisvalid FROM pg_index WHERE indexrelid = 'item_n'::regclass"
+
+
+@pytest.fixture(autouse=True)
+def timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the pauses."""
+    monkeypatch.setattr(migration_session, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(migration_session, "_PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(migration_steps, "_PAUSE_SECONDS", 0.2)
+
+
+@pytest.fixture
+def url(own_database: str) -> str:
+    """Return a database with a table of two rows that are alike."""
+    run(own_database, "CREATE TABLE item (n int); INSERT INTO item VALUES (1), (1)")
+    return own_database
+
+
+@pytest.fixture
+def start(copy: Path, url: str) -> Iterator[Start]:
+    """Return a function that runs `groundwork migrate` with one more migration in a thread."""
+    with ThreadPoolExecutor() as threads:
+
+        def start(sql: str) -> Future[CompletedProcess[str]]:
+            (copy / "sql/migrations/0003.change-item.sql").write_text(sql)
+            return threads.submit(migrate, url, copy)
+
+        yield start
+
+
+def waits(url: str) -> bool:
+    """Return whether a session of the database waits for a lock."""
+    return bool(run(url, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+
+
+def test_queries_queue_behind_a_migration_for_a_second(start: Start, url: str) -> None:
+    """A lock is tried for a second at a time, and the migration applied once it is free."""
+    with transaction(url, "SELECT FROM item"):
+        migration = start(ALTER)
+        wait_until(lambda: waits(url))
+        began = time.monotonic()
+        run(url, "SELECT FROM item")
+        waited = time.monotonic() - began
+
+    assert migration.result().returncode == 0
+    assert waited < 2
+    assert run(url, MARKS) == [ONE_MORE]
+
+
+@pytest.mark.parametrize("sql", [ALTER, INDEX], ids=["in a transaction", "concurrently"])
+def test_a_lock_that_is_not_free_in_time_fails_the_migration(
+    sql: str, start: Start, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After MIGRATION_LOCK_TIMEOUT the message names the session that holds the lock."""
+    monkeypatch.setenv("MIGRATION_LOCK_TIMEOUT", "0.5")
+    with transaction(url, "LOCK TABLE item") as pid:
+        done = start(sql).result()
+
+    assert done.returncode == 1
+    assert "0003.change-item failed: canceling statement" in done.stderr
+    assert f"it waited for pid {pid}" in done.stderr
+    assert run(url, MARKS) == [ALL]
+
+
+def test_an_index_waits_for_old_snapshots_as_long_as_it_must(
+    start: Start, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CREATE INDEX CONCURRENTLY holds up no query, so neither timeout applies, and it says why."""
+    monkeypatch.setenv("MIGRATION_LOCK_TIMEOUT", "0.3")
+    run(url, f"ALTER DATABASE {urlsplit(url).path[1:]} SET statement_timeout = '1s'")
+    snapshot = ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SELECT 1")
+    with transaction(url, *snapshot) as pid:
+        migration = start(INDEX)
+        wait_until(lambda: waits(url))
+        time.sleep(1.5)
+        assert not migration.done()
+
+    assert migration.result().returncode == 0
+    assert f"waiting for pid {pid}" in migration.result().stdout
+
+
+def test_a_deadlock_is_tried_again(url: str) -> None:
+    """PostgreSQL may end the migration's transaction instead of the other one."""
+    step = Mock(side_effect=[DeadlockDetected, None])
+    with closing(Session(Settings(database_url=url))) as session:
+        migration_steps.retry(session, "0003.change-item", step)
+
+    assert step.call_count == 2
+
+
+def test_a_unique_index_over_duplicates_is_not_left_behind(start: Start, url: str) -> None:
+    """The failed index is dropped, and the next run creates it when the duplicates are gone."""
+    failed, left = start(UNIQUE).result(), run(url, INVALID)
+    run(url, "TRUNCATE item")
+    done = start(UNIQUE).result()
+
+    assert (failed.returncode, "Key (n)=(1) is duplicated" in failed.stderr) == (1, True)
+    assert (left, done.returncode, run(url, IS_UNIQUE)) == ([], 0, [(True,)])
+
+
+@pytest.mark.parametrize("option", ["", "IF NOT EXISTS "])
+def test_an_index_of_a_killed_run_is_created_again(option: str, start: Start, url: str) -> None:
+    """An index that is not valid, and that a pending migration creates, is dropped first."""
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        run(url, "CREATE UNIQUE INDEX CONCURRENTLY item_n ON item (n)")
+    run(url, "TRUNCATE item")
+
+    assert start(UNIQUE.replace("item_n", f"{option}item_n")).result().returncode == 0
+    assert run(url, IS_UNIQUE) == [(True,)]
+
+
+@pytest.mark.parametrize("sql", [ALTER, INDEX], ids=["in a transaction", "concurrently"])
+def test_nothing_is_applied_beside_an_invalid_index(sql: str, start: Start, url: str) -> None:
+    """An index that no pending migration creates is named, and left to the operator."""
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        run(url, "CREATE UNIQUE INDEX CONCURRENTLY other ON item (n)")
+
+    done = start(sql).result()
+
+    assert (done.returncode, "index other: drop" in done.stderr) == (1, True)
+    assert run(url, MARKS) == [ALL]
+    assert run(url, "SELECT to_regclass('item_n')") == [(None,)]
+
+
+def test_a_migration_that_leaves_an_invalid_index_is_rolled_back(start: Start, url: str) -> None:
+    """Whatever made the index, the migration is not applied."""
+    sql = "CREATE TABLE part (n int) PARTITION BY RANGE (n);"
+    sql += "CREATE TABLE rest PARTITION OF part DEFAULT; CREATE INDEX odd ON ONLY part (n);"
+
+    assert "index odd" in start(sql).result().stderr
+    assert run(url, "SELECT to_regclass('part')") == [(None,)]
+
+
+def test_an_invalid_index_is_named_when_nothing_is_pending(url: str) -> None:
+    """The service may start again; the operator should know."""
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        run(url, "CREATE UNIQUE INDEX CONCURRENTLY other ON item (n)")
+
+    done = migrate(url)
+
+    assert (done.returncode, "index other" in done.stdout) == (0, True)
+
+
+def test_a_waiting_runner_names_the_one_that_runs(
+    start: Start, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It logs the PID, the application and since when, at once and then seldom."""
+    with transaction(url, TAKE_LOCK) as pid:
+        migration = start(ALTER)
+        time.sleep(1.5)
+        monkeypatch.setattr(migration_session, "_REPEAT_SECONDS", 0)
+        assert not migration.done()
+    output = migration.result().stdout
+    line = f"waiting for another migration: pid {pid} "
+
+    assert migration.result().returncode == 0
+    assert output.count(line) == 1
+    assert " report idle in transaction since 20" in output
+
+
+def test_a_wait_is_logged_again_after_a_while(
+    start: Start, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long wait shows at the end of the log, too."""
+    monkeypatch.setattr(migration_session, "_REPEAT_SECONDS", 0.1)
+    with transaction(url, TAKE_LOCK):
+        migration = start(ALTER)
+        time.sleep(1.5)
+
+    assert migration.result().stdout.count("waiting for another migration") > 1
+
+
+def test_reading_needs_no_lock(copy: Path, url: str) -> None:
+    """`yoyo list` and `groundwork migrate --check` do not wait for a migration that runs."""
+    with transaction(url, TAKE_LOCK):
+        listed = yoyo("list", url=url, folder=copy)
+        checked = migrate(url, copy, check=True)
+
+    assert (listed.returncode, checked.returncode) == (0, 0)
+
+
+def test_a_file_does_not_change_the_session_of_the_next(copy: Path, url: str) -> None:
+    """What a migration SETs ends with it, as in psql."""
+    first, second = (copy / f"sql/migrations/000{n}.change-item.sql" for n in (3, 4))
+    first.write_text("SELECT set_config('search_path', '', false); SET lock_timeout = 0;")
+    second.write_text("CREATE TABLE new AS SELECT current_setting('lock_timeout') AS lock_timeout")
+
+    assert migrate(url, copy).returncode == 0
+    assert run(url, "SELECT * FROM new") == [("1s",)]
+
+
+def test_a_lost_connection_fails_the_migration(start: Start) -> None:
+    """The message names the migration and the reason."""
+    own = "SELECT pg_terminate_backend(pg_backend_pid());"
+
+    done = start(own).result()
+
+    assert done.returncode == 1
+    assert re.search("0003.change-item failed: (server closed|terminating)", done.stderr)
