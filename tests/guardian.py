@@ -1,24 +1,26 @@
-"""Kills the processes that a test run leaves behind, however the run ends.
+"""Stops the processes and removes the databases that a test run leaves behind, however it ends.
 
 `python guardian.py MARK`: standard input is a pipe whose other end the run holds open until it
-exits. MARK is an environment variable that every process started by the run inherits, so a
-daemon or the child of a child is found as well. Linux only; elsewhere nothing is found.
+exits. MARK is the value of an environment variable that every process started by the run inherits,
+so a daemon or the child of a child is found as well. Linux only; elsewhere nothing is found.
 """
 
 import os
+import shutil
 import signal
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from tempfile import gettempdir
 
 VARIABLE = "GROUNDWORK_TEST_RUN"
+MEMORY = Path("/dev/shm")  # noqa: S108 - folders in it are private
 
 
 def watch() -> None:
     """Start a guardian of this process, and mark what this process will start."""
-    os.environ[VARIABLE] = os.urandom(8).hex()
-    mark = f"{VARIABLE}={os.environ[VARIABLE]}"
+    mark = os.environ[VARIABLE] = os.urandom(8).hex()
     reading, _ = os.pipe()  # the writing end stays open, and is not inherited
     os.posix_spawn(
         sys.executable,
@@ -26,12 +28,17 @@ def watch() -> None:
         {},  # without the mark
         file_actions=[
             (os.POSIX_SPAWN_DUP2, reading, 0),
-            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),  # a reader of the run's
-            (os.POSIX_SPAWN_DUP2, 1, 2),  # output meets its end when the run has ended
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),  # `pytest | tee` ends
+            (os.POSIX_SPAWN_DUP2, 1, 2),  # with the run
         ],
         setsid=True,  # Ctrl-C is for the run
     )
     os.close(reading)
+
+
+def prefix(mark: str) -> str:
+    """Return how the names of the run's folders begin."""
+    return f"groundwork-test-{mark}-"
 
 
 def marked(mark: str) -> set[int]:
@@ -39,23 +46,27 @@ def marked(mark: str) -> set[int]:
     found = set()
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended, or is another user's
-            if mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
+            if f"{VARIABLE}={mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
                 found.add(int(entry.name))
     return found
 
 
-def kill(mark: str) -> None:
-    """Kill all processes with this mark, until none has been found for half a second."""
-    quiet, deadline = 0, time.monotonic() + 30
+def clean_up(mark: str) -> None:
+    """End all processes with this mark, until none is found for half a second; 30 s at most."""
+    number, quiet, deadline = signal.SIGINT, 0, time.monotonic() + 30  # PostgreSQL frees its memory
     while quiet < 5 and time.monotonic() < deadline:
         found = marked(mark)
         for pid in found:
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, number)
         quiet = 0 if found else quiet + 1
-        time.sleep(0.1)
+        time.sleep(0.1 if number == signal.SIGKILL else 0.5)
+        number = signal.SIGKILL
+    for parent in (MEMORY, Path(gettempdir())):
+        for folder in parent.glob(f"{prefix(mark)}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
     sys.stdin.read()
-    kill(sys.argv[1])
+    clean_up(sys.argv[1])

@@ -1,6 +1,7 @@
 """No process outlives a test run, however the run ends."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import guardian
+from tests.guardian import VARIABLE
 from tests.servers import is_running, wait_until
 
 RUN = """
@@ -51,12 +53,36 @@ def test_no_process_outlives_a_killed_run(tmp_path: Path, victim: str) -> None:
 def test_only_marked_processes_are_killed() -> None:
     """A process without the mark of the run lives on."""
     with (
-        subprocess.Popen(["sleep", "60"], env={"MARK": "1"}) as marked,
-        subprocess.Popen(["sleep", "60"], env={"MARK": "12"}) as other,
+        subprocess.Popen(["sleep", "60"], env={VARIABLE: "a"}) as marked,
+        subprocess.Popen(["sleep", "60"], env={VARIABLE: "ab"}) as other,
     ):
-        wait_until(lambda: guardian.marked("MARK=1"))
-        guardian.kill("MARK=1")
+        wait_until(lambda: guardian.marked("a"))
+        guardian.clean_up("a")
         found = (marked.wait(), other.poll())
         other.kill()
 
-    assert found == (-9, None)
+    assert found == (-signal.SIGINT, None)
+
+
+def test_a_process_that_ignores_the_signal_is_killed() -> None:
+    """A process has half a second to end by itself."""
+    code = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True); "
+    command = [sys.executable, "-c", code + "signal.pause()"]
+    with subprocess.Popen(command, env={VARIABLE: "c"}, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        guardian.clean_up("c")
+
+        assert process.wait() == -signal.SIGKILL
+
+
+def test_databases_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folders of the run are removed, those of other runs are not."""
+    monkeypatch.setattr(guardian, "MEMORY", tmp_path)
+    own, other = (tmp_path / f"{guardian.prefix(mark)}1" for mark in ("mine", "minor"))
+    for folder in (own, other):
+        (folder / "postgres").mkdir(parents=True)
+
+    guardian.clean_up("mine")
+
+    assert list(tmp_path.iterdir()) == [other]
