@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import override
 
 import uvicorn
 from uvicorn.supervisors import ChangeReload
@@ -106,17 +107,38 @@ def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=1,
     )
-    reloader = ChangeReload(config, target=partial(_run, config), sockets=sockets)
-    end = reloader.signal_handler
+    _Reloader(config, target=partial(_run, config), sockets=sockets).run()
 
-    def end_in_a_thread(sig: int, frame: FrameType | None) -> None:
-        threading.Thread(target=end, args=(sig, frame)).start()
 
-    # It sets an event, and would wait for ever where this thread has just taken the event's lock.
-    reloader.signal_handler = end_in_a_thread  # type: ignore[method-assign]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, end_in_a_thread)
-    reloader.run()
+class _Reloader(ChangeReload):  # type: ignore[valid-type,misc]  # one of two classes
+    """The reloader of uvicorn, which a terminal's signals end without a traceback."""
+
+    @override
+    def startup(self) -> None:
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self.signal_handler)
+        with _blocked(signal.SIGINT):
+            super().startup()
+
+    @override
+    def restart(self) -> None:
+        with _blocked(signal.SIGINT):
+            super().restart()
+
+    @override
+    def signal_handler(self, sig: int, frame: FrameType | None) -> None:
+        # It sets an event, and would wait for ever where this thread has just taken its lock.
+        threading.Thread(target=super().signal_handler, args=(sig, frame)).start()
+
+
+@contextmanager
+def _blocked(number: signal.Signals) -> Iterator[None]:
+    """Start a process that ignores a signal of the terminal: the reloader is what ends it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
 
 
 def _run(config: uvicorn.Config, sockets: list[socket.socket]) -> None:

@@ -15,6 +15,7 @@ from groundwork.core.database.connections import SQL_DIR
 from groundwork.core.environment import DEV_DATABASE_URL
 from groundwork.dev import _leave as leave
 from groundwork.dev import _only_one as only_one
+from groundwork.dev import _Reloader as Reloader
 from groundwork.dev import _run as run_child
 
 
@@ -30,7 +31,7 @@ def reloader(monkeypatch: pytest.MonkeyPatch, handle: Mock) -> Mock:  # noqa: AR
     """Replace uvicorn's reloader; no migration is applied, and no socket made."""
     monkeypatch.setattr(dev, "migrate", Mock())
     monkeypatch.setattr(dev, "listen", Mock())
-    monkeypatch.setattr(dev, "ChangeReload", reloader := Mock())
+    monkeypatch.setattr(dev, "_Reloader", reloader := Mock())
     monkeypatch.setenv("PORT", "8111")
     return reloader
 
@@ -121,34 +122,70 @@ def test_its_url_opens(
     listen.assert_called_once_with(host, 8111)
 
 
-@pytest.mark.usefixtures("config")
-def test_a_signal_waits_for_no_lock(reloader: Mock, handle: Mock) -> None:
+@pytest.fixture
+def own_reloader(handle: Mock, monkeypatch: pytest.MonkeyPatch) -> Reloader:  # noqa: ARG001
+    """Return the reloader, which starts no process."""
+    monkeypatch.setattr("uvicorn.supervisors.basereload.get_subprocess", Mock())
+    config = Mock(reload_dirs=[], reload_includes=[], reload_excludes=[])
+    return Reloader(config, target=Mock(), sockets=[])
+
+
+def test_a_signal_waits_for_no_lock(own_reloader: Reloader) -> None:
     """A signal ends it even while the reloader holds the lock of its own event."""
-    event = threading.Event()
-    end = reloader.return_value.signal_handler = Mock(side_effect=lambda *_: event.set())
-    environment_of()
-    caller = threading.Thread(
-        target=reloader.return_value.signal_handler, args=(15, None), daemon=True
-    )
+    event = own_reloader.should_exit
     with vars(event)["_cond"]:  # the moment that it takes luck to meet
+        caller = threading.Thread(target=own_reloader.signal_handler, args=(15, None), daemon=True)
         caller.start()
         caller.join(2)
         assert not caller.is_alive()
 
     assert event.wait(2)
-    end.assert_called_once_with(15, None)
-    assert handle.call_args == call(signal.SIGHUP, reloader.return_value.signal_handler)
 
 
-@pytest.mark.usefixtures("config")
+@pytest.mark.parametrize("method", ["startup", "restart"])
+def test_ctrl_c_does_not_interrupt_the_service(
+    own_reloader: Reloader, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """The service starts with SIGINT blocked: the reloader ends it, and no import is cut off."""
+    blocked: list[bool] = []
+
+    def start() -> None:
+        blocked.append(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, set()))
+
+    process = Mock(start=start)
+    monkeypatch.setattr("uvicorn.supervisors.basereload.get_subprocess", lambda **_: process)
+    own_reloader.process = process
+    getattr(own_reloader, method)()
+
+    assert blocked == [True]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+
+@pytest.mark.parametrize("found", [signal.SIG_IGN, signal.SIG_DFL])
 def test_it_outlives_its_terminal_under_nohup(
-    handle: Mock, monkeypatch: pytest.MonkeyPatch
+    own_reloader: Reloader, handle: Mock, monkeypatch: pytest.MonkeyPatch, found: signal.Handlers
 ) -> None:
     """SIGHUP ends it, unless it was ignored from the start."""
-    monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_IGN)
+    monkeypatch.setattr(signal, "getsignal", lambda _: found)
+    own_reloader.startup()
+
+    taken = {one.args[0] for one in handle.mock_calls}
+    assert (signal.SIGHUP in taken) is (found is signal.SIG_DFL)
+    assert taken >= {signal.SIGTERM, signal.SIGINT}
+
+
+@pytest.mark.parametrize("found", [signal.SIG_IGN, signal.SIG_DFL])
+@pytest.mark.usefixtures("config")
+def test_it_takes_signals_before_it_serves(
+    handle: Mock, monkeypatch: pytest.MonkeyPatch, found: signal.Handlers
+) -> None:
+    """From its first moment a signal ends it; SIGHUP too, unless ignored."""
+    monkeypatch.setattr(signal, "getsignal", lambda _: found)
     environment_of()
 
-    assert {one.args[0] for one in handle.mock_calls} == {signal.SIGTERM, signal.SIGINT}
+    taken = {one.args[0] for one in handle.mock_calls}
+    assert taken >= {signal.SIGTERM, signal.SIGINT}
+    assert (signal.SIGHUP in taken) is (found is signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("source", ["environment", ".env"])
