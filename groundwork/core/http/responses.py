@@ -1,4 +1,4 @@
-"""JSON responses, encoded by msgspec: the README says which form each type has."""
+"""JSON responses, encoded by msgspec: docs/development.md lists the form of each type."""
 
 from typing import Any
 
