@@ -43,5 +43,5 @@ pg_ctl --pgdata=scratch --mode=immediate --silent stop
 
 diff rows.source rows.restored
 diff schema.source schema.restored
-echo "restored and compared: $(wc -l <rows.source) tables and sequences, $(wc -c <dump) bytes"
+echo "restored and compared: $(wc -l <rows.source) tables, $(wc -c <dump) bytes"
 cat dump >&3
