@@ -61,7 +61,8 @@ def _measure(route: Route, server: Server, seconds: float) -> Sample:
     wait_until_idle(server.pid)
     used = cpu_seconds(server.pid) - used
     served = requests + CONNECTIONS  # the server also handles what was in flight when wrk ended
-    return Sample(1e6 * requests / duration, p50 / 1e3, p99 / 1e3, 1e6 * used / served, errors)
+    rate = 1e6 * max(requests, 1) / duration  # on a busy machine, none may be complete in time
+    return Sample(rate, p50 / 1e3, p99 / 1e3, 1e6 * used / served, errors)
 
 
 def _wrk(route: Route, port: int, seconds: float) -> list[int]:
