@@ -41,7 +41,9 @@ psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 \
 schema >schema.restored
 pg_ctl --pgdata=scratch --mode=immediate --silent stop
 
-diff rows.source rows.restored
-diff schema.source schema.restored
+if ! diff rows.source rows.restored || ! diff schema.source schema.restored; then
+    echo "refused: the restored dump differs from the database, see above"
+    exit 1
+fi
 echo "restored and compared: $(wc -l <rows.source) tables, $(wc -c <dump) bytes"
 cat dump >&3
