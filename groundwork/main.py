@@ -12,12 +12,18 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from groundwork.core.config import Settings, settings_or_exit
-from groundwork.core.database.connections import CONNECTION_ERRORS, Connector, create_pool
+from groundwork.core.database import Connector, Pool
 from groundwork.core.database.queries import Query
 from groundwork.core.http.body_limit import BodyLimit
 from groundwork.core.http.middleware import RequestContext
-from groundwork.core.http.problems import ErrorBoundary, http_exception, no_database
+from groundwork.core.http.problems import (
+    DATABASE_ERRORS,
+    ErrorBoundary,
+    database_error,
+    http_exception,
+)
 from groundwork.core.lifecycle import POOL_CLOSE_SECONDS, Lifecycle
+from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.observability.logging import configure_logging
 from groundwork.core.observability.metrics import set_build
 from groundwork.core.observability.recent import Recent
@@ -42,11 +48,11 @@ def create_app(settings: Settings | None = None) -> RequestContext:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[State]:
-        connect = Connector(settings)
-        pool = await create_pool(settings, connect)
-        readiness, recent = Readiness(settings, pool, connect), Recent()
-        recorder = spawn(recent.record())
-        with lifecycle.handle_signals(on_drain=readiness.drain):
+        connect, monitor, recent = Connector(settings), LoopMonitor(), Recent()
+        pool = Pool(connect, settings.db_pool_max_size, settings.db_pool_timeout)
+        readiness = Readiness(settings, pool, connect, monitor)
+        background = [spawn(readiness.keep_checking()), spawn(recent.record())]
+        with lifecycle.handle_signals(on_drain=readiness.drain), monitor.run():
             yield State(
                 settings=settings,
                 pool=pool,
@@ -54,9 +60,10 @@ def create_app(settings: Settings | None = None) -> RequestContext:
                 lifecycle=lifecycle,
                 recent=recent,
             )
-        recorder.cancel()
+        for task in background:
+            task.cancel()
         readiness.close()
-        with contextlib.suppress(TimeoutError):  # the pool then terminates its connections
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(pool.close(), POOL_CLOSE_SECONDS)
 
     origins = settings.cors_allow_origins or (("*",) if settings.debug else ())
@@ -75,7 +82,7 @@ def create_app(settings: Settings | None = None) -> RequestContext:
             Middleware(BodyLimit),
         ],
         exception_handlers={HTTPException: http_exception}
-        | dict.fromkeys(CONNECTION_ERRORS, no_database),
+        | dict.fromkeys(DATABASE_ERRORS, database_error),
         routes=ROUTES,
     )
     app.router.redirect_slashes = False

@@ -18,9 +18,10 @@ from starlette.types import Receive, Scope, Send
 
 from groundwork import main
 from groundwork.core.config import Settings
-from groundwork.core.database.connections import Connection, Connector, Pool
+from groundwork.core.database import Connection, Connector, Pool
 from groundwork.core.http.middleware import RequestContext
 from groundwork.core.lifecycle import Lifecycle
+from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.observability.recent import Recent
 from groundwork.core.readiness.check import Readiness
 from groundwork.core.state import State
@@ -136,7 +137,7 @@ def pool(transaction_pool: TransactionPool) -> Pool:
 @pytest.fixture
 async def state(settings: Settings, pool: Pool) -> AsyncGenerator[State]:
     """Return the state that the lifespan yields, with the pool that is rolled back."""
-    readiness = Readiness(settings, pool, Connector(settings))
+    readiness = Readiness(settings, pool, Connector(settings), LoopMonitor())
     yield State(
         settings=settings,
         pool=pool,

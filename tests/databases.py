@@ -29,8 +29,8 @@ import psycopg2
 import pytest
 from yoyo.scripts.main import main as yoyo_main
 
-from groundwork.core.database import migration_files, migrations
-from groundwork.core.database.connections import Connection, Connector
+from groundwork.core.database import Connection, Connector, migration_files, migrations
+from groundwork.core.database.errors import unavailable
 from groundwork.embedded import postgres
 from tests import guardian
 from tests.guardian import MEMORY, VARIABLE
@@ -175,7 +175,13 @@ class TransactionPool:
     async def acquire(self) -> AsyncGenerator[Connection]:
         """Acquire the test's connection, as if it were not in a transaction."""
         async with self._turn:
-            yield cast("Connection", _Lent(await self.connection()))
+            connection = await self.connection()
+            try:
+                yield cast("Connection", _Lent(connection))
+            except Exception as error:
+                if translated := unavailable(error, connection):
+                    raise translated from error
+                raise
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Return a method of the connection that acquires it for one call, like asyncpg's pool."""
@@ -186,7 +192,7 @@ class TransactionPool:
 
         return call
 
-    async def expire_connections(self) -> None:
+    def expire(self) -> None:
         """Keep the connection, because the test needs its transaction."""
 
     def get_size(self) -> int:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from groundwork.core.database.connections import Connection, Pool
+from groundwork.core.database import Connection, Pool
 from groundwork.core.state import State
 from tests.databases import run
 from tests.factories.installation import create_installation

@@ -4,11 +4,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Annotated, Any, cast, get_args, get_type_hints, override
-from urllib.parse import urlsplit
 
 from environs import Env, EnvValidationError, ValidationError
 from environs import validate as check
 
+from groundwork.core.database_url import DatabaseURLError, parse_database_url
 from groundwork.core.environment import exit_with, read_environment
 
 DEVELOPMENT_SECRET = "development-only-secret-replace-me"  # noqa: S105 - refused elsewhere
@@ -27,22 +27,11 @@ class SettingsError(Exception):
 
 
 def _postgres_url(value: str) -> None:
-    """Refuse what psql would not take, with the cure."""
-    name, plus, driver = value.partition("://")[0].partition("+")
+    """Reject what libpq does not take."""
     try:
-        hosts = urlsplit(value).netloc.rpartition("@")[2].split(",")
-    except ValueError:  # its text may hold the password
-        hosts = ["?:?"]
-    ports = [host.rpartition("]")[2].partition(":")[2] for host in hosts]
-    if name not in {"postgresql", "postgres"}:
-        fault = "Not a PostgreSQL address."
-    elif plus:
-        fault = f"Remove '+{driver}': one address serves asyncpg, yoyo and psql."
-    elif not all(port.isdecimal() for port in ports if port):
-        fault = "A host or port in it can't be read."
-    else:
-        return
-    raise ValidationError(fault)
+        parse_database_url(value)
+    except DatabaseURLError as error:
+        raise ValidationError(str(error)) from None
 
 
 # Each kind of value: its type, the rule that it has to pass, and what the message says is expected.

@@ -3,7 +3,7 @@
 from typing import TypedDict
 
 from groundwork.core.config import Settings
-from groundwork.core.database.connections import Pool
+from groundwork.core.database import Pool
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.observability.recent import Recent
 from groundwork.core.readiness.check import Readiness

@@ -11,12 +11,13 @@ from msgspec import Meta, Struct
 
 from groundwork import __version__
 from groundwork.core.config import ENVIRONMENTS, Settings
-from groundwork.core.database.connections import ERRORS, Executor, Pool
+from groundwork.core.database import Executor, Pool
+from groundwork.core.database.errors import connect_reason_of
 from groundwork.core.database.queries import Query
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.observability.logging import dropped_lines
 from groundwork.core.readiness.check import Readiness
-from groundwork.core.readiness.result import REASONS, Result, reason_of
+from groundwork.core.readiness.result import REASONS, Result
 from groundwork.core.structs import DateTime
 from groundwork.core.tasks import run_with_timeout
 
@@ -153,8 +154,8 @@ async def get_details(
             work = get_installation(pool)
             installation = await run_with_timeout(settings.readiness_timeout, work)
             missing = None
-        except ERRORS as error:
-            result, missing = readiness.latest, reason_of(error)
+        except Exception as error:  # noqa: BLE001 - the report is for when something is wrong
+            result, missing = readiness.latest, connect_reason_of(error)
     return Details(
         status=result.status,
         reason=result.reason,
@@ -163,7 +164,7 @@ async def get_details(
         uptime_seconds=round(time.monotonic() - lifecycle.started, 3),
         installation=installation,
         installation_reason=missing,
-        transitions=[Change(*transition) for transition in readiness.transitions],
+        transitions=[Change(*transition) for transition in readiness.history.transitions],
         process=Process(_memory(), round(await loop_lag() * 1000, 3), dropped_lines()),
         components=Components(_database(pool, result)),
     )

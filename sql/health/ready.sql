@@ -1,5 +1,24 @@
--- Whether the server is read-only, its version, and the applied migrations.
+-- Whether sessions are read-only, the server's version, the applied migrations, and what this
+-- session was given when it began.
 SELECT
     current_setting('transaction_read_only') = 'on' AS is_read_only,
     current_setting('server_version') AS postgres_version,
-    array(SELECT m.migration_id::text FROM _yoyo_migration AS m) AS applied
+    array(SELECT m.migration_id::text FROM _yoyo_migration AS m) AS applied,
+    concat_ws(
+        ' ',
+        current_user,
+        current_schemas(false)::text,
+        inet_server_addr(),
+        inet_server_port(),
+        pg_postmaster_start_time(),
+        current_setting('default_transaction_read_only'),
+        array(
+            SELECT given.setconfig::text
+            FROM pg_db_role_setting AS given
+            LEFT JOIN pg_database ON given.setdatabase = pg_database.oid
+            LEFT JOIN pg_roles ON given.setrole = pg_roles.oid
+            WHERE
+                coalesce(pg_database.datname, current_database()) = current_database()
+                AND coalesce(pg_roles.rolname, session_user) = session_user
+        )::text
+    ) AS session_properties

@@ -87,7 +87,6 @@ def test_the_message_has_a_line_for_each() -> None:
         ("DATABASE_URL", "postgresql://a:s3cret@b:port/c"),
         ("DATABASE_URL", "postgresql://b:port/c"),
         ("DATABASE_URL", "postgresql://a:s3cret@[::1/c"),
-        ("DATABASE_URL", "postgresql://a:s3cret\u2100@b/c"),
         ("DATABASE_URL", ""),
         ("DB_POOL_MAX_SIZE", "0"),
         ("DB_POOL_TIMEOUT", "0"),

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from groundwork.core.database.connections import Connection
+from groundwork.core.database import Connection
 
 _YESTERYEAR = datetime(2025, 1, 1, tzinfo=UTC)
 

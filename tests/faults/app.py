@@ -22,6 +22,11 @@ async def query(request: Request[State]) -> JSONResponse:
     return JSONResponse(await request.state["pool"].fetchval("SELECT 1"))
 
 
+async def write(request: Request[State]) -> JSONResponse:
+    """Update a row."""
+    return JSONResponse(await request.state["pool"].execute("UPDATE installation SET id = id"))
+
+
 async def hold(request: Request[State]) -> JSONResponse:
     """Hold a pool connection for some seconds."""
     async with request.state["pool"].acquire() as connection:
@@ -57,6 +62,7 @@ def create_app() -> RequestContext:
     app = service.app
     app.router.routes += [
         Route("/query", query),
+        Route("/write", write),
         Route("/hold/{seconds}", hold),
         Route("/hang/{seconds}", hang),
         Route("/echo", echo, methods=["POST"]),

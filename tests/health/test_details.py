@@ -12,7 +12,7 @@ import pytest
 
 from groundwork import __version__
 from groundwork.core.config import Settings
-from groundwork.core.database.connections import Connection
+from groundwork.core.database import Connection
 from groundwork.core.database.migration_files import migration_ids
 from groundwork.core.readiness.result import Result
 from groundwork.core.state import State

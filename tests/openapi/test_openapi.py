@@ -33,6 +33,7 @@ WITH_TOKEN = PRODUCTION | {"ops_token": TOKEN}
 STATES = (
     Result("ok"),
     Result("degraded", "pool_saturated"),
+    Result("degraded", "event_loop_blocked"),
     Result("unavailable", "starting"),
     Result("unavailable", "database_unreachable"),
     Result("unavailable", "database_timeout"),

@@ -1,21 +1,26 @@
-"""The way to PostgreSQL: the pool, single connections, and the SQL files."""
+"""Connections to DATABASE_URL, for the pool and for the readiness check."""
 
+import asyncio
+import logging
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 
 from groundwork.core.config import Settings
+from groundwork.core.database_url import DatabaseURL, DatabaseURLError, parse_database_url
+from groundwork.core.environment import read_environment
 
-type Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
-type Pool = asyncpg.Pool[asyncpg.Record]
-type Executor = Connection | Pool  # a service takes either: in a transaction, or by itself
+logger = logging.getLogger(__name__)
 
-# What a lost, late or refusing database raises; a refused connection is an OSError.
-ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-# After these libpq asks the next host as well; a wrong password is wrong everywhere.
+type Connection = asyncpg.Connection[asyncpg.Record]
+
+# After these libpq tries the next host as well; a wrong password is wrong everywhere.
 _TRY_NEXT_HOST = (
     OSError,
     asyncpg.CannotConnectNowError,
@@ -24,87 +29,137 @@ _TRY_NEXT_HOST = (
 )
 
 
-class UnreachableError(ConnectionError):
-    """The pool could open no connection; its cause says why."""
+class _Target(NamedTuple):
+    """One server to try: a host, its port, and the address to use where the name has several."""
 
-
-# What a request meets when the database is lost, before its statement or in the middle of it.
-CONNECTION_ERRORS = (
-    UnreachableError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-)
-
-_PACKAGE = Path(__file__).parents[2]
-# A wheel carries sql/ inside the package, a checkout beside it.
-SQL_DIR = next(path for path in (_PACKAGE / "sql", _PACKAGE.parent / "sql") if path.is_dir())
+    host: str | None = None
+    port: int | None = None
+    address: str | None = None
 
 
 class Connector:
-    """Opens connections to DATABASE_URL, for the pool and for the readiness check.
+    """Opens connections; every host and every address of a name gets its share of the timeout.
 
-    asyncpg's timeout is for the whole list of hosts, so a silent one would hide those behind it:
-    here each host has its share of DB_CONNECT_TIMEOUT, and the last good one is asked first.
+    asyncpg's own timeout is for the whole list, so a silent host would hide those behind it. The
+    target that worked last is tried first.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._url = settings.database_url
-        self._hosts = _hosts(settings.database_url)
-        self._timeout = settings.db_connect_timeout / len(self._hosts)
+        self._read = _reader(settings.database_url)
+        self._timeout = settings.db_connect_timeout
+        self._last_good: _Target | None = None
         self._options: dict[str, Any] = {
             "command_timeout": settings.db_command_timeout,
             "statement_cache_size": settings.db_statement_cache_size,
         }
 
-    async def __call__(self, _: None = None, **options: Any) -> Connection:
-        """Open one connection; the pool passes a DSN, none, and options of its own.
+    async def __call__(self) -> Connection:
+        """Open one connection.
 
         Raises:
             OSError: unreachable, or TimeoutError after DB_CONNECT_TIMEOUT.
-            asyncpg.PostgresError: refused by the server.
-            asyncpg.TargetServerAttributeNotMatched: no host is what target_session_attrs wants.
+            asyncpg.PostgresError: the server refused it.
+            asyncpg.TargetServerAttributeNotMatched: no host is what target_session_attrs asks for.
         """
-        options |= self._options
-        for host in tuple(self._hosts):
-            try:
-                connection: Connection = await asyncpg.connect(
-                    self._url, timeout=self._timeout, **host, **options
-                )
-            except _TRY_NEXT_HOST as error:
-                failure = error
-            else:
-                self._hosts.remove(host)
-                self._hosts.insert(0, host)
-                return connection
+        deadline = time.monotonic() + self._timeout
+        url = self._read()
+        failure: Exception = OSError("no address")
+        wanted = url.target_session_attrs
+        # Alone, a host is all that prefer-standby can choose from: so first ask all for a standby.
+        for attribute in ("standby", "any") if wanted == "prefer-standby" else (wanted,):
+            targets = await self._targets(url, deadline)
+            for index, target in enumerate(targets):
+                share = (deadline - time.monotonic()) / (len(targets) - index)
+                try:
+                    connection = await self._open(url, target, attribute, share)
+                except _TRY_NEXT_HOST as error:
+                    failure = error
+                else:
+                    self._last_good = target
+                    return connection
         raise failure
 
+    async def _open(
+        self, url: DatabaseURL, target: _Target, attribute: str | None, seconds: float
+    ) -> Connection:
+        options = self._options | {"server_settings": url.server_settings}
+        if url.uses_system_certificates:
+            options["ssl"] = ssl.create_default_context()
+        if target.address:
+            options["loop"] = _LoopTo(target.address)
+        connection: Connection = await asyncpg.connect(
+            url.dsn,
+            host=target.host,
+            port=target.port,
+            target_session_attrs=attribute,  # type: ignore[arg-type]  # a word of libpq's
+            timeout=max(seconds, 0.001),
+            **options,
+        )
+        return connection
 
-def create_pool(settings: Settings, connect: Connector) -> Pool:
-    """Return a pool that connects when it is first used, so a start needs no database.
+    async def _targets(self, url: DatabaseURL, deadline: float) -> list[_Target]:
+        targets = []
+        for host, port in url.hosts:
+            timeout = max((deadline - time.monotonic()) / 2, 0.001)
+            addresses = await _addresses(host, timeout)
+            targets += [_Target(host, port, address) for address in addresses]
+        if self._last_good in targets:
+            targets.remove(self._last_good)
+            targets.insert(0, self._last_good)
+        return targets or [_Target()]
 
-    A connection goes back as it is, but for an open transaction, which is rolled back: asyncpg's
-    own reset doubles the time of a short query, and no statement here changes its session.
+
+class _LoopTo:
+    """The event loop, except that a connection goes to one address of its host's name.
+
+    asyncpg takes no address beside the host, and TLS needs the name.
     """
 
-    async def open_connection(*args: Any, **options: Any) -> Connection:
-        try:
-            return await connect(*args, **options)
-        except ERRORS as error:
-            raise UnreachableError from error
+    def __init__(self, address: str) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._address = address
 
-    options: dict[str, Any] = {"connect": open_connection, "reset": _no_reset}
-    return asyncpg.create_pool(min_size=0, max_size=settings.db_pool_max_size, **options)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    async def create_connection(self, factory: Any, host: str, port: int, **options: Any) -> Any:
+        if "ssl" in options:
+            options["server_hostname"] = host
+        return await self._loop.create_connection(factory, self._address, port, **options)
 
 
-async def _no_reset(_: Connection) -> None:
-    """Reset nothing."""
+async def _addresses(host: str, seconds: float) -> list[str | None]:
+    """Return the addresses of a name that has several; else None, as the driver looks it up."""
+    if host.startswith("/"):
+        return [None]
+    lookup = asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    try:
+        found = await asyncio.wait_for(lookup, seconds)
+    except OSError:
+        return [None]  # connecting fails likewise, and says why
+    addresses: dict[str | None, None] = {str(entry[4][0]): None for entry in found}
+    return list(addresses) if len(addresses) > 1 else [None]
 
 
-def _hosts(url: str) -> list[dict[str, Any]]:
-    """Return host and port for each of several hosts; for one, leave it to asyncpg."""
-    listed = urlsplit(url).netloc.rpartition("@")[2].split(",")
-    if len(listed) == 1:
-        return [{}]
-    split = [urlsplit(f"//{host}") for host in listed]
-    return [{"host": host.hostname, "port": host.port or 5432} for host in split]
+def _reader(url: str) -> Callable[[], DatabaseURL]:
+    """Return a function that returns the address, read again if DATABASE_URL_FILE names it."""
+    last = parse_database_url(url)
+    in_file = "DATABASE_URL_FILE" in os.environ
+
+    def read() -> DatabaseURL:
+        nonlocal last
+        if in_file:
+            values, errors = read_environment(["DATABASE_URL"])
+            try:
+                last = parse_database_url(values.get("DATABASE_URL", ""))
+            except DatabaseURLError as error:
+                cause = errors.get("DATABASE_URL", str(error))
+                logger.warning("DATABASE_URL_FILE is invalid", extra={"cause": cause})
+        return last
+
+    return read
+
+
+_PACKAGE = Path(__file__).parents[2]
+# A wheel carries sql/ inside the package, a checkout beside it.
+SQL_DIR = next(path for path in (_PACKAGE / "sql", _PACKAGE.parent / "sql") if path.is_dir())

@@ -11,7 +11,9 @@ import asyncpg
 import msgspec
 from prometheus_client import Histogram
 
-from groundwork.core.database.connections import SQL_DIR, Executor
+from groundwork.core.database.connections import SQL_DIR
+from groundwork.core.database.errors import abandon
+from groundwork.core.database.pool import Executor
 from groundwork.core.observability.metrics import operation_duration
 from groundwork.core.structs import bare_type
 
@@ -34,11 +36,11 @@ class Query[Row, *Parameters]:
     async def all(self, db: Executor, *parameters: *Parameters) -> list[Row]:
         """Return all rows."""
         make = self._make_row
-        return [make(record) for record in await self._run(db.fetch, parameters)]
+        return [make(record) for record in await self._run(db, db.fetch, parameters)]
 
     async def first(self, db: Executor, *parameters: *Parameters) -> Row | None:
         """Return the first row, or None."""
-        record = await self._run(db.fetchrow, parameters)
+        record = await self._run(db, db.fetchrow, parameters)
         return None if record is None else self._make_row(record)
 
     async def one(self, db: Executor, *parameters: *Parameters) -> Row:
@@ -54,7 +56,7 @@ class Query[Row, *Parameters]:
 
     async def execute(self, db: Executor, *parameters: *Parameters) -> int:
         """Return the number of rows that the statement has changed."""
-        return _count(await self._run(db.execute, parameters))
+        return _count(await self._run(db, db.execute, parameters))
 
     @cached_property
     def text(self) -> str:
@@ -66,10 +68,14 @@ class Query[Row, *Parameters]:
         """Return the type of the rows, then those of the parameters."""
         return get_args(self.__orig_class__)
 
-    async def _run(self, call: Callable[..., Awaitable[Any]], parameters: Any) -> Any:
+    async def _run(self, db: Executor, call: Callable[..., Awaitable[Any]], parameters: Any) -> Any:
         result, started = None, time.perf_counter()
         try:
             result = await call(self.text, *self._encode(parameters))
+        except TimeoutError:
+            if isinstance(db, asyncpg.Connection):
+                abandon(db)  # else a transaction's end waits for the server as well
+            raise
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             error.add_note(f"in {self._place(getattr(error, 'position', None))}")
             raise

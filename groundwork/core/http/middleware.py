@@ -1,15 +1,20 @@
 """The outermost layer: request ID, trace ID, metrics and access log of every request."""
 
+import asyncio
 import logging
 import os
 import re
 import time
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from http import HTTPStatus
+from typing import Never
 
 from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from groundwork.core.database.waiters import client_disconnect
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.observability import metrics
 from groundwork.core.observability.logging import request_id, traceparent
@@ -21,6 +26,32 @@ CLIENT_CLOSED_REQUEST = 499  # nginx's status code for a client that disconnecte
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
 # Version 00 of W3C Trace Context (3.2.2); IDs of zeros alone are invalid there.
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class Receiving:
+    """The request's messages; while it waits, a disconnected client can be noticed."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._read = deque[Message]()
+
+    async def __call__(self) -> Message:
+        """Return the next message."""
+        return self._read.popleft() if self._read else await self._receive()
+
+    async def wait_for_disconnect(self) -> Never:
+        """Wait until the client disconnects, which is seen once its body has come.
+
+        Raises:
+            ClientDisconnect: it has.
+        """
+        while not self._read or not self._read[-1].get("more_body"):
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            self._read.append(message)
+        await asyncio.Future()  # never done: the rest of the body is for the handler
+        raise AssertionError
 
 
 class RequestContext:
@@ -57,6 +88,8 @@ class RequestContext:
         started = time.perf_counter()
         current, trace = _read(scope["headers"])
         tokens = request_id.set(current), traceparent.set(trace)
+        receiving = Receiving(receive)
+        watching = client_disconnect.set(receiving.wait_for_disconnect)
         status, path = CLIENT_CLOSED_REQUEST, scope["path"]
         method = metrics.method_label(scope["method"])
         active = metrics.active_requests(method, scope.get("scheme", "http"))
@@ -71,7 +104,7 @@ class RequestContext:
 
         active.count += 1
         try:
-            await self.probes.get(path, self.app)(scope, receive, send_with_headers)
+            await self.probes.get(path, self.app)(scope, receiving, send_with_headers)
         finally:
             active.count -= 1
             seconds = time.perf_counter() - started
@@ -80,6 +113,7 @@ class RequestContext:
             self._log(scope, status, seconds)
             request_id.reset(tokens[0])
             traceparent.reset(tokens[1])
+            client_disconnect.reset(watching)
 
     def _headers(self, current: str, started: float) -> list[tuple[bytes, bytes]]:
         headers = [(b"x-request-id", current.encode())]

@@ -17,10 +17,24 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from groundwork.core.database.errors import UnavailableError, reason_of
 from groundwork.core.http.responses import Json
 from groundwork.core.observability.logging import request_id
 
 logger = logging.getLogger(__name__)
+
+DATABASE_ERRORS = (UnavailableError, asyncpg.PostgresError)
+_PLAN_ERRORS = (
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.OutdatedSchemaCacheError,
+    asyncpg.DataError,
+    asyncpg.UndefinedColumnError,
+)
+_REFUSALS = {
+    "pool_saturated": "The service is overloaded.",
+    "database_read_only": "The database is read-only.",
+    "migrations_changed": "The database was just migrated.",
+}
 
 _MAX_ERRORS = 100  # or a response might be many times its request
 _URI = {"format": "uri-reference"}
@@ -112,11 +126,24 @@ async def http_exception(request: Request, error: Exception) -> Response:
     return problem(request.scope, error.status_code, error.detail, headers, errors)
 
 
-async def no_database(request: Request, error: Exception) -> Response:
-    """Answer whom the database has failed: later it may do; readiness says the same of all."""
+async def database_error(request: Request, error: Exception) -> Response:
+    """Return 503 when the database cannot serve now; the client may retry.
+
+    Raises:
+        Exception: the error itself, where it is in the statement or the code.
+    """
+    reason: str | None = reason_of(error)
+    if reason is None:
+        # What was prepared before a migration may not fit the tables any more.
+        is_of_plan = isinstance(error, _PLAN_ERRORS)
+        if not is_of_plan or not await request.state["readiness"].sessions_were_renewed():
+            raise error
+        reason = "migrations_changed"
     cause = error.__cause__ or error
-    logger.warning("lost the database", extra={"cause": f"{type(cause).__name__}: {cause}"})
-    return problem(request.scope, 503, "The database can't be reached.", {"Retry-After": "1"})
+    fields = {"reason": reason, "cause": f"{type(cause).__name__}: {cause}"}
+    logger.warning("request failed by the database", extra=fields)
+    detail = _REFUSALS.get(reason, "The database is unavailable.")
+    return problem(request.scope, 503, f"{detail} Retry later.", {"Retry-After": "1"})
 
 
 def _allowed(request: Request) -> str:

@@ -1,51 +1,59 @@
-"""Can this instance serve? One check in flight, its answer shared, within the caller's budget."""
+"""Readiness: one check in flight, its result shared, within the caller's timeout."""
 
 import asyncio
-import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from datetime import UTC, datetime
-from typing import Literal
 
 import asyncpg
 
 from groundwork.core.config import Settings
-from groundwork.core.database.connections import Connection, Pool
+from groundwork.core.database.connections import Connection
+from groundwork.core.database.errors import connect_reason_of
 from groundwork.core.database.migration_files import migration_ids
+from groundwork.core.database.pool import Pool
 from groundwork.core.observability import metrics
-from groundwork.core.readiness.connection import CheckConnection
-from groundwork.core.readiness.result import REASONS, Result, Sample, Transition, reason_of
-from groundwork.core.tasks import spawn
-
-logger = logging.getLogger(__name__)
+from groundwork.core.observability.event_loop import LoopMonitor
+from groundwork.core.readiness.connection import READY, CheckConnection, Database
+from groundwork.core.readiness.history import History
+from groundwork.core.readiness.result import Result, Sample, describe, judge
+from groundwork.core.tasks import run_with_timeout, spawn
 
 _LOST = ("database_unreachable", "database_timeout")
-# A check ends a little before its callers lose patience, so that they get what it found.
+# A check ends a little before its callers' timeout, so that they get what it found.
 _CHECK_SHARE = 0.95
-# Ten minutes' worth of checks at the default READINESS_TTL.
-_HISTORY = 600
+# How long after the sessions were renewed an error may come from a plan of before.
+_RENEWED_SECONDS = 5
 
 
 class Readiness:
-    """Asks the database on a connection of its own, so that a full pool is not an outage."""
+    """Queries the database on a connection of its own, so that a full pool is not an outage."""
 
     def __init__(
-        self, settings: Settings, pool: Pool, connect: Callable[[], Awaitable[Connection]]
+        self,
+        settings: Settings,
+        pool: Pool,
+        connect: Callable[[], Awaitable[Connection]],
+        loop_monitor: LoopMonitor,
     ) -> None:
-        self.latest = Result("unavailable", "starting")
-        _export(self.latest)
-        self.transitions: deque[Transition] = deque(maxlen=20)
-        self.history: deque[Sample] = deque(maxlen=_HISTORY)
+        self.history = History()
         self._timeout = settings.readiness_timeout
         self._ttl = settings.readiness_ttl
         self._pool = pool
+        self._loop_monitor = loop_monitor
+        self._blocked = 0.0
         self._connection = CheckConnection(connect, settings.db_connect_timeout)
         self._check: asyncio.Task[None] | None = None
         self._draining = False
+        self._session: tuple[object, ...] | None = None
+        self._renewed_at = -1.0 * _RENEWED_SECONDS
         # When the next check is due, and until when the latest result may be given meanwhile.
-        self._due = self._good_until = self._since = time.monotonic()
+        self._due = self._good_until = time.monotonic()
+
+    @property
+    def latest(self) -> Result:
+        """Return the latest result."""
+        return self.history.latest
 
     async def check(self) -> Result:
         """Return a result at most READINESS_TTL old, within READINESS_TIMEOUT."""
@@ -58,6 +66,7 @@ class Readiness:
             # Counted from a check's start: one that took its whole time is soon made again, and
             # one that takes its usual time ends before the last result is too old to be given.
             self._due = now + self._ttl
+            self._blocked = self._loop_monitor.blocked_seconds
             # In a context of its own: its log lines belong to no one request.
             self._check = check = Context().run(spawn, self._run())
         if now < self._good_until:
@@ -65,8 +74,23 @@ class Readiness:
         # Not awaited itself: a caller that leaves takes nothing with it.
         await asyncio.wait({check}, timeout=self._timeout)
         if not check.done():
-            self._publish(Result("unavailable", "database_timeout", cause="the check hangs"))
+            self._publish(self._failed(TimeoutError("the check hangs")))
         return self.latest
+
+    async def keep_checking(self) -> None:
+        """Check all the time, so that what changes is noticed without a probe; never return."""
+        while True:
+            await self.check()
+            await asyncio.sleep(max(self._ttl, 1.0))
+
+    async def sessions_were_renewed(self) -> bool:
+        """Check now; return whether the sessions were replaced just now or a moment ago.
+
+        What was prepared in one of them may not fit the tables any more after a migration.
+        """
+        self._expire_result()
+        await self.check()
+        return time.monotonic() - self._renewed_at < _RENEWED_SECONDS
 
     def drain(self) -> None:
         """Be unavailable from now on: this instance is about to stop."""
@@ -74,70 +98,74 @@ class Readiness:
         self._draining = True
 
     def close(self) -> None:
-        """Let go of the connection, and of a check under way."""
+        """Close the connection, and cancel a check under way."""
         if self._check is not None:
             self._check.cancel()
         self._connection.close()
 
     async def _run(self) -> None:
         started = time.monotonic()
+        deadline = started + self._timeout * _CHECK_SHARE
         try:
-            row = await self._connection.ask(started + self._timeout * _CHECK_SHARE)
-            result = self._judge(row, time.monotonic() - started)
+            row, failure = await self._query(deadline)
         except asyncpg.UndefinedTableError:
             result = Result("unavailable", "migrations_pending", pending=migration_ids())
         except Exception as error:  # noqa: BLE001 - whatever it is, this instance is not ready
-            cause = f"{type(error).__name__}: {error}"
-            result = Result("unavailable", reason_of(error), cause=cause)
+            await asyncio.sleep(0)  # the monitor's tick is due as well, where the loop was blocked
+            result = self._failed(error)
+        else:
+            latency = time.monotonic() - started
+            result = judge(row, migration_ids(), self._pool, failure, latency)
+            self._renew_sessions(row, failure)
         metrics.READINESS_CHECKS.observe(time.monotonic() - started)
-        self.history.append(Sample(result.checked_at, result.latency))
-        if self._connection.reconnected or result.reason in _LOST:
+        self.history.samples.append(Sample(result.checked_at, result.latency))
+        is_lost = result.status == "unavailable" and result.reason in _LOST
+        if self._connection.reconnected or is_lost:
             # The pool's connections are as dead; else requests would find it out one by one.
-            await self._pool.expire_connections()
+            self._pool.expire()
         self._publish(result)
 
-    def _judge(self, row: asyncpg.Record, latency: float) -> Result:
-        applied, known = tuple(sorted(row["applied"])), migration_ids()
-        pending = tuple(name for name in known if name not in applied)
-        unknown = tuple(name for name in applied if name not in known)
-        status: Literal["ok", "degraded", "unavailable"] = "ok"
-        reason = None
-        if row["is_read_only"]:
-            status, reason = "unavailable", "database_read_only"
-        elif pending:
-            status, reason = "unavailable", "migrations_pending"
-        elif self._pool.get_size() - self._pool.get_idle_size() >= self._pool.get_max_size():
-            status, reason = "degraded", "pool_saturated"
-        return Result(status, reason, pending, unknown, applied, row["postgres_version"], latency)
+    async def _query(self, deadline: float) -> tuple[Database, Exception | None]:
+        """Return the row, and why no new connection can be opened, if so.
+
+        Without a session of the check's own, an idle one of the pool shows whether those serve.
+        """
+        try:
+            row = await self._connection.query(deadline, self._recheck)
+        except asyncpg.UndefinedTableError:
+            raise
+        except Exception as error:
+            left = deadline - time.monotonic()
+            is_starting = isinstance(error, asyncpg.CannotConnectNowError)
+            if left <= 0 or is_starting or not self._pool.get_idle_size():
+                raise
+            return await run_with_timeout(left, READY.one(self._pool)), error
+        return row, self._connection.failure
+
+    def _renew_sessions(self, row: Database, failure: Exception | None) -> None:
+        """Replace the sessions that were given something else, or delay the server's shutdown."""
+        session = (row.session_properties, row.is_read_only, set(row.applied))
+        previous, self._session = self._session, session
+        if previous not in (None, session) or isinstance(failure, asyncpg.CannotConnectNowError):
+            self._renewed_at = time.monotonic()
+            self._pool.expire()
+            self._connection.drop()
+
+    def _failed(self, error: Exception) -> Result:
+        blocked = self._loop_monitor.blocked_seconds - self._blocked
+        if isinstance(error, TimeoutError) and blocked >= self._timeout / 2:
+            cause = f"the event loop was blocked for {blocked:.2f} s"
+            return Result("degraded", "event_loop_blocked", cause=cause)
+        return Result("unavailable", connect_reason_of(error), cause=describe(error))
+
+    def _recheck(self) -> None:
+        self._expire_result()
+        spawn(self.check())
+
+    def _expire_result(self) -> None:
+        self._due = self._good_until = time.monotonic()
 
     def _publish(self, result: Result) -> None:
-        if self._draining:
-            return
-        previous, self.latest = self.latest, result
-        _export(result)
-        self._good_until = time.monotonic() + self._ttl
-        if (result.status, result.reason) == (previous.status, previous.reason):
-            return
-        now = time.monotonic()
-        lasted, self._since = round(now - self._since, 3), now
-        before = previous.reason or previous.status
-        self.transitions.append(
-            Transition(datetime.now(UTC), result.status, result.reason, before, lasted)
-        )
-        logger.log(
-            logging.INFO if result.reason in {None, "draining"} else logging.WARNING,
-            "readiness is %s",
-            result.status,
-            extra={
-                "reason": result.reason,
-                "cause": result.cause,
-                "previous": before,
-                "lasted_seconds": lasted,
-            },
-        )
-
-
-def _export(result: Result) -> None:
-    metrics.READY.set(result.status != "unavailable")
-    for reason in REASONS:
-        metrics.READINESS_STATE.labels(reason).set(reason == (result.reason or "ok"))
+        if not self._draining:
+            self.history.publish(result)
+            self._good_until = time.monotonic() + self._ttl

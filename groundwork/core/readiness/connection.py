@@ -1,4 +1,4 @@
-"""The readiness check's own connection: asked within a deadline, replaced when it fails."""
+"""The check's own session: kept while it works, renewed in the background, so never old."""
 
 import asyncio
 import time
@@ -12,7 +12,10 @@ from groundwork.core.database.connections import Connection
 from groundwork.core.database.queries import Query
 from groundwork.core.tasks import run_with_timeout, spawn
 
-# So long a cancel request may take to reach the server, lest its statement wait there for ever.
+# A kept session is no proof of what the next one meets: after so long another one is opened.
+RENEW_SECONDS = 1.5
+_RENEW_TIMEOUT = 2.0
+# Time allowed for a cancel request to reach the server.
 _CANCEL_SECONDS = 1.0
 _FIRST = asyncio.FIRST_COMPLETED
 
@@ -23,67 +26,96 @@ class Database(Struct):
     is_read_only: bool
     postgres_version: str
     applied: list[str]
+    session_properties: str
 
 
 READY = Query[Database]("health/ready")
 
 
 class CheckConnection:
-    """Opened when first asked, kept while it answers.
+    """Opened with the first check.
 
-    A slow but working database, for which a connect takes longer than a check may, is reached by
-    an attempt that outlives its check. One that has just come back is found at once by the fresh
-    attempt beside it. So there are two at most.
+    Without a session, each check makes a fresh attempt beside the one that outlived its check: a
+    slow but working database is reached by the slow one, one that is back by the fresh one.
     """
 
     def __init__(
         self, connect: Callable[[], Awaitable[Connection]], connect_timeout: float
     ) -> None:
         self.reconnected = False
+        self.failure: Exception | None = None  # of the last attempt to connect
         self._connect = connect
         self._connect_timeout = connect_timeout
         self._connection: Connection | None = None
-        self._slow_attempt: asyncio.Task[asyncpg.Record] | None = None
+        self._begun = 0.0  # when the kept session was asked for
+        self._renewal: asyncio.Task[None] | None = None
+        self._slow_attempt: asyncio.Task[Database] | None = None
         self._open = WeakSet[Connection]()
 
-    async def ask(self, deadline: float) -> asyncpg.Record:
+    async def query(
+        self, deadline: float, on_failure: Callable[[], object] = lambda: None
+    ) -> Database:
         """Return the row of sql/health/ready.sql by `deadline`, a time.monotonic().
 
-        A connection that went stale since the last time is replaced, and asked once more.
+        A connection that was lost since the last time is replaced, and the statement repeated.
+
+        Args:
+            deadline: when to give up.
+            on_failure: called when the session works but could not be renewed.
 
         Raises:
-            TimeoutError: no answer in time.
+            TimeoutError: no response in time.
             Exception: what the database or the driver raised.
         """
         self.reconnected = False
         if self._connection is not None:
+            self._renew_if_due(on_failure)
             connection, self._connection = self._connection, None
             try:
                 row = await _query(connection, deadline - time.monotonic())
             except (TimeoutError, asyncpg.UndefinedTableError):
                 raise
-            except Exception:  # noqa: BLE001 - the second attempt tells what is the matter
+            except Exception:  # noqa: BLE001 - the second attempt finds out what is wrong
                 self.reconnected = True
             else:
-                self._connection = connection
+                self._keep_newer(connection)
                 return row
         return await self._attempt_until(deadline)
 
     def is_lost(self) -> bool:
-        """Tell whether the connection has ended since it last answered."""
+        """Return whether the connection has ended since it last worked."""
         return self._connection is not None and self._connection.is_closed()
 
+    def drop(self) -> None:
+        """Close the kept session, so that the next check opens one."""
+        if self._connection is not None:
+            spawn(self._connection.close(timeout=_CANCEL_SECONDS))
+            self._connection = None
+
     def close(self) -> None:
-        """Cancel an attempt that goes on; terminate every connection, at once."""
-        if self._slow_attempt is not None:
-            self._slow_attempt.cancel()
+        """Cancel the attempts under way; terminate every connection, at once."""
+        for task in (self._slow_attempt, self._renewal):
+            if task is not None:
+                task.cancel()
         for connection in self._open:
             connection.terminate()
 
-    async def _attempt_until(self, deadline: float) -> asyncpg.Record:
+    def _renew_if_due(self, on_failure: Callable[[], object]) -> None:
+        async def renew() -> None:
+            try:
+                await run_with_timeout(_RENEW_TIMEOUT, self._attempt())
+            except Exception as error:  # noqa: BLE001 - readiness says what it is
+                self.failure = error
+                on_failure()
+
+        is_under_way = self._renewal is not None and not self._renewal.done()
+        if time.monotonic() - self._begun >= RENEW_SECONDS and not is_under_way:
+            self._renewal = spawn(renew())
+
+    async def _attempt_until(self, deadline: float) -> Database:
         fresh = spawn(self._attempt())
-        patient = self._slow_attempt
-        waiting = {fresh} if patient is None or patient.done() else {fresh, patient}
+        slow = self._slow_attempt
+        waiting = {fresh} if slow is None or slow.done() else {fresh, slow}
         while True:
             left = deadline - time.monotonic()
             done, waiting = await asyncio.wait(waiting, timeout=left, return_when=_FIRST)
@@ -96,31 +128,40 @@ class CheckConnection:
             if fresh in done:
                 return fresh.result()  # raises what it failed with
             if not done:
-                if patient in waiting:
+                if slow in waiting:
                     fresh.cancel()
                 else:
                     self._slow_attempt = fresh
-                message = "no answer in time"
+                message = "no response in time"
                 raise TimeoutError(message)
 
-    async def _attempt(self) -> asyncpg.Record:
+    async def _attempt(self) -> Database:
+        begun = time.monotonic()
         connection = await self._connect()
         self._open.add(connection)
         row = await _query(connection, self._connect_timeout)
-        if self._connection is not None:
-            self._connection.terminate()
-        self._connection = connection
+        self._begun, self.failure = begun, None
+        self._keep(connection, self._connection)
         return row
 
+    def _keep_newer(self, connection: Connection) -> None:
+        """Keep this connection, unless it was renewed while it was in use."""
+        self._keep(self._connection or connection, connection)
+        if isinstance(self.failure, asyncpg.UndefinedTableError):
+            self.drop()  # what a new session finds is for the next check
 
-async def _query(connection: Connection, seconds: float) -> asyncpg.Record:
+    def _keep(self, connection: Connection, other: Connection | None) -> None:
+        self._connection = connection
+        if other is not None and other is not connection:
+            spawn(other.close(timeout=_CANCEL_SECONDS))
+
+
+async def _query(connection: Connection, seconds: float) -> Database:
     try:
-        row = await run_with_timeout(seconds, connection.fetchrow(READY.text))
+        return await run_with_timeout(seconds, READY.one(connection))
     except (TimeoutError, asyncio.CancelledError):
         asyncio.get_running_loop().call_later(_CANCEL_SECONDS, connection.terminate)
         raise
     except Exception:
         connection.terminate()
         raise
-    assert row is not None  # noqa: S101 - the statement always gives one row
-    return row

@@ -7,6 +7,12 @@ from typing import Literal, NamedTuple
 
 import asyncpg
 
+from groundwork.core.database.errors import connect_reason_of
+from groundwork.core.database.pool import Pool
+from groundwork.core.readiness.connection import Database
+
+type Status = Literal["ok", "degraded", "unavailable"]
+
 REASONS = (
     "ok",
     "starting",
@@ -16,15 +22,16 @@ REASONS = (
     "database_read_only",
     "migrations_pending",
     "pool_saturated",
+    "event_loop_blocked",
     "draining",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a check found. Latency in seconds; `cause` is for the log, never for an answer."""
+    """What a check found. Latency in seconds; `cause` is for the log, never for a response."""
 
-    status: Literal["ok", "degraded", "unavailable"]
+    status: Status
     reason: str | None = None
     pending: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
@@ -52,15 +59,46 @@ class Transition(NamedTuple):
     lasted_seconds: float
 
 
-def reason_of(error: Exception) -> str:
-    """Sort an error by its class and SQLSTATE; its text is for the log alone."""
-    match error:
-        case TimeoutError() | asyncpg.QueryCanceledError():
-            return "database_timeout"
-        case asyncpg.TargetServerAttributeNotMatched():
-            return "database_read_only"
-        # Class 08 is a lost connection, 57 a server that is starting or stopping.
-        case asyncpg.PostgresError(sqlstate=str(code)) if not code.startswith(("08", "57")):
-            return "database_rejected"
-        case _:
-            return "database_unreachable"
+def judge(
+    row: Database,
+    known: tuple[str, ...],
+    pool: Pool,
+    failure: Exception | None,
+    latency: float,
+) -> Result:
+    """Return what a check found.
+
+    Args:
+        row: of sql/health/ready.sql.
+        known: the migrations that this code brings.
+        pool: what requests get their connections from.
+        failure: why no new connection can be opened, if so.
+        latency: of the check, in seconds.
+    """
+    applied = tuple(sorted(row.applied))
+    pending = tuple(name for name in known if name not in applied)
+    unknown = tuple(name for name in applied if name not in known)
+    status, reason = _status(row, pending, pool, failure)
+    version, cause = row.postgres_version, describe(failure) if failure else None
+    return Result(status, reason, pending, unknown, applied, version, latency, cause)
+
+
+def _status(
+    row: Database, pending: tuple[str, ...], pool: Pool, failure: Exception | None
+) -> tuple[Status, str | None]:
+    if row.is_read_only:
+        return "unavailable", "database_read_only"
+    if pending:
+        return "unavailable", "migrations_pending"
+    if failure is not None:
+        # While it shuts down a server serves its sessions, and waits for them to end.
+        serves = pool.get_size() > 0 and not isinstance(failure, asyncpg.CannotConnectNowError)
+        return "degraded" if serves else "unavailable", connect_reason_of(failure)
+    if pool.get_size() - pool.get_idle_size() >= pool.get_max_size():
+        return "degraded", "pool_saturated"
+    return "ok", None
+
+
+def describe(error: BaseException) -> str:
+    """Return an error for the log."""
+    return f"{type(error).__name__}: {error}"

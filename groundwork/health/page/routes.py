@@ -43,7 +43,7 @@ async def status_page(request: Request[State]) -> Response:
     settings, readiness = state["settings"], state["readiness"]
     if is_operator(request):
         details = await get_details(settings, state["pool"], readiness, state["lifecycle"])
-        page = render(settings.app_name, details, readiness.history, state["recent"].read())
+        page = render(settings.app_name, details, readiness.history.samples, state["recent"].read())
     else:
         status = (await readiness.check()).status
         page = render_public(settings.app_name, status, has_token=bool(settings.ops_token))

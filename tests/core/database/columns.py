@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from groundwork.core.database.connections import Connection
+from groundwork.core.database import Connection
 from groundwork.core.database.queries import Query, is_json
 from groundwork.core.structs import bare_type
 

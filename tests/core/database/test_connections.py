@@ -1,65 +1,141 @@
-"""Connections, the common columns, and the pool."""
+"""Connections to the hosts of DATABASE_URL."""
 
 import asyncio
-import dataclasses
+import logging
+import socket
+import ssl
 from datetime import UTC, datetime
-from unittest.mock import AsyncMock, call
+from pathlib import Path
+from typing import Any
+from unittest.mock import AsyncMock
 
 import asyncpg
 import pytest
 
 from groundwork.core.config import Settings
-from groundwork.core.database.connections import (
-    Connection,
-    Connector,
-    create_pool,
-)
+from groundwork.core.database import Connection, Connector
 from tests.factories.installation import create_installation
 
 TWO_HOSTS = "postgresql://us:s3,cret@first,second:5433/db"
 
 
-async def test_a_transaction_left_open_is_rolled_back(settings: Settings) -> None:
-    """A connection that comes back in the middle of a transaction is clean for the next."""
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda *_: None)  # asyncpg reports it there
-    async with create_pool(settings, Connector(settings)) as pool:
-        async with pool.acquire() as connection:
-            await connection.transaction().start()
-            await connection.execute("DELETE FROM installation")
+class Loop:
+    """An event loop that knows the addresses of some names."""
 
-        async with pool.acquire() as connection:
-            assert not connection.is_in_transaction()
-            assert await connection.fetchval("SELECT count(*) FROM installation") == 1
+    def __init__(self, addresses: dict[str, list[str]]) -> None:
+        self.addresses = addresses
+        self.created = AsyncMock(return_value="connection")
+
+    async def getaddrinfo(self, host: str, *_: object, **__: object) -> list[Any]:
+        """Return the addresses of a name."""
+        if host not in self.addresses:
+            raise socket.gaierror
+        return [(0, 0, 0, "", (address, 0)) for address in self.addresses[host]]
+
+    async def create_connection(self, *arguments: object, **options: object) -> Any:
+        """Connect nowhere."""
+        return await self.created(*arguments, **options)
+
+
+@pytest.fixture
+def loop(monkeypatch: pytest.MonkeyPatch) -> Loop:
+    """Stand in for the loop: the name `both` has two addresses, `one` has one."""
+    loop = Loop({"both": ["192.0.2.1", "192.0.2.2", "192.0.2.1"], "one": ["192.0.2.3"]})
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
+    return loop
 
 
 @pytest.fixture
 def connect(monkeypatch: pytest.MonkeyPatch) -> AsyncMock:
-    """Give what stands for asyncpg.connect()."""
+    """Stand in for asyncpg.connect()."""
     connect = AsyncMock()
     monkeypatch.setattr(asyncpg, "connect", connect)
+
+    async def wait_for(work: Any, _: float) -> Any:
+        return await work
+
+    monkeypatch.setattr(asyncio, "wait_for", wait_for)
     return connect
 
 
-@pytest.mark.parametrize("url", [TWO_HOSTS, "postgresql://first,second:5433/db"])
-async def test_each_host_has_its_share_of_the_time(connect: AsyncMock, url: str) -> None:
-    """A silent host hides no other, the last good one is asked first, and settings are kept."""
+def attempts(connect: AsyncMock) -> list[tuple[str, int, int]]:
+    """Return host, port and rounded timeout of each attempt."""
+    calls = [one.kwargs for one in connect.await_args_list]
+    return [(one["host"], one["port"], round(one["timeout"])) for one in calls]
+
+
+@pytest.mark.usefixtures("loop")
+@pytest.mark.parametrize(
+    "url",
+    [
+        TWO_HOSTS,
+        "postgresql://?host=first,second&port=5432,5433",
+        "host=first,second port=5432,5433",
+    ],
+)
+async def test_each_host_has_its_share_of_the_timeout(connect: AsyncMock, url: str) -> None:
+    """A silent host hides no other, in any spelling; the last good one is tried first."""
     connect.side_effect = [TimeoutError(), "second", "again"]
-    connector = Connector(Settings(database_url=url, db_connect_timeout=4))
+    connector = Connector(Settings(database_url=url, db_connect_timeout=8))
 
-    opened: list[object] = [await connector(), await connector(loop="its own")]
+    opened: list[object] = [await connector(), await connector()]
 
-    first, second = ({"host": "first", "port": 5432}, {"host": "second", "port": 5433})
-    options = {"timeout": 2.0, "command_timeout": 30.0, "statement_cache_size": 100}
     assert opened == ["second", "again"]
-    assert connect.await_args_list == [
-        call(url, **options, **first),
-        call(url, **options, **second),
-        call(url, **options, **second, loop="its own"),
-    ]
+    assert attempts(connect) == [("first", 5432, 4), ("second", 5433, 8), ("second", 5433, 4)]
 
 
-async def test_a_refusal_is_not_asked_for_again(connect: AsyncMock) -> None:
+async def test_each_address_of_a_name_has_its_share(connect: AsyncMock, loop: Loop) -> None:
+    """A name with two addresses counts as two hosts; TLS is still given the name."""
+    connect.side_effect = [TimeoutError(), "second"]
+    connector = Connector(Settings(database_url="postgresql://both/x", db_connect_timeout=8))
+    await connector()
+    for call in connect.await_args_list:
+        redirected = call.kwargs["loop"]
+        await redirected.create_connection("factory", "both", 5432, ssl="context")
+
+    assert attempts(connect) == [("both", 5432, 4), ("both", 5432, 8)]
+    connected = [call.args for call in loop.created.await_args_list]
+    assert connected == [("factory", f"192.0.2.{n}", 5432) for n in (1, 2)]
+    assert loop.created.await_args is not None
+    assert loop.created.await_args.kwargs == {"ssl": "context", "server_hostname": "both"}
+    assert connect.await_args_list[0].kwargs["loop"].created is loop.created
+
+
+@pytest.mark.usefixtures("loop")
+@pytest.mark.parametrize("host", ["one", "unknown", "/run/postgresql"])
+async def test_a_name_with_one_address_is_left_to_the_driver(connect: AsyncMock, host: str) -> None:
+    """So is one that has none, and a socket's folder."""
+    await Connector(Settings(database_url=f"host={host} dbname=x"))()
+
+    assert connect.await_args is not None
+    assert "loop" not in connect.await_args.kwargs
+    assert connect.await_args.kwargs["host"] == host
+
+
+@pytest.mark.usefixtures("loop")
+async def test_without_a_host_the_driver_has_its_default(connect: AsyncMock) -> None:
+    """An address without a host is the driver's own default."""
+    await Connector(Settings(database_url="postgresql:///x"))()
+
+    assert connect.await_args is not None
+    assert connect.await_args.kwargs["host"] is None
+    assert connect.await_args.kwargs["server_settings"] == {"application_name": "groundwork"}
+    assert "ssl" not in connect.await_args.kwargs
+
+
+@pytest.mark.usefixtures("loop")
+async def test_system_certificates_are_a_context(connect: AsyncMock) -> None:
+    """sslrootcert=system verifies the name against the system's certificates."""
+    url = "postgresql://h/x?sslmode=verify-full&sslrootcert=system"
+    await Connector(Settings(database_url=url))()
+
+    assert connect.await_args is not None
+    context = connect.await_args.kwargs["ssl"]
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+
+
+@pytest.mark.usefixtures("loop")
+async def test_a_rejection_is_not_repeated(connect: AsyncMock) -> None:
     """A wrong password is wrong everywhere; where no host can be reached, the last one says why."""
     connector = Connector(Settings(database_url=TWO_HOSTS))
     connect.side_effect = [asyncpg.InvalidPasswordError()]
@@ -71,11 +147,56 @@ async def test_a_refusal_is_not_asked_for_again(connect: AsyncMock) -> None:
         await connector()
 
 
-async def test_the_pool_has_its_size(settings: Settings) -> None:
-    """It connects when it is first used, and never more than it may."""
-    settings = dataclasses.replace(settings, db_pool_max_size=3)
-    async with create_pool(settings, Connector(settings)) as pool:
-        assert (pool.get_size(), pool.get_max_size()) == (0, 3)
+@pytest.mark.usefixtures("loop")
+async def test_a_standby_is_preferred_among_all_hosts(connect: AsyncMock) -> None:
+    """prefer-standby asks every host for a standby before it takes any."""
+    url = "postgresql://first,second/x?target_session_attrs=prefer-standby"
+    wrong = asyncpg.TargetServerAttributeNotMatched()
+    connect.side_effect = [wrong, wrong, "any"]
+    await Connector(Settings(database_url=url))()
+
+    wanted = [call.kwargs["target_session_attrs"] for call in connect.await_args_list]
+    assert wanted == ["standby", "standby", "any"]
+
+
+@pytest.mark.usefixtures("loop")
+async def test_a_file_is_read_again_for_each_connection(
+    connect: AsyncMock,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """DATABASE_URL_FILE counts as it is now; while it is invalid, as it was, with a warning."""
+    caplog.set_level(logging.WARNING)
+    file = tmp_path / "url"
+    monkeypatch.setenv("DATABASE_URL_FILE", str(file))
+    connector = Connector(Settings(database_url="postgresql://first/x"))
+    for text in ("postgresql://second/x\n", "s3cret", "postgresql://third/x"):
+        file.write_text(text)
+        await connector()
+    file.unlink()
+    await connector()
+
+    hosts = [call.kwargs["host"] for call in connect.await_args_list]
+    assert hosts == ["second", "second", "third", "third"]
+    assert [one.message for one in caplog.records] == ["DATABASE_URL_FILE is invalid"] * 2
+    assert "s3cret" not in str([vars(one) for one in caplog.records])
+
+
+async def test_a_name_that_cannot_be_looked_up_in_time_is_left_to_the_driver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The look-up has half of what is left, and the connection the other half."""
+    monkeypatch.setattr(asyncpg, "connect", connect := AsyncMock())
+
+    async def hang(*_: object, **__: object) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", hang, raising=False)
+    await Connector(Settings(database_url="postgresql://h/x", db_connect_timeout=0.05))()
+
+    assert connect.await_args is not None
+    assert "loop" not in connect.await_args.kwargs
 
 
 async def test_updated_at_is_kept(connection: Connection) -> None:

@@ -13,8 +13,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 import groundwork
-from groundwork.core.database import queries
-from groundwork.core.database.connections import SQL_DIR, Connection
+from groundwork.core.database import Connection, queries
+from groundwork.core.database.connections import SQL_DIR
 from groundwork.core.database.queries import Query
 from tests.core.database.columns import differences
 

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from groundwork.core.config import Settings
-from groundwork.core.database.connections import Connector, Pool, create_pool
+from groundwork.core.database import Connector, Pool
 from groundwork.core.state import State
 from tests.openapi.description import is_a_problem
 
@@ -35,8 +35,9 @@ async def pool(settings: Settings, request: pytest.FixtureRequest) -> AsyncGener
     """Give a real pool, on the test's database or on another."""
     url = getattr(request, "param", None) or settings.database_url
     other = dataclasses.replace(settings, database_url=url)
-    async with create_pool(other, Connector(other)) as pool:
-        yield pool
+    pool = Pool(Connector(other), other.db_pool_max_size, other.db_pool_timeout)
+    yield pool
+    await pool.close()
 
 
 @pytest.fixture

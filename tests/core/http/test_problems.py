@@ -13,8 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from groundwork.core.config import Settings
-from groundwork.core.database import queries
-from groundwork.core.database.connections import Pool
+from groundwork.core.database import Pool, queries
 from groundwork.core.database.queries import Query
 from groundwork.core.http.problems import conflict, found
 from groundwork.core.readiness.result import Result

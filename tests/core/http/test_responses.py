@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from groundwork.core.database.connections import Connection
+from groundwork.core.database import Connection
 from groundwork.core.http.responses import Json
 
 

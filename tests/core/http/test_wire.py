@@ -219,6 +219,6 @@ def test_an_incomplete_body(reader: Server, data: bytes) -> None:
     before = len(reader.lines())
     responses = exchange(reader.port, data, hang_up=True)
 
-    wait_until(lambda: '"status": 499' in reader.lines()[-1])
+    wait_until(lambda: '"status":499' in reader.lines()[-1])
     assert responses == []
-    assert not [line for line in reader.lines()[before:] if '"level": "ERROR"' in line]
+    assert not [line for line in reader.lines()[before:] if '"level":"ERROR"' in line]

@@ -5,14 +5,14 @@ import dataclasses
 import logging
 import time
 from types import SimpleNamespace
-from typing import Any
 from unittest.mock import AsyncMock, Mock
 
 import pytest
 
 from groundwork.core.config import Settings
-from groundwork.core.database.connections import Connector, Pool
+from groundwork.core.database import Connector, Pool
 from groundwork.core.database.migration_files import migration_ids
+from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.readiness import check as core_readiness
 from groundwork.core.readiness.check import Readiness
 from groundwork.core.readiness.result import Result
@@ -26,81 +26,88 @@ async def test_history_has_each_check_once(
 ) -> None:
     """A check leaves one sample with its latency; an answer that is reused leaves none."""
     settings = dataclasses.replace(settings, readiness_ttl=ttl)
-    readiness = Readiness(settings, pool, Connector(settings))
+    readiness = Readiness(settings, pool, Connector(settings), LoopMonitor())
 
     for _ in range(3):
         await readiness.check()
     await asyncio.sleep(0.05)  # for a check that nobody waited for
     readiness.close()
 
-    assert len(readiness.history) == samples
-    assert all(0 < (sample.latency or 0) < 1 for sample in readiness.history)
-    assert readiness.history[-1].at <= time.monotonic()
+    assert len(readiness.history.samples) == samples
+    assert all(0 < (sample.latency or 0) < 1 for sample in readiness.history.samples)
+    assert readiness.history.samples[-1].at <= time.monotonic()
 
 
+@pytest.mark.usefixtures("no_session")
 async def test_history_has_failed_checks(settings: Settings, pool: Pool) -> None:
     """A check that fails leaves a sample without a latency."""
     nowhere = settings.database_url.replace("groundwork_test", "nowhere")
     settings = dataclasses.replace(settings, database_url=nowhere)
-    readiness = Readiness(settings, pool, Connector(settings))
+    readiness = Readiness(settings, pool, Connector(settings), LoopMonitor())
 
     await readiness.check()
 
-    assert [sample.latency for sample in readiness.history] == [None]
+    assert [sample.latency for sample in readiness.history.samples] == [None]
 
 
 async def test_history_is_bounded(settings: Settings, pool: Pool) -> None:
     """However long it runs, it keeps the last 600 checks."""
     settings = dataclasses.replace(settings, readiness_ttl=0)
-    readiness = Readiness(settings, pool, Connector(settings))
+    readiness = Readiness(settings, pool, Connector(settings), LoopMonitor())
     for _ in range(601):
         await readiness.check()
     readiness.close()
 
-    assert len(readiness.history) == 600
+    assert len(readiness.history.samples) == 600
+
+
+@pytest.fixture
+def no_session(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the pool have no session that could serve."""
+    monkeypatch.setattr(pool, "get_idle_size", lambda: 0)
+    monkeypatch.setattr(pool, "get_max_size", lambda: 9)
 
 
 async def checked_once(settings: Settings, pool: Pool, connect: AsyncMock) -> Result:
     """Return what the first check finds."""
-    readiness = Readiness(settings, pool, connect)
+    readiness = Readiness(settings, pool, connect, LoopMonitor())
     result = await readiness.check()
     readiness.close()
     return result
 
 
+@pytest.mark.usefixtures("no_session")
 async def test_a_check_that_hangs_is_a_timeout(
     settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever a check waits for beyond its deadline, its callers are answered in time."""
     settings = dataclasses.replace(settings, readiness_timeout=0.05)
-    monkeypatch.setattr(pool, "expire_connections", asyncio.Event().wait, raising=False)
+    monkeypatch.setattr(Readiness, "_query", lambda *_: asyncio.Event().wait())
 
     result = await checked_once(settings, pool, AsyncMock(side_effect=ConnectionRefusedError))
 
     assert (result.status, result.reason) == ("unavailable", "database_timeout")
-    assert result.cause == "the check hangs"
+    assert result.cause == "TimeoutError: the check hangs"
 
 
+@pytest.mark.usefixtures("no_session")
 async def test_a_check_ends_before_its_callers_leave(
     settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A database that gives no answer is told by the check itself, in its share of the time."""
     settings = dataclasses.replace(settings, readiness_timeout=0.4)
     monkeypatch.setattr(core_readiness, "_CHECK_SHARE", 0.5)
-    monkeypatch.setattr(pool, "expire_connections", AsyncMock(), raising=False)
 
     result = await checked_once(settings, pool, AsyncMock(side_effect=asyncio.Event().wait))
 
     assert (result.status, result.reason) == ("unavailable", "database_timeout")
-    assert result.cause == "TimeoutError: no answer in time"
+    assert result.cause == "TimeoutError: no response in time"
 
 
-async def test_a_connection_that_never_answers_is_given_up(
-    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("no_session")
+async def test_a_connection_that_never_answers_is_given_up(settings: Settings, pool: Pool) -> None:
     """Its first answer has DB_CONNECT_TIMEOUT, so that a better one can take its place."""
     settings = dataclasses.replace(settings, db_connect_timeout=0.05)
-    monkeypatch.setattr(pool, "expire_connections", AsyncMock(), raising=False)
     silent = Mock(fetchrow=lambda _: asyncio.Event().wait())
 
     result = await checked_once(settings, pool, AsyncMock(return_value=silent))
@@ -113,7 +120,7 @@ async def test_the_next_check_is_not_taken_for_the_one_that_ended(
 ) -> None:
     """Of two that waited for a check, one starts the next before the other has looked."""
     settings = dataclasses.replace(settings, readiness_ttl=0)
-    readiness = Readiness(settings, pool, Connector(settings))
+    readiness = Readiness(settings, pool, Connector(settings), LoopMonitor())
 
     async def ask_twice() -> None:
         await readiness.check()
@@ -122,7 +129,7 @@ async def test_the_next_check_is_not_taken_for_the_one_that_ended(
     await asyncio.gather(ask_twice(), readiness.check(), readiness.check())
     readiness.close()
 
-    assert [transition.status for transition in readiness.transitions] == ["ok"]
+    assert [transition.status for transition in readiness.history.transitions] == ["ok"]
 
 
 async def test_nobody_waits_for_a_check_while_the_last_result_is_good(
@@ -132,18 +139,18 @@ async def test_nobody_waits_for_a_check_while_the_last_result_is_good(
     later, asked, answered = 0.0, 0, asyncio.Event()
     answered.set()
 
-    async def answer(_: str) -> dict[str, Any]:
+    async def answer(_: str) -> tuple[object, ...]:
         nonlocal asked, later
         asked += 1
         await answered.wait()
         later += 10
-        return {"applied": migration_ids(), "is_read_only": False, "postgres_version": "18"}
+        return (False, "18", [*migration_ids()], "")
 
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + later)
     monkeypatch.setattr(core_readiness, "time", clock)
     settings = dataclasses.replace(settings, readiness_ttl=60)
     connection = Mock(fetchrow=answer, is_closed=Mock(return_value=False))
-    readiness = Readiness(settings, pool, AsyncMock(return_value=connection))
+    readiness = Readiness(settings, pool, AsyncMock(return_value=connection), LoopMonitor())
     first = await readiness.check()
     assert (first.status, asked) == ("ok", 1)  # this one was waited for
 
@@ -162,15 +169,13 @@ async def test_nobody_waits_for_a_check_while_the_last_result_is_good(
     readiness.close()
 
 
-async def test_a_lost_connection_is_noticed_at_once(
-    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("no_session")
+async def test_a_lost_connection_is_noticed_at_once(settings: Settings, pool: Pool) -> None:
     """The next probe asks anew, however good the last result might still be."""
-    monkeypatch.setattr(pool, "expire_connections", AsyncMock(), raising=False)
     settings = dataclasses.replace(settings, readiness_ttl=60)
     connection = await Connector(settings)()
     connect = AsyncMock(side_effect=[connection, ConnectionRefusedError])
-    readiness = Readiness(settings, pool, connect)
+    readiness = Readiness(settings, pool, connect, LoopMonitor())
     assert [(await readiness.check()).status for _ in range(2)] == ["ok", "ok"]
 
     await pool.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
@@ -188,7 +193,7 @@ async def test_a_lost_connection_is_noticed_at_once(
 async def test_a_full_pool_is_degraded(settings: Settings, pool: Pool) -> None:
     """While every connection is lent the instance serves on, and says that it has none left."""
     settings = dataclasses.replace(settings, readiness_ttl=0)
-    readiness = Readiness(settings, pool, Connector(settings))
+    readiness = Readiness(settings, pool, Connector(settings), LoopMonitor())
 
     async with pool.acquire():
         full = await readiness.check()
@@ -201,7 +206,7 @@ async def test_a_full_pool_is_degraded(settings: Settings, pool: Pool) -> None:
 
 async def test_it_starts_unknown_and_drains_for_good(settings: Settings, pool: Pool) -> None:
     """Before its first check it is starting; draining, it stays so whatever a check finds."""
-    readiness = Readiness(settings, pool, Connector(settings))
+    readiness = Readiness(settings, pool, Connector(settings), LoopMonitor())
     assert (readiness.latest.status, readiness.latest.reason) == ("unavailable", "starting")
 
     await readiness.check()
@@ -209,24 +214,25 @@ async def test_it_starts_unknown_and_drains_for_good(settings: Settings, pool: P
     readiness.close()
 
     assert (await readiness.check()).reason == "draining"
-    told = [(one.status, one.reason, one.previous) for one in readiness.transitions]
+    told = [(one.status, one.reason, one.previous) for one in readiness.history.transitions]
     assert told == [("ok", None, "starting"), ("unavailable", "draining", "ok")]
-    assert all(0 <= one.lasted_seconds < 5 for one in readiness.transitions)
+    assert all(0 <= one.lasted_seconds < 5 for one in readiness.history.transitions)
 
 
 async def test_transitions_are_bounded(settings: Settings, pool: Pool) -> None:
     """However often it changes, it keeps the last 20."""
     settings = dataclasses.replace(settings, readiness_ttl=0)
-    readiness = Readiness(settings, pool, Connector(settings))
+    readiness = Readiness(settings, pool, Connector(settings), LoopMonitor())
     for _ in range(11):
         await readiness.check()
         async with pool.acquire():
             await readiness.check()
     readiness.close()
 
-    assert len(readiness.transitions) == 20
+    assert len(readiness.history.transitions) == 20
 
 
+@pytest.mark.usefixtures("no_session")
 async def test_each_change_has_its_line(
     settings: Settings,
     pool: Pool,
@@ -235,11 +241,10 @@ async def test_each_change_has_its_line(
 ) -> None:
     """For the worse it is a warning that says why; connections that may be dead are dropped."""
     caplog.set_level(logging.INFO)
-    expire = AsyncMock()
-    monkeypatch.setattr(pool, "expire_connections", expire, raising=False)
+    monkeypatch.setattr(pool, "expire", expire := Mock())
     settings = dataclasses.replace(settings, readiness_ttl=0)
     answers = [ConnectionRefusedError("gone"), await Connector(settings)()]
-    readiness = Readiness(settings, pool, AsyncMock(side_effect=answers))
+    readiness = Readiness(settings, pool, AsyncMock(side_effect=answers), LoopMonitor())
     for _ in range(3):
         await readiness.check()
     readiness.close()
@@ -249,5 +254,5 @@ async def test_each_change_has_its_line(
         (30, "readiness is unavailable", "database_unreachable", CAUSE, "starting"),
         (20, "readiness is ok", None, None, "database_unreachable"),
     ]
-    assert expire.await_count == 1
+    expire.assert_called_once_with()
     assert 0 < vars(caplog.records[1])["lasted_seconds"] < 3

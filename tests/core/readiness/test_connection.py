@@ -5,21 +5,30 @@ import time
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
+import asyncpg
 import pytest
 
 from groundwork.core.readiness import connection as check_connection
 from groundwork.core.readiness.connection import CheckConnection
 
 
-def connection(*answers: object) -> Mock:
-    """Return a connection that gives these answers, or raises them."""
-    return Mock(fetchrow=AsyncMock(side_effect=answers), is_closed=Mock(return_value=False))
+def row(version: object) -> tuple[object, ...]:
+    """Return a row of the check's statement, told apart by its version."""
+    return (False, version, [], "")
+
+
+def connection(*results: object) -> Mock:
+    """Return a connection whose queries have these results: versions or exceptions."""
+    rows = [one if isinstance(one, Exception) else row(one) for one in results]
+    return Mock(
+        fetchrow=AsyncMock(side_effect=rows), is_closed=Mock(return_value=False), close=AsyncMock()
+    )
 
 
 def faithful() -> Mock:
-    """Return a connection that always answers, and with itself."""
-    fake = Mock()
-    fake.fetchrow = AsyncMock(return_value=fake)
+    """Return a connection that always responds, with itself as the version."""
+    fake = Mock(close=AsyncMock())
+    fake.fetchrow = AsyncMock(return_value=row(fake))
     return fake
 
 
@@ -46,7 +55,7 @@ async def test_a_connection_is_kept_while_it_answers() -> None:
     )
     check = CheckConnection(AsyncMock(side_effect=[stale, new]), 5)
 
-    told: list[object] = [(await check.ask(late()), check.reconnected) for _ in range(4)]
+    told = [((await check.query(late())).postgres_version, check.reconnected) for _ in range(4)]
 
     assert told == [("first", False), ("second", True), ("third", False), ("fourth", False)]
     stale.terminate.assert_called_once_with()
@@ -59,12 +68,12 @@ async def test_only_a_kept_connection_can_be_lost() -> None:
     check = CheckConnection(AsyncMock(side_effect=[kept, OSError()]), 5)
     told = [check.is_lost()]
 
-    await check.ask(late())
+    await check.query(late())
     for closed in (False, True):
         kept.is_closed.return_value = closed
         told.append(check.is_lost())
     with pytest.raises(OSError):  # noqa: PT011 - the fake's
-        await check.ask(late())
+        await check.query(late())
 
     assert [*told, check.is_lost()] == [False, False, True, False]
 
@@ -81,15 +90,15 @@ async def test_an_attempt_outlives_its_check() -> None:
 
     check = CheckConnection(connect, 5)
     for _ in range(3):
-        with pytest.raises(TimeoutError, match="no answer in time"):
-            await check.ask(soon())
+        with pytest.raises(TimeoutError, match="no response in time"):
+            await check.query(soon())
     await asyncio.sleep(0)
     assert [attempt.done() for attempt in attempts if attempt] == [False, True, True]
 
     gate.set()
     async with asyncio.timeout(2):
-        answer: object = await check.ask(late())
-    assert answer == "row"
+        found = await check.query(late())
+    assert found.postgres_version == "row"
 
 
 async def test_a_question_without_an_answer_is_withdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +108,7 @@ async def test_a_question_without_an_answer_is_withdrawn(monkeypatch: pytest.Mon
     check = CheckConnection(AsyncMock(return_value=silent), 0.01)
 
     with pytest.raises(TimeoutError):
-        await check.ask(late())
+        await check.query(late())
 
     silent.terminate.assert_not_called()
     await asyncio.sleep(0.2)
@@ -110,7 +119,7 @@ async def test_closing_ends_what_is_kept() -> None:
     """The connection that waits for the next check is closed."""
     kept = connection("row")
     check = CheckConnection(AsyncMock(return_value=kept), 5)
-    await check.ask(late())
+    await check.query(late())
 
     check.close()
 
@@ -122,7 +131,7 @@ async def test_closing_ends_an_attempt_under_way() -> None:
     before = asyncio.all_tasks()
     check = CheckConnection(AsyncMock(side_effect=never), 5)
     with pytest.raises(TimeoutError):
-        await check.ask(soon())
+        await check.query(soon())
 
     check.close()
     await asyncio.sleep(0)
@@ -145,9 +154,9 @@ async def test_a_patient_attempt_that_fails_leaves_the_fresh_one_its_time() -> N
 
     check = CheckConnection(Mock(side_effect=[fail_late(), connect_later()]), 20)
     with pytest.raises(TimeoutError):
-        await check.ask(time.monotonic() + 0.01)
+        await check.query(time.monotonic() + 0.01)
 
-    assert await check.ask(time.monotonic() + 20) is fresh
+    assert (await check.query(time.monotonic() + 20)).postgres_version is fresh
 
 
 async def test_of_two_that_connect_at_once_one_is_kept() -> None:
@@ -160,12 +169,13 @@ async def test_of_two_that_connect_at_once_one_is_kept() -> None:
 
     check = CheckConnection(Mock(side_effect=[connect(0), connect(1)]), 20)
     with pytest.raises(TimeoutError):
-        await check.ask(time.monotonic() + 0.01)
+        await check.query(time.monotonic() + 0.01)
     asyncio.get_running_loop().call_soon(up.set)
-    await check.ask(time.monotonic() + 20)
-    kept = await check.ask(time.monotonic() + 20)
+    await check.query(time.monotonic() + 20)
+    kept: object = (await check.query(time.monotonic() + 20)).postgres_version
+    await asyncio.sleep(0.01)
 
-    assert [one.terminate.called for one in made] == [one is not kept for one in made]
+    assert [one.close.called for one in made] == [one is not kept for one in made]
 
 
 async def test_close_terminates_a_connection_whose_query_hangs() -> None:
@@ -173,9 +183,114 @@ async def test_close_terminates_a_connection_whose_query_hangs() -> None:
     hung = Mock(fetchrow=never, is_closed=Mock(return_value=False))
     check = CheckConnection(AsyncMock(return_value=hung), 5)
     with pytest.raises(TimeoutError):
-        await check.ask(soon())
+        await check.query(soon())
     hung.terminate.assert_not_called()
 
     check.close()
 
     hung.terminate.assert_called_once_with()
+
+
+@pytest.fixture
+def renewing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every session be old enough to be renewed."""
+    monkeypatch.setattr(check_connection, "RENEW_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("renewing")
+async def test_a_session_is_renewed_in_the_background() -> None:
+    """The next check uses a session that is new, and the old one is closed."""
+    old, new = connection("first", "second"), connection("new", "third")
+    check = CheckConnection(AsyncMock(side_effect=[old, new, OSError()]), 5)
+
+    versions = []
+    for _ in range(3):
+        versions.append((await check.query(late())).postgres_version)
+        await asyncio.sleep(0.01)
+
+    assert versions == ["first", "second", "third"]
+    assert check.failure is not None  # of the third attempt
+    old.close.assert_awaited_once()
+    new.close.assert_not_awaited()
+
+
+@pytest.mark.usefixtures("renewing")
+async def test_a_session_that_is_renewed_while_it_is_in_use_is_closed() -> None:
+    """Of the two only the new one is kept."""
+    gate, new = asyncio.Event(), connection("new", "third")
+
+    async def wait(_: str) -> tuple[object, ...]:
+        await gate.wait()
+        return row("second")
+
+    old = connection("first")
+    check = CheckConnection(AsyncMock(side_effect=[old, new, OSError()]), 5)
+    await check.query(late())
+    old.fetchrow = wait
+    under_way = asyncio.create_task(check.query(late()))
+    await asyncio.sleep(0.01)
+    gate.set()
+
+    assert (await under_way).postgres_version == "second"
+    assert (await check.query(late())).postgres_version == "third"
+    old.close.assert_awaited_once()
+
+
+@pytest.mark.usefixtures("renewing")
+async def test_a_failed_renewal_is_told_and_forgotten_after_the_next() -> None:
+    """While new connections fail the session goes on, with the error beside it."""
+    kept = connection("first", "second", "third", "fourth")
+    attempts = [kept, asyncpg.InvalidPasswordError(), connection("new")]
+    check, on_failure = CheckConnection(AsyncMock(side_effect=attempts), 5), Mock()
+    failures = []
+    for _ in range(3):
+        await check.query(late(), on_failure)
+        await asyncio.sleep(0.01)
+        failures.append(type(check.failure))
+
+    assert failures == [type(None), asyncpg.InvalidPasswordError, type(None)]
+    on_failure.assert_called_once_with()
+
+
+@pytest.mark.usefixtures("renewing")
+async def test_a_renewal_that_hangs_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond its timeout it counts as failed, and only one is under way at a time."""
+    monkeypatch.setattr(check_connection, "_RENEW_TIMEOUT", 0.05)
+    kept = connection("first", "second", "third")
+    connect = AsyncMock(side_effect=[kept])
+    check = CheckConnection(connect, 5)
+    await check.query(late())
+    connect.side_effect = never
+    await check.query(late())
+    await check.query(late())
+    await asyncio.sleep(0.2)
+
+    assert isinstance(check.failure, TimeoutError)
+    assert connect.call_count == 2
+    check.close()
+
+
+@pytest.mark.usefixtures("renewing")
+async def test_a_session_that_would_find_no_table_takes_the_place() -> None:
+    """Where a new session finds no table of migrations, the old one proves nothing."""
+    kept = connection("first", "second", "third")
+    attempts = [kept, connection(asyncpg.UndefinedTableError()), OSError()]
+    check = CheckConnection(AsyncMock(side_effect=attempts), 5)
+    for _ in range(3):
+        await check.query(late())
+        await asyncio.sleep(0.01)
+
+    kept.close.assert_awaited_once()
+
+
+async def test_a_dropped_session_is_closed_once() -> None:
+    """Without one there is nothing to drop."""
+    kept = connection("first")
+    check = CheckConnection(AsyncMock(return_value=kept), 5)
+    await check.query(late())
+
+    check.drop()
+    check.drop()
+    await asyncio.sleep(0.01)
+
+    kept.close.assert_awaited_once()

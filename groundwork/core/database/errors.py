@@ -1,0 +1,82 @@
+"""One classification of what a database does to a statement or a connection, for all who ask."""
+
+import asyncio
+from typing import Literal
+
+import asyncpg
+
+from groundwork.core.database.connections import Connection
+
+type Reason = Literal[
+    "database_unreachable",
+    "database_timeout",
+    "database_rejected",
+    "database_read_only",
+    "pool_saturated",
+]
+
+# What a lost, late or refusing database raises; a refused connection is an OSError.
+ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+# SQLSTATE classes and codes (PostgreSQL's manual, appendix A); the longest prefix counts.
+_REASONS: dict[str, Reason] = {
+    "08": "database_unreachable",  # connection exceptions
+    "57P": "database_unreachable",  # the server shuts down, starts up or ended the session
+    "57014": "database_timeout",  # cancelled: statement_timeout or pg_cancel_backend()
+    "55P03": "database_timeout",  # lock_timeout
+    "25P03": "database_timeout",  # idle_in_transaction_session_timeout
+    "25P04": "database_timeout",  # transaction_timeout
+    "40": "database_timeout",  # cancelled: deadlock or serialization failure
+    "25006": "database_read_only",
+    "28": "database_rejected",  # wrong password, role or pg_hba.conf entry
+    "3D": "database_rejected",  # no such database
+    "53": "database_rejected",  # no connection slots, memory or disk left
+}
+
+
+class UnavailableError(Exception):
+    """The database cannot serve this now; `reason` says why, the cause is the driver's error."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason: Reason = reason
+
+
+def reason_of(error: BaseException) -> Reason | None:
+    """Return why the database cannot serve now; None for an error in the statement or the code."""
+    match error:
+        case UnavailableError():
+            return error.reason
+        case TimeoutError():
+            return "database_timeout"
+        case asyncpg.TargetServerAttributeNotMatched():
+            return "database_read_only"
+        case asyncpg.PostgresError(sqlstate=str(code)):
+            return next((_REASONS[code[:n]] for n in (5, 3, 2) if code[:n] in _REASONS), None)
+        case OSError() | asyncpg.InternalClientError():
+            return "database_unreachable"
+    return None
+
+
+def connect_reason_of(error: BaseException) -> Reason:
+    """Return why no connection was made; whatever else the server says is a rejection."""
+    return reason_of(error) or "database_rejected"
+
+
+def unavailable(error: BaseException, connection: Connection) -> UnavailableError | None:
+    """Return an UnavailableError where a driver's error does not say by its type that it is one.
+
+    OSError and TimeoutError may come from anywhere in a feature, InterfaceError is also what a
+    wrong call gets.
+    """
+    if isinstance(error, TimeoutError):
+        return UnavailableError("database_timeout")
+    broken = isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError)
+    return UnavailableError("database_unreachable") if broken and connection.is_closed() else None
+
+
+def abandon(connection: Connection) -> None:
+    """Close a connection whose statement did not end in time, once a cancel request was sent.
+
+    The driver waits for the server's response to it, as long as for the statement itself.
+    """
+    asyncio.get_running_loop().call_later(0.5, connection.terminate)

@@ -1,0 +1,184 @@
+"""The connection pool: bounded waits, a bounded queue, and sessions that can be renewed at once.
+
+asyncpg's own pool has neither bound, tries dead connections one after another, keeps its idle
+sessions while the server wants to shut down, and waits for a frozen server at each release.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from weakref import WeakSet
+
+import asyncpg
+
+from groundwork.core.database.connections import Connection
+from groundwork.core.database.errors import UnavailableError, abandon, unavailable
+from groundwork.core.database.waiters import Waiters
+from groundwork.core.observability import metrics
+from groundwork.core.tasks import spawn
+
+type Executor = Connection | Pool  # a service takes either: in a transaction, or by itself
+
+_RETRY_SECONDS = 1.0
+_CLOSE_SECONDS = 1.0
+_QUEUE_PER_CONNECTION = 100
+
+
+class Pool:
+    """Hands out connections, the most recently used first; opens them when they are needed."""
+
+    def __init__(
+        self, connect: Callable[[], Awaitable[Connection]], max_size: int, timeout: float
+    ) -> None:
+        self._connect = connect
+        self._max_size = max_size
+        self._timeout = timeout
+        self._sessions: set[Connection] = set()
+        self._idle: list[Connection] = []
+        self._stale: set[Connection] = set()
+        self._waiters = Waiters()
+        self._open = WeakSet[Connection]()  # also what is being closed
+        self._opening = 0
+        self._retry_at = self._mean_use = 0.0
+        metrics.MAX_CONNECTIONS.set(max_size)
+        metrics.IDLE_CONNECTIONS.set_function(self.get_idle_size)
+        metrics.USED_CONNECTIONS.set_function(lambda: self.get_size() - self.get_idle_size())
+        metrics.PENDING_REQUESTS.set_function(lambda: len(self._waiters))
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncGenerator[Connection]:
+        """Check out a connection, with nothing begun on it.
+
+        Raises:
+            UnavailableError: there is none within DB_POOL_TIMEOUT, none can be opened, or the
+                database failed while it was in use.
+        """
+        connection = await self._take()
+        started, failure = time.monotonic(), None
+        try:
+            yield connection
+        except BaseException as error:
+            failure = error
+            if translated := unavailable(error, connection):
+                raise translated from error
+            raise
+        finally:
+            self._release(connection, time.monotonic() - started, failure)
+
+    async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
+        """Return the rows of one statement."""
+        async with self.acquire() as connection:
+            return await connection.fetch(query, *args)
+
+    async def fetchrow(self, query: str, *args: Any) -> asyncpg.Record | None:
+        """Return the first row of one statement."""
+        async with self.acquire() as connection:
+            return await connection.fetchrow(query, *args)
+
+    async def execute(self, query: str, *args: Any) -> str:
+        """Return the status of one statement: "UPDATE 1"."""
+        async with self.acquire() as connection:
+            return await connection.execute(query, *args)
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        """Return the first value of one statement's first row."""
+        async with self.acquire() as connection:
+            return await connection.fetchval(query, *args)
+
+    def get_size(self) -> int:
+        """Return the number of open connections."""
+        return sum(not session.is_closed() for session in self._sessions)
+
+    def get_idle_size(self) -> int:
+        """Return the number of open connections that are idle."""
+        return sum(not session.is_closed() for session in self._idle)
+
+    def get_max_size(self) -> int:
+        """Return DB_POOL_MAX_SIZE."""
+        return self._max_size
+
+    def expire(self) -> None:
+        """Close every idle connection now, and each of the others when it is released."""
+        self._stale |= self._sessions
+        while self._idle:
+            self._discard(self._idle.pop())
+
+    async def close(self) -> None:
+        """Close all connections, those in use without their end."""
+        closing = [connection.close(timeout=_CLOSE_SECONDS) for connection in self._idle]
+        await asyncio.gather(*closing, return_exceptions=True)
+        for connection in self._open:
+            connection.terminate()
+
+    async def _take(self) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+            self._forget(connection)
+        # What could not be served in time is refused at once.
+        due = len(self._waiters) * self._mean_use / self._max_size
+        if due > self._timeout or len(self._waiters) >= self._max_size * _QUEUE_PER_CONNECTION:
+            metrics.TIMEOUTS.inc()
+            raise self._refusal()
+        self._open_one(joining=1)
+        return await self._waiters.wait(self._timeout, self._refusal)
+
+    def _release(self, connection: Connection, seconds: float, error: BaseException | None) -> None:
+        self._mean_use += (seconds - self._mean_use) / 10
+        if isinstance(error, TimeoutError) or not isinstance(error, Exception | None):
+            self._forget(connection)
+            abandon(connection)  # its statement may be under way
+        elif connection in self._stale or connection.is_in_transaction():
+            self._discard(connection)
+        elif connection.is_closed():
+            self._forget(connection)
+        elif not self._waiters.give(connection):
+            self._idle.append(connection)
+
+    def _refusal(self) -> UnavailableError:
+        return UnavailableError("pool_saturated" if self._sessions else "database_timeout")
+
+    def _open_one(self, joining: int = 0) -> None:
+        """Open a connection for the waiters, unless all are open or the last attempt just failed.
+
+        Without any session each attempt is made: a request then finds out that the outage is over.
+        """
+        is_wanted = self._opening < len(self._waiters) + joining
+        is_full = len(self._sessions) + self._opening >= self._max_size
+        is_early = self._sessions and time.monotonic() < self._retry_at
+        if is_wanted and not is_full and not is_early:
+            self._opening += 1
+            spawn(self._open_for_waiter())
+
+    async def _open_for_waiter(self) -> None:
+        try:
+            connection = await self._connect()
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait get it
+            self._opening -= 1
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
+            if self.get_size():
+                asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._retry)
+            elif not self._opening:
+                self._waiters.fail(error)
+        else:
+            self._opening -= 1
+            self._sessions.add(connection)
+            self._open.add(connection)
+            if not self._waiters.give(connection):
+                self._idle.append(connection)
+
+    def _retry(self) -> None:
+        self._retry_at = 0.0
+        self._open_one()
+
+    def _discard(self, connection: Connection) -> None:
+        self._forget(connection)
+        spawn(connection.close(timeout=_CLOSE_SECONDS))
+
+    def _forget(self, connection: Connection) -> None:
+        self._sessions.discard(connection)
+        self._stale.discard(connection)
+        self._open_one()

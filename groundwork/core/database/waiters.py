@@ -1,0 +1,79 @@
+"""The queue in front of the pool: those who wait for a connection, in order."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
+from typing import Any, Never
+
+from groundwork.core.database.connections import Connection
+from groundwork.core.database.errors import UnavailableError, connect_reason_of
+from groundwork.core.observability import metrics
+from groundwork.core.tasks import spawn
+
+# Set for each request: a function that raises once its client has disconnected.
+client_disconnect: ContextVar[Callable[[], Coroutine[Any, Any, Never]] | None] = ContextVar(
+    "client_disconnect", default=None
+)
+
+
+class Waiters:
+    """First come, first served, each for a limited time and while its client is there."""
+
+    def __init__(self) -> None:
+        self._queue: deque[asyncio.Future[Connection]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    async def wait(self, seconds: float, refuse: Callable[[], UnavailableError]) -> Connection:
+        """Return the connection that is given to this waiter.
+
+        Raises:
+            UnavailableError: what `refuse` returns after so many seconds, or what fail() sets.
+            Exception: what client_disconnect raises.
+        """
+        started = time.monotonic()
+        waiter: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+        self._queue.append(waiter)
+        watch = client_disconnect.get()
+        waiting: set[asyncio.Future[Any]] = {waiter, spawn(watch())} if watch else {waiter}
+        try:
+            done, _ = await asyncio.wait(
+                waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if waiter in done:
+                return waiter.result()
+            for disconnected in done:
+                disconnected.result()
+            metrics.TIMEOUTS.inc()
+            raise refuse()
+        except asyncio.CancelledError:
+            if waiter.done() and waiter.exception() is None and not self.give(waiter.result()):
+                waiter.result().terminate()
+            raise
+        finally:
+            metrics.WAIT_TIME.observe(time.monotonic() - started)
+            for future in waiting:
+                future.cancel()
+            if waiter in self._queue:
+                self._queue.remove(waiter)
+
+    def give(self, connection: Connection) -> bool:
+        """Give a connection to the first waiter; return False where there is none."""
+        while self._queue:
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return True
+        return False
+
+    def fail(self, error: Exception) -> None:
+        """Let every waiter fail: no connection can be opened, and none will be released."""
+        while self._queue:
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                failure = UnavailableError(connect_reason_of(error))
+                failure.__cause__ = error
+                waiter.set_exception(failure)

@@ -1,0 +1,156 @@
+"""DATABASE_URL: read by libpq's own parser, then handed to both drivers in parts.
+
+The keywords are those of libpq's manual, "Parameter Key Words"; URLs and keyword strings both work.
+"""
+
+import os
+import re
+import ssl
+from dataclasses import dataclass
+from itertools import zip_longest
+from urllib.parse import quote, urlencode
+
+import psycopg2
+from psycopg2.extensions import parse_dsn
+
+_ENCODE = (
+    "Percent-encode special characters in user name and password: %40 for @, %2F for /, %25 for %."
+)
+_INTEGERS = (
+    "connect_timeout",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "tcp_user_timeout",
+)
+# What asyncpg reads from a URL as libpq does. Any other keyword is dropped: DB_CONNECT_TIMEOUT is
+# in place of connect_timeout, and TCP's keepalives, channel binding and GSSAPI are not asyncpg's.
+_ASYNCPG = (
+    "user",
+    "password",
+    "passfile",
+    "dbname",
+    "service",
+    "sslmode",
+    "sslnegotiation",
+    "sslcert",
+    "sslkey",
+    "sslpassword",
+    "sslrootcert",
+    "sslcrl",
+    "ssl_min_protocol_version",
+    "ssl_max_protocol_version",
+    "krbsrvname",
+    "gsslib",
+)
+# A host that cannot be reached at all: libpq checks every value before it tries to.
+_NOWHERE = "/dev/null/nowhere"
+
+
+class DatabaseURLError(ValueError):
+    """libpq does not take the address; the text names the parameter and shows no value."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseURL:
+    """One address in the parts that asyncpg takes. No text of it shows a value."""
+
+    dsn: str
+    hosts: tuple[tuple[str, int], ...]  # host names, IP addresses or socket folders, with ports
+    server_settings: dict[str, str]
+    target_session_attrs: str | None
+    uses_system_certificates: bool
+
+    def __repr__(self) -> str:
+        return "DatabaseURL(...)"
+
+
+def parse_database_url(url: str) -> DatabaseURL:
+    """Return the parts of an address that psql takes.
+
+    Raises:
+        DatabaseURLError: psql would not take it, or a driver cannot do what it asks for.
+    """
+    parts = _parse(url)
+    _check(parts)
+    certificates = parts.get("sslrootcert") == "system"
+    asyncpg = {name: parts[name] for name in _ASYNCPG if parts.get(name)}
+    if certificates:
+        del asyncpg["sslrootcert"]
+        if path := ssl.get_default_verify_paths().capath:
+            os.environ.setdefault("SSL_CERT_DIR", path)  # psycopg2's own OpenSSL knows none
+    settings = {"application_name": parts.get("fallback_application_name") or "groundwork"}
+    for name, variable in (("application_name", "PGAPPNAME"), ("options", "PGOPTIONS")):
+        if value := parts.get(name) or os.environ.get(variable):
+            settings[name] = value
+    return DatabaseURL(
+        f"postgresql://?{urlencode(asyncpg, quote_via=quote)}" if asyncpg else "postgresql://",
+        _hosts(parts),
+        settings,
+        parts.get("target_session_attrs"),
+        certificates,
+    )
+
+
+def _parse(url: str) -> dict[str, str]:
+    if not url.strip():
+        message = "Missing."
+        raise DatabaseURLError(message)
+    name, plus, driver = url.partition("://")[0].partition("+")
+    if plus and name in {"postgresql", "postgres"}:
+        message = f"Remove '+{driver}': one address serves asyncpg, yoyo and psql."
+        raise DatabaseURLError(message)
+    try:
+        parts: dict[str, str] = parse_dsn(url)
+    except (psycopg2.Error, UnicodeError) as error:
+        named = re.search(
+            r'(?:query parameter|connection option):? "([a-z_]{1,40})"\s*$', str(error)
+        )
+        if named and "@" not in url.partition("?")[2]:  # else it may be a piece of a password
+            message = f"libpq does not know the parameter {named[1]!r}."
+        elif re.match(r"postgres(ql)?://", url):
+            message = f"libpq cannot read it. {_ENCODE}"
+        else:
+            message = "Not a PostgreSQL address."
+        raise DatabaseURLError(message) from None
+    if "@" in parts.get("host", "") or ("@" in parts.get("dbname", "") and "user" not in parts):
+        raise DatabaseURLError(_ENCODE)
+    return parts
+
+
+def _check(parts: dict[str, str]) -> None:
+    """Let libpq check every value, as it does before it connects."""
+    for name in _INTEGERS:
+        if not re.fullmatch(r"-?\d{1,9}", parts.get(name, "0").strip()):
+            raise _invalid(name)
+    if parts.get("gssencmode") == "require" or "replication" in parts:
+        name = "replication" if "replication" in parts else "gssencmode"
+        message = f"Groundwork does not support the parameter {name!r}."
+        raise DatabaseURLError(message)
+    hosts, addresses = parts.get("host", ""), parts.get("hostaddr", "")
+    if hosts and addresses and hosts.count(",") != addresses.count(","):
+        raise _invalid("hostaddr")  # noqa: EM101 - no message
+    nowhere = ",".join([_NOWHERE] * ((hosts or addresses).count(",") + 1))
+    try:
+        psycopg2.connect(**{**parts, "host": nowhere, "hostaddr": "", "gssencmode": "disable"})
+    except psycopg2.Error as error:
+        text = str(error)
+    if not text.startswith("connection to server"):
+        raise _invalid(next((name for name in parts if re.search(rf"\b{name}\b", text)), "sslmode"))
+
+
+def _invalid(name: str) -> DatabaseURLError:
+    hint = f" {_ENCODE}" if name == "port" else ""
+    return DatabaseURLError(f"libpq does not take the value of the parameter {name!r}.{hint}")
+
+
+def _hosts(parts: dict[str, str]) -> tuple[tuple[str, int], ...]:
+    """Return every host with its port; none where the driver's default or a service says it."""
+    hosts = parts.get("hostaddr") or parts.get("host") or os.environ.get("PGHOST", "")
+    ports = (parts.get("port") or os.environ.get("PGPORT", "")).split(",")
+    if not hosts:
+        return ()
+    listed = hosts.split(",")
+    pairs = zip_longest(listed, ports if len(ports) > 1 else ports * len(listed), fillvalue="")
+    return tuple((host or "localhost", int(port or 5432)) for host, port in pairs)

@@ -1,0 +1,67 @@
+"""Is the event loop blocked? A tick measures it all the time; a thread sees who blocks it."""
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from groundwork.core.observability import metrics
+
+logger = logging.getLogger(__name__)
+
+_TICK_SECONDS = 0.05
+_LOG_SECONDS = 0.5  # a loop blocked for longer is logged, once each time
+
+
+class LoopMonitor:
+    """Measures how late the event loop runs a callback that is due every 50 ms."""
+
+    def __init__(self) -> None:
+        self.blocked_seconds = 0.0  # in all since startup, lag below a tick left out
+        self._longest = 0.0
+        self._due = float("inf")
+        metrics.LOOP_LAG_MAX.set_function(self._take_longest)
+
+    @contextmanager
+    def run(self) -> Iterator[None]:
+        """Measure the running loop, which must be this thread's."""
+        loop = asyncio.get_running_loop()
+        stopped = threading.Event()
+        watcher = threading.Thread(
+            target=self._watch, args=(threading.get_ident(), stopped), daemon=True
+        )
+        self._due = time.monotonic()
+        self._tick(loop)
+        watcher.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            self._handle.cancel()
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = time.monotonic()
+        lag = max(now - self._due, 0.0)
+        metrics.LOOP_LAG.observe(lag)
+        self._longest = max(self._longest, lag)
+        if lag > _TICK_SECONDS:
+            self.blocked_seconds += lag
+        self._due = now + _TICK_SECONDS
+        self._handle = loop.call_later(_TICK_SECONDS, self._tick, loop)
+
+    def _watch(self, thread: int, stopped: threading.Event) -> None:
+        logged = 0.0
+        while not stopped.wait(_LOG_SECONDS / 5):
+            due = self._due
+            if time.monotonic() - due > _LOG_SECONDS and due != logged:
+                logged = due
+                stack = "".join(traceback.format_stack(sys._current_frames()[thread]))  # noqa: SLF001 - documented, and the one way
+                logger.warning("event loop blocked", extra={"stack": stack})
+
+    def _take_longest(self) -> float:
+        longest, self._longest = self._longest, 0.0
+        return longest

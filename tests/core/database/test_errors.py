@@ -1,0 +1,56 @@
+"""One classification of database errors."""
+
+import asyncpg
+import pytest
+
+from groundwork.core.database.errors import UnavailableError, connect_reason_of, reason_of
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (TimeoutError(), "database_timeout"),
+        (asyncpg.QueryCanceledError(), "database_timeout"),
+        (asyncpg.LockNotAvailableError(), "database_timeout"),
+        (asyncpg.IdleInTransactionSessionTimeoutError(), "database_timeout"),
+        (asyncpg.DeadlockDetectedError(), "database_timeout"),
+        (asyncpg.SerializationError(), "database_timeout"),
+        (asyncpg.TargetServerAttributeNotMatched(), "database_read_only"),
+        (asyncpg.ReadOnlySQLTransactionError(), "database_read_only"),
+        (asyncpg.InvalidPasswordError(), "database_rejected"),
+        (asyncpg.InvalidAuthorizationSpecificationError(), "database_rejected"),
+        (asyncpg.InvalidCatalogNameError(), "database_rejected"),
+        (asyncpg.TooManyConnectionsError(), "database_rejected"),
+        (asyncpg.DiskFullError(), "database_rejected"),
+        (asyncpg.ConnectionDoesNotExistError(), "database_unreachable"),
+        (asyncpg.CannotConnectNowError(), "database_unreachable"),
+        (asyncpg.AdminShutdownError(), "database_unreachable"),
+        (asyncpg.CrashShutdownError(), "database_unreachable"),
+        (asyncpg.InternalClientError(), "database_unreachable"),
+        (ConnectionRefusedError(), "database_unreachable"),
+        (UnavailableError("pool_saturated"), "pool_saturated"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
+)
+def test_an_error_of_the_database_has_a_reason(error: Exception, reason: str) -> None:
+    """Lost, timed out, cancelled, rejected and read-only are told apart by type and SQLSTATE."""
+    assert reason_of(error) == reason
+    assert connect_reason_of(error) == reason
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.UniqueViolationError(),
+        asyncpg.UndefinedColumnError(),
+        asyncpg.DataError(),
+        asyncpg.InsufficientPrivilegeError(),
+        asyncpg.InterfaceError("wrong call"),
+        ValueError(),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_error_in_the_code_has_none(error: Exception) -> None:
+    """Whatever is wrong with a statement is a bug; while connecting it is a rejection."""
+    assert reason_of(error) is None
+    assert connect_reason_of(error) == "database_rejected"

@@ -1,0 +1,337 @@
+"""The connection pool, over connections that do as they are told."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+from unittest.mock import AsyncMock, Mock
+
+import asyncpg
+import pytest
+from prometheus_client import REGISTRY
+
+from groundwork.core.config import Settings
+from groundwork.core.database import Connector, Pool, UnavailableError
+from groundwork.core.database import pool as pool_module
+from groundwork.core.database.waiters import client_disconnect
+
+
+def connection() -> Mock:
+    """Return an open connection."""
+    return Mock(
+        is_closed=Mock(return_value=False),
+        is_in_transaction=Mock(return_value=False),
+        close=AsyncMock(),
+        execute=AsyncMock(),
+    )
+
+
+class Server:
+    """What the pool connects to: makes connections, or fails."""
+
+    def __init__(self) -> None:
+        self.made: list[Mock] = []
+        self.failure: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def connect(self) -> Any:
+        """Open a connection when the gate is open."""
+        await self.gate.wait()
+        if self.failure:
+            raise self.failure
+        self.made.append(connection())
+        return self.made[-1]
+
+
+@pytest.fixture
+def server() -> Server:
+    """Return a server that accepts connections."""
+    return Server()
+
+
+@pytest.fixture
+async def pool(server: Server) -> AsyncGenerator[Pool]:
+    """Return a pool of two connections whose waits last 0.2 s."""
+    pool = Pool(server.connect, 2, 0.2)
+    yield pool
+    await pool.close()
+
+
+async def hold(pool: Pool, until: asyncio.Event) -> None:
+    """Use a connection until told otherwise."""
+    async with pool.acquire():
+        await until.wait()
+
+
+async def test_a_connection_is_opened_once_and_reused(pool: Pool, server: Server) -> None:
+    """The pool opens what it needs, and the last one used is used again."""
+    for _ in range(3):
+        async with pool.acquire() as acquired:
+            assert acquired is server.made[0]
+            assert (pool.get_size(), pool.get_idle_size()) == (1, 0)
+
+    assert (len(server.made), pool.get_size(), pool.get_idle_size()) == (1, 1, 1)
+    assert pool.get_max_size() == 2
+
+
+async def test_a_full_pool_is_waited_for(pool: Pool, server: Server) -> None:
+    """Who comes third gets the first connection that is released."""
+    done = asyncio.Event()
+    holders = [asyncio.create_task(hold(pool, done)) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    third = asyncio.create_task(hold(pool, done))
+    await asyncio.sleep(0.01)
+    assert (
+        REGISTRY.get_sample_value(
+            "db_client_connection_pending_requests",
+            {"db_client_connection_pool_name": "groundwork"},
+        )
+        == 1
+    )
+    done.set()
+    await asyncio.gather(*holders, third)
+
+    assert len(server.made) == 2
+
+
+async def test_a_wait_ends_after_its_timeout(pool: Pool) -> None:
+    """Without a connection in DB_POOL_TIMEOUT it is an error, and the waiter leaves the queue."""
+    done = asyncio.Event()
+    holders = [asyncio.create_task(hold(pool, done)) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    with pytest.raises(UnavailableError) as caught:
+        async with pool.acquire():
+            pytest.fail("there is none")
+    done.set()
+    await asyncio.gather(*holders)
+
+    assert caught.value.reason == "pool_saturated"
+    assert pool.get_idle_size() == 2
+
+
+async def test_a_connect_that_hangs_is_a_timeout(pool: Pool, server: Server) -> None:
+    """Where no session exists at all the database is what is slow, not the pool."""
+    server.gate.clear()
+    with pytest.raises(UnavailableError) as caught:
+        await pool.fetch("SELECT 1")
+    server.gate.set()
+    await asyncio.sleep(0.01)
+
+    assert caught.value.reason == "database_timeout"
+    assert pool.get_idle_size() == 1  # it came too late, and is kept for the next
+
+
+async def test_a_failed_connect_fails_all_who_wait(pool: Pool, server: Server) -> None:
+    """Without a session nothing will be released, so each gets the reason at once."""
+    server.failure = asyncpg.InvalidPasswordError()
+    results = await asyncio.gather(*(pool.fetch("x") for _ in range(5)), return_exceptions=True)
+
+    for result in results:
+        assert isinstance(result, UnavailableError)
+        assert result.reason == "database_rejected"
+        assert result.__cause__ is server.failure
+
+
+async def test_a_failed_connect_waits_while_a_session_serves(
+    pool: Pool, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While new connections fail, requests share those that live; later it is tried again."""
+    monkeypatch.setattr(pool_module, "_RETRY_SECONDS", 0.05)
+    done = asyncio.Event()
+    holder = asyncio.create_task(hold(pool, done))
+    await asyncio.sleep(0.01)
+    server.failure = asyncpg.TooManyConnectionsError()
+    waiting = asyncio.create_task(hold(pool, done))
+    early = asyncio.create_task(hold(pool, done))
+    await asyncio.sleep(0.02)
+    assert not waiting.done()
+    server.failure = None
+    await asyncio.sleep(0.1)
+    assert len(server.made) == 2
+    done.set()
+    await asyncio.gather(holder, waiting, early)
+
+
+async def test_what_cannot_be_served_in_time_is_refused_at_once(pool: Pool) -> None:
+    """The queue takes as many as DB_POOL_TIMEOUT allows by the time that a use takes."""
+    for _ in range(30):
+        pool._release(connection(), 0.4, None)  # noqa: SLF001 - a use of 0.4 s
+    pool.expire()
+    done = asyncio.Event()
+    started = asyncio.get_running_loop().time()
+    tasks = [asyncio.create_task(hold(pool, done)) for _ in range(4)]
+    await asyncio.sleep(0.05)
+    refused = [one for one in tasks if one.done()]
+    done.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert len(refused) >= 1
+    assert all(isinstance(one.exception(), UnavailableError) for one in refused)
+    assert asyncio.get_running_loop().time() - started < 5
+
+
+async def test_the_queue_is_bounded(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the uses took, only so many wait."""
+    monkeypatch.setattr(pool_module, "_QUEUE_PER_CONNECTION", 1)
+    done = asyncio.Event()
+    tasks = [asyncio.create_task(hold(pool, done)) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    tasks += [asyncio.create_task(hold(pool, done)) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    refused = [one for one in tasks if one.done()]
+    done.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert len(refused) == 1
+
+
+async def test_a_waiter_whose_client_disconnects_leaves(pool: Pool) -> None:
+    """What nobody waits for leaves the queue, with the exception of the request."""
+
+    async def leave() -> Any:
+        await asyncio.sleep(0.01)
+        raise ConnectionAbortedError
+
+    done = asyncio.Event()
+    holders = [asyncio.create_task(hold(pool, done)) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    token = client_disconnect.set(leave)
+    with pytest.raises(ConnectionAbortedError):
+        await pool.fetchval("x")
+    client_disconnect.reset(token)
+    done.set()
+    await asyncio.gather(*holders)
+
+
+async def test_a_cancelled_waiter_passes_its_connection_on(pool: Pool, server: Server) -> None:
+    """A connection that is given to someone who is just cancelled is not lost."""
+    done, later = asyncio.Event(), asyncio.Event()
+    holders = [asyncio.create_task(hold(pool, done)) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    cancelled = [asyncio.create_task(hold(pool, later)) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    done.set()
+    await asyncio.gather(*holders)
+    for task in cancelled:
+        task.cancel()
+    await asyncio.gather(*cancelled, return_exceptions=True)
+    await asyncio.sleep(0.01)
+
+    async with asyncio.timeout(5):
+        await pool.execute("x")
+    assert len(server.made) <= 4
+
+
+async def test_closed_connections_are_replaced(pool: Pool, server: Server) -> None:
+    """One that ended while it was idle, or in use, is not given out again."""
+    await pool.execute("x")
+    server.made[0].is_closed.return_value = True
+    await pool.execute("x")
+    async with pool.acquire():
+        server.made[1].is_closed.return_value = True
+    await pool.execute("x")
+
+    assert [one.is_closed() for one in server.made] == [True, True, False]
+    assert pool.get_size() == 1
+
+
+async def test_expired_connections_are_replaced(pool: Pool, server: Server) -> None:
+    """Idle ones are closed at once, those in use when they are released."""
+    done = asyncio.Event()
+    holder = asyncio.create_task(hold(pool, done))
+    await asyncio.sleep(0.01)
+    await pool.execute("x")
+    pool.expire()
+    await asyncio.sleep(0.01)
+    assert [one.close.await_count for one in server.made] == [0, 1]
+    done.set()
+    await holder
+    await asyncio.sleep(0.01)
+
+    assert [one.close.await_count for one in server.made] == [1, 1]
+    assert pool.get_size() == 0
+
+
+async def test_a_connection_in_a_transaction_is_closed(pool: Pool, server: Server) -> None:
+    """What somebody left open is rolled back by the server, and never seen by the next."""
+    async with pool.acquire():
+        server.made[0].is_in_transaction.return_value = True
+    await asyncio.sleep(0.01)
+
+    server.made[0].close.assert_awaited_once()
+    assert pool.get_size() == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "closed", "raised"),
+    [
+        (TimeoutError(), False, UnavailableError),
+        (ConnectionResetError(), True, UnavailableError),
+        (asyncpg.InterfaceError("closed"), True, UnavailableError),
+        (asyncpg.InterfaceError("wrong call"), False, asyncpg.InterfaceError),
+        (FileNotFoundError(), False, FileNotFoundError),
+        (ValueError(), False, ValueError),
+        (asyncpg.UniqueViolationError(), False, asyncpg.UniqueViolationError),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+async def test_an_error_of_the_connection_is_translated(
+    pool: Pool, server: Server, error: Exception, closed: object, raised: type[Exception]
+) -> None:
+    """A timeout, and what a closed connection raises, is the database's; all else is as it was."""
+
+    async def fail() -> None:
+        async with pool.acquire():
+            server.made[0].is_closed.return_value = closed
+            raise error
+
+    with pytest.raises(raised):
+        await fail()
+
+
+@pytest.mark.parametrize("error", [TimeoutError, asyncio.CancelledError])
+async def test_a_connection_whose_statement_may_run_is_abandoned(
+    pool: Pool, server: Server, error: type[BaseException]
+) -> None:
+    """It is not given out again, and not waited for: it is terminated a moment later."""
+
+    async def fail() -> None:
+        async with pool.acquire():
+            raise error
+
+    with pytest.raises((UnavailableError, asyncio.CancelledError)):
+        await fail()
+    assert pool.get_size() == 0
+    server.made[0].terminate.assert_not_called()
+    await asyncio.sleep(0.7)
+
+    server.made[0].terminate.assert_called()
+
+
+async def test_closing_closes_everything(server: Server) -> None:
+    """Idle connections are closed, those in use are terminated."""
+    pool, done = Pool(server.connect, 2, 0.2), asyncio.Event()
+    holder = asyncio.create_task(hold(pool, done))
+    await asyncio.sleep(0.01)
+    await pool.execute("x")
+    await pool.close()
+
+    server.made[1].close.assert_awaited_once()
+    server.made[0].terminate.assert_called_once_with()
+    done.set()
+    await holder
+
+
+async def test_a_pool_on_a_real_server(settings: Settings) -> None:
+    """Rows, a row, a value and a status come from a statement on a connection of its own."""
+    pool = Pool(Connector(settings), 3, 5)
+    assert pool.get_size() == 0
+    rows = await pool.fetch("SELECT generate_series(1, $1)", 2)
+    row = await pool.fetchrow("SELECT 1 AS one")
+    value = await pool.fetchval("SELECT current_setting('application_name')")
+    status = await pool.execute("SELECT 1")
+    size = pool.get_size()
+    await pool.close()
+
+    assert ([tuple(one) for one in rows], row and row["one"]) == ([(1,), (2,)], 1)
+    assert (value, status, size) == ("groundwork", "SELECT 1", 1)

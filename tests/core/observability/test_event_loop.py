@@ -1,0 +1,64 @@
+"""Is the event loop blocked?"""
+
+import asyncio
+import logging
+import time
+
+import pytest
+from prometheus_client import REGISTRY
+
+from groundwork.core.observability import event_loop
+from groundwork.core.observability.event_loop import LoopMonitor
+
+
+def longest() -> float:
+    """Return the longest lag since the last look."""
+    return REGISTRY.get_sample_value("groundwork_event_loop_lag_max_seconds") or 0.0
+
+
+def block_the_loop(seconds: float) -> None:
+    """Block the loop, as a handler does that computes or reads a file."""
+    time.sleep(seconds)
+
+
+async def test_a_blocked_loop_is_measured() -> None:
+    """The longest lag since the last scrape is exported, and all of them are counted."""
+    count = "groundwork_event_loop_lag_seconds_count"
+    before = REGISTRY.get_sample_value(count) or 0.0
+    monitor = LoopMonitor()
+    with monitor.run():
+        await asyncio.sleep(0.01)
+        block_the_loop(0.3)
+        await asyncio.sleep(0.01)
+
+    assert 0.2 < longest() < 5
+    assert longest() == 0
+    assert 0.2 < monitor.blocked_seconds < 5
+    assert (REGISTRY.get_sample_value(count) or 0.0) > before
+
+
+async def test_a_loop_that_runs_is_not_blocked() -> None:
+    """What takes a moment is no block."""
+    monitor = LoopMonitor()
+    with monitor.run():
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+
+    assert monitor.blocked_seconds < 0.5
+
+
+async def test_who_blocks_the_loop_is_logged_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One warning for each block, with the stack that holds the loop."""
+    monkeypatch.setattr(event_loop, "_LOG_SECONDS", 0.1)
+    caplog.set_level(logging.WARNING)
+    with LoopMonitor().run():
+        for _ in range(2):
+            await asyncio.sleep(0.1)
+            block_the_loop(0.5)
+        await asyncio.sleep(0.01)
+
+    blocked = [entry for entry in caplog.records if entry.message == "event loop blocked"]
+    assert len(blocked) == 2
+    assert all("block_the_loop" in vars(entry)["stack"] for entry in blocked)

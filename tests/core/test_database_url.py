@@ -1,0 +1,219 @@
+"""DATABASE_URL, read by libpq's own parser."""
+
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from groundwork.core.database_url import DatabaseURLError, parse_database_url
+
+# Every keyword of libpq's manual, "Parameter Key Words", with a value that libpq takes.
+KEYWORDS = {
+    "application_name": "other",
+    "channel_binding": "require",
+    "client_encoding": "UTF8",
+    "connect_timeout": "10",
+    "dbname": "other",
+    "fallback_application_name": "other",
+    "gssdelegation": "0",
+    "gssencmode": "prefer",
+    "gsslib": "gssapi",
+    "host": "db.example",
+    "hostaddr": "192.0.2.1",
+    "keepalives": "1",
+    "keepalives_count": "3",
+    "keepalives_idle": "60",
+    "keepalives_interval": "10",
+    "krbsrvname": "postgres",
+    "load_balance_hosts": "random",
+    "options": "-c statement_timeout=5s",
+    "passfile": "/nowhere/pgpass",
+    "password": "s3cret",
+    "port": "6432",
+    "require_auth": "scram-sha-256",
+    "requirepeer": "postgres",
+    "ssl_max_protocol_version": "TLSv1.3",
+    "ssl_min_protocol_version": "TLSv1.2",
+    "sslcert": "/nowhere/client.crt",
+    "sslcertmode": "allow",
+    "sslcompression": "0",
+    "sslcrl": "/nowhere/root.crl",
+    "sslcrldir": "/nowhere",
+    "sslkey": "/nowhere/client.key",
+    "sslmode": "require",
+    "sslnegotiation": "postgres",
+    "sslpassword": "s3cret",
+    "sslrootcert": "/nowhere/root.crt",
+    "sslsni": "1",
+    "target_session_attrs": "read-write",
+    "tcp_user_timeout": "1000",
+    "user": "somebody",
+}
+# Values that libpq refuses before it connects.
+REFUSED = {
+    "channel_binding": "s3cret",
+    "connect_timeout": "s3cret",
+    "gssencmode": "require",
+    "keepalives_idle": "s3cret",
+    "load_balance_hosts": "s3cret",
+    "port": "70000",
+    "replication": "database",
+    "require_auth": "s3cret",
+    "service": "s3cret",
+    "ssl_min_protocol_version": "s3cret",
+    "sslcertmode": "s3cret",
+    "sslmode": "s3cret",
+    "sslnegotiation": "s3cret",
+    "target_session_attrs": "s3cret",
+    "tcp_user_timeout": "s3cret",
+}
+
+
+def message(url: str) -> str:
+    """Return why an address is refused."""
+    with pytest.raises(DatabaseURLError) as caught:
+        parse_database_url(url)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", KEYWORDS)
+def test_every_keyword_of_libpq_is_taken(name: str) -> None:
+    """What asyncpg knows is handed on, what it does not is dropped, and nothing is invented."""
+    url = parse_database_url(f"postgresql://h/d?{name}={quote(KEYWORDS[name])}")
+
+    assert set(url.server_settings) <= {"application_name", "options"}
+    assert "balance" not in url.dsn
+    assert "other" not in url.dsn or name == "dbname"
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_value_that_libpq_refuses_is_named_by_its_parameter(name: str) -> None:
+    """The message has the parameter's name and no value."""
+    text = message(f"postgresql://u:s3cret@h/d?{name}={REFUSED[name]}")
+
+    assert f"'{name}'" in text
+    assert "s3cret" not in text
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("postgresql://", ()),
+        ("postgresql://h", (("h", 5432),)),
+        ("postgresql://a,b:5433/d", (("a", 5432), ("b", 5433))),
+        ("postgresql://?host=a,b&port=1,2", (("a", 1), ("b", 2))),
+        ("postgresql://?host=a,b&port=7", (("a", 7), ("b", 7))),
+        ("host=a,b port=1,2", (("a", 1), ("b", 2))),
+        ("postgresql://[::1]:5433/d", (("::1", 5433),)),
+        ("postgresql:///d?host=/run/postgresql", (("/run/postgresql", 5432),)),
+        (
+            "postgresql://a,b/d?hostaddr=192.0.2.1,192.0.2.2",
+            (("192.0.2.1", 5432), ("192.0.2.2", 5432)),
+        ),
+        ("postgresql://h1,:7/d", (("h1", 5432), ("localhost", 7))),
+    ],
+)
+def test_hosts_are_read_in_every_spelling(url: str, hosts: tuple[tuple[str, int], ...]) -> None:
+    """Several hosts, their ports and addresses stand for the same in a URL and in keywords."""
+    assert parse_database_url(url).hosts == hosts
+
+
+@pytest.mark.parametrize(
+    "password", ["p#s3cret", "p?s3cret", "[s3cret", "p%23s3cret", "p%40s3cret"]
+)
+def test_a_password_is_read_as_psql_reads_it(password: str) -> None:
+    """Libpq takes #, ? and [ in a password as they are."""
+    url = parse_database_url(f"postgresql://u:{password}@h/d")
+
+    assert "s3cret" in url.dsn
+    assert url.hosts == (("h", 5432),)
+    assert "s3cret" not in repr(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p@s3cret@h/d",
+        "postgresql://u:p%s3cret@h/d",
+        "postgresql://u:p/s3cret@h/d",
+        "postgresql://u:1/s3cret@h/d",
+        "postgresql://u:s3cret@[::1/d",
+        "postgresql://u:s3cret@h:x/d",
+        "postgresql://u@h/d?password=s3cret&s3cret@x=1",
+    ],
+)
+def test_a_password_to_encode_is_a_hint_without_the_password(url: str) -> None:
+    """Where a special character breaks the address, the message says what to do."""
+    text = message(url)
+
+    assert "ercent-encode" in text
+    assert "s3cret" not in text
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("", "Missing."),
+        ("  ", "Missing."),
+        ("mysql://u:s3cret@h/d", "Not a PostgreSQL address."),
+        ("s3cret", "Not a PostgreSQL address."),
+        (
+            "postgresql+asyncpg://h/d",
+            "Remove '+asyncpg': one address serves asyncpg, yoyo and psql.",
+        ),
+        ("postgresql://h/d?bogus=s3cret", "libpq does not know the parameter 'bogus'."),
+        ("host=h bogus=s3cret", "libpq does not know the parameter 'bogus'."),
+        (
+            "postgresql://a,b/d?hostaddr=192.0.2.1",
+            "libpq does not take the value of the parameter 'hostaddr'.",
+        ),
+    ],
+)
+def test_what_libpq_does_not_read_is_refused(url: str, text: str) -> None:
+    """The message names the parameter, or says what is expected."""
+    assert message(url) == text
+
+
+def test_variables_of_libpq_are_read_by_both_drivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Host, port, options and name come from the environment where the address has none."""
+    for name, value in {
+        "PGHOST": "a,b",
+        "PGPORT": "6432",
+        "PGOPTIONS": "-c x=y",
+        "PGAPPNAME": "n",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    url = parse_database_url("postgresql:///d")
+
+    assert url.hosts == (("a", 6432), ("b", 6432))
+    assert url.server_settings == {"application_name": "n", "options": "-c x=y"}
+
+
+def test_system_certificates_are_trusted_by_both_drivers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """sslrootcert=system is no file for asyncpg, and psycopg2's OpenSSL is told where they are."""
+    monkeypatch.setattr(
+        "ssl.get_default_verify_paths", lambda: type("P", (), {"capath": str(tmp_path)})
+    )
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    url = parse_database_url("postgresql://h/d?sslmode=verify-full&sslrootcert=system")
+    found = os.environ.pop("SSL_CERT_DIR")
+
+    assert url.uses_system_certificates
+    assert "sslrootcert" not in url.dsn
+    assert found == str(tmp_path)
+
+
+def test_a_service_without_hosts_is_left_to_the_drivers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Both read the connection service file themselves."""
+    (tmp_path / "services").write_text("[mine]\nhost=h\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+
+    url = parse_database_url("service=mine")
+
+    assert (url.dsn, url.hosts) == ("postgresql://?service=mine", ())
