@@ -166,7 +166,7 @@ def test_a_line_after_a_torn_one_is_whole(
     handler = QueueHandler(pipe[1])
     for message in ("torn in two", "lost", "whole"):
         handler.emit(record(message))
-    handler.flush()
+        handler.flush()
 
     assert os.read(pipe[0], 65536) == b"torn\nwhole\n"
     assert handler.dropped == 2
