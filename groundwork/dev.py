@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import override
+from typing import Any, override
 
 import uvicorn
 from uvicorn.supervisors import ChangeReload
@@ -143,12 +143,11 @@ def _blocked(number: signal.Signals) -> Iterator[None]:
 
 def _run(config: uvicorn.Config, sockets: list[socket.socket]) -> None:
     """Serve in the reloader's child, and end when the reloader is gone, even if it was killed."""
-    parent = multiprocessing.parent_process()
+    parent: Any = multiprocessing.parent_process()
 
     def end_with_parent() -> None:
-        if parent:
-            parent.join()
-            os.kill(os.getpid(), signal.SIGTERM)
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
     uvicorn.Server(config).run(sockets)

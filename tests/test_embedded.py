@@ -24,7 +24,7 @@ SLEEP = (sys.executable, "-c", "import time; time.sleep(60)")
 IMMUNE = """if True:
     import signal, time
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # a run in the background may ignore it
+    signal.signal(signal.SIGQUIT, signal.{})  # a run in the background may ignore it
     print("ready", flush=True)
     time.sleep(60)
 """
@@ -191,16 +191,21 @@ def test_a_left_over_server_is_stopped(data: Path) -> None:
         assert left_over.wait(PATIENCE) == 0
 
 
-def test_a_server_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a fast shutdown takes too long, PostgreSQL is stopped at once."""
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGKILL])
+def test_a_server_that_hangs_is_stopped(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """If a fast shutdown takes too long, PostgreSQL gets SIGQUIT; waiting for it has an end."""
     monkeypatch.setattr(embedded, "STOP_SECONDS", 0.05)
-    command = [sys.executable, "-c", IMMUNE]
+    handler = "SIG_DFL" if number == signal.SIGQUIT else "SIG_IGN"
+    command = [sys.executable, "-c", IMMUNE.format(handler)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
         stop(process)
+        process.send_signal(signal.SIGKILL if number == signal.SIGKILL else 0)
 
-        assert process.wait(PATIENCE) == -signal.SIGQUIT
+        assert process.wait(PATIENCE) == -number
 
 
 def test_other_users_run_it_as_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
