@@ -78,7 +78,7 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
 
         CREATE INDEX CONCURRENTLY waits for old snapshots, "virtualxid", as long as it must.
         """
-        deadline = self.lock_timeout
+        deadline = time.monotonic() + self.lock_timeout
         with suppress(psycopg2.Error), closing(Session(self._settings, **address)) as observer:
             while not self.closed:
                 kind = observer.fetch(_WAIT, pid=pid)

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from subprocess import CompletedProcess
+from threading import Timer
 from unittest.mock import Mock
 from urllib.parse import urlsplit
 
@@ -77,6 +78,22 @@ def test_queries_queue_behind_a_migration_for_a_second(start: Start, url: str) -
     assert migration.result().returncode == 0
     assert waited < 2
     assert run(url, MARKS) == [ONE_MORE]
+
+
+def test_an_index_waits_for_a_lock_that_becomes_free(
+    start: Start, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits in one piece, because no query queues behind it, from whenever that is seen."""
+    monkeypatch.setattr(
+        migration_session, "Thread", lambda target, args, daemon: Timer(daemon / 2, target, args)
+    )
+    with transaction(url, "LOCK TABLE item"):
+        migration = start(INDEX)
+        wait_until(lambda: waits(url))
+        time.sleep(1.5)
+        assert not migration.done()
+
+    assert migration.result().returncode == 0
 
 
 @pytest.mark.parametrize("sql", [ALTER, INDEX], ids=["in a transaction", "concurrently"])
