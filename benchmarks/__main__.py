@@ -13,6 +13,7 @@ from benchmarks import overload
 from benchmarks.load import Route, Sample, Samples, interleave, ratio, spread, table
 from benchmarks.machine import describe, memory, split_cores
 from benchmarks.servers import ALL, FASTAPI, LIMIT, OURS, database, running, started, wait_for
+from tests import guardian
 
 LIST, ROW = Route("list of 20 rows", "/notes"), Route("one row", "/notes/50")
 NEW = json.dumps({"title": "Note %s", "body": "word " * 20})  # as long as those that exist
@@ -148,6 +149,7 @@ def main() -> None:
     options = parser.parse_args()
     rounds, seconds = (3, 0.8) if options.quick else (9, 2.0)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # stops what it has started
+    guardian.watch()
     core = split_cores()
     with database() as url:
         print(f"{describe(core)}. Medians of {rounds} rounds (lowest-highest).\n")
