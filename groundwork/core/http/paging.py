@@ -40,5 +40,8 @@ def page[T: _Row](request: Request[Any], rows: list[T], limit: int) -> Page[T]:
     """Return a page of rows, of which there is one more than the limit if a page follows."""
     if len(rows) <= limit:
         return Page(rows, None)
-    query = dict(request.query_params) | {"before": rows[limit - 1].id}
-    return Page(rows[:limit], f"{quote(request.scope['path'])}?{urlencode(query)}")
+    last = rows[limit - 1].id
+    query = f"before={last}"
+    if request.scope["query_string"]:
+        query = urlencode(dict(request.query_params) | {"before": last})
+    return Page(rows[:limit], f"{quote(request.scope['path'])}?{query}")

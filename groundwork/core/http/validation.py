@@ -57,9 +57,11 @@ def read_query[T: Input](request: Request[Any], kind: type[T]) -> T:
     Raises:
         Invalid: 400, with every error and its parameter.
     """
-    query = request.query_params
-    given: dict[str, Any] = dict(query)
-    given |= {name: query.getlist(name) for name in _list_fields(kind) if name in given}
+    given: dict[str, Any] = {}
+    if request.scope["query_string"]:
+        query = request.query_params
+        lists = {name: query.getlist(name) for name in _list_fields(kind) if name in query}
+        given = dict(query) | lists
     try:
         return convert(given, kind)
     except msgspec.ValidationError:
