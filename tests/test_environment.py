@@ -75,7 +75,7 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("empty").write_text("")
     Path("long").write_text(SECRET * 3000)
     unreachable = Mock(side_effect=psycopg2.OperationalError("unreachable"))
-    monkeypatch.setattr("psycopg2.connect", unreachable)
+    monkeypatch.setattr("groundwork.core.database.migration_backend.Session", unreachable)
     monkeypatch.setattr("groundwork.serve.serve", Mock())
     monkeypatch.setattr("signal.signal", Mock())
     monkeypatch.setattr(os, "execve", Mock())
@@ -86,7 +86,7 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", f"postgresql://user:{SECRET}@host/name")
 
 
-def outcome(run: Run, capsys: pytest.CaptureFixture[str]) -> tuple[bool, str]:
+def outcome(run: Run, capfd: pytest.CaptureFixture[str]) -> tuple[bool, str]:
     """Run a command; return whether it took its settings, and what it printed of them."""
     kept = dict(os.environ)
     try:
@@ -99,13 +99,13 @@ def outcome(run: Run, capsys: pytest.CaptureFixture[str]) -> tuple[bool, str]:
     finally:
         os.environ.clear()
         os.environ.update(kept)
-    captured = capsys.readouterr()
+    captured = capfd.readouterr()
     assert SECRET not in captured.out + captured.err
     assert "Traceback" not in captured.out + captured.err
     return code != 2, captured.err if code == 2 else ""
 
 
-def check_all(capsys: pytest.CaptureFixture[str], name: str, **environment: str) -> bool:
+def check_all(capfd: pytest.CaptureFixture[str], name: str, **environment: str) -> bool:
     """Give all commands this environment, and return whether they take it.
 
     They all do, or all refuse it with the same message: one line with the name of the setting.
@@ -114,7 +114,7 @@ def check_all(capsys: pytest.CaptureFixture[str], name: str, **environment: str)
     with patch.dict(os.environ, environment):
         if name not in environment:
             os.environ.pop(name, None)
-        found = {command: outcome(run, capsys) for command, run in commands.items()}
+        found = {command: outcome(run, capfd) for command, run in commands.items()}
 
     taken, message = found["serve"]
     assert found == dict.fromkeys(found, (taken, message))
@@ -123,47 +123,47 @@ def check_all(capsys: pytest.CaptureFixture[str], name: str, **environment: str)
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES.keys())
-def test_values(capsys: pytest.CaptureFixture[str], value: str) -> None:
+def test_values(capfd: pytest.CaptureFixture[str], value: str) -> None:
     """All commands read a variable alike; what is not one line of UTF-8 is refused."""
-    taken = [name for name in NAMES if check_all(capsys, name, **{name: value})]
+    taken = [name for name in NAMES if check_all(capfd, name, **{name: value})]
 
     if value in NOT_A_LINE:
         assert taken == []
 
 
 @pytest.mark.parametrize("path", FILES.values(), ids=FILES.keys())
-def test_files(capsys: pytest.CaptureFixture[str], path: str) -> None:
+def test_files(capfd: pytest.CaptureFixture[str], path: str) -> None:
     """All commands read NAME_FILE alike; what is not a file of text is refused."""
-    taken = [name for name in NAMES if check_all(capsys, name, **{f"{name}_FILE": path})]
+    taken = [name for name in NAMES if check_all(capfd, name, **{f"{name}_FILE": path})]
 
     assert taken == (["OPS_TOKEN", "CORS_ALLOW_ORIGINS"] if path == "empty" else [])
 
 
-def test_both_spellings(capsys: pytest.CaptureFixture[str]) -> None:
+def test_both_spellings(capfd: pytest.CaptureFixture[str]) -> None:
     """All commands refuse NAME and NAME_FILE in one source."""
     for name in NAMES:
-        assert not check_all(capsys, name, **{name: SECRET, f"{name}_FILE": "empty"})
+        assert not check_all(capfd, name, **{name: SECRET, f"{name}_FILE": "empty"})
 
 
 @pytest.mark.parametrize("content", DOTENVS.values(), ids=DOTENVS.keys())
-def test_dotenvs(capsys: pytest.CaptureFixture[str], content: bytes) -> None:
+def test_dotenvs(capfd: pytest.CaptureFixture[str], content: bytes) -> None:
     """All commands refuse an `.env` that cannot be read, in one line with its name."""
     Path(".env").write_bytes(content)
 
-    assert not check_all(capsys, "PORT" if b"\0" in content else ".env")
+    assert not check_all(capfd, "PORT" if b"\0" in content else ".env")
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES.keys())
-def test_the_probe_reads_as_serve_does(capsys: pytest.CaptureFixture[str], value: str) -> None:
+def test_the_probe_reads_as_serve_does(capfd: pytest.CaptureFixture[str], value: str) -> None:
     """`groundwork probe` refuses a HOST, PORT or ENVIRONMENT that `serve` refuses."""
     for name in ("ENVIRONMENT", "HOST", "PORT"):
-        taken = check_all(capsys, name, **{name: value})
+        taken = check_all(capfd, name, **{name: value})
         with patch.dict(os.environ, {name: value}):
-            assert outcome(lambda: main(["probe"]), capsys)[0] is taken
+            assert outcome(lambda: main(["probe"]), capfd)[0] is taken
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES.keys())
-def test_variables_of_others(capsys: pytest.CaptureFixture[str], value: str) -> None:
+def test_variables_of_others(capfd: pytest.CaptureFixture[str], value: str) -> None:
     """What libraries and platforms read is no setting, and stops no command."""
     for name in ("WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "UVICORN_PORT", "LC_ALL", "TZ"):
-        assert check_all(capsys, name, **{name: value})
+        assert check_all(capfd, name, **{name: value})
