@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from types import NoneType
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from groundwork.core.database import Connection
@@ -37,7 +38,10 @@ NULLABLE = """
 
 async def differences(query: Query[Any, *tuple[Any, ...]], connection: Connection) -> list[str]:
     """Return how the types of a Query differ from its file's columns and parameters."""
-    prepared = await connection.prepare(query.text)
+    try:
+        prepared = await connection.prepare(query.text)
+    except asyncpg.PostgresError as error:
+        return [str(error)]
     row, *given = query.types
     columns = {one.name: one.type.name for one in prepared.get_attributes()}
     parameters = [one.name for one in prepared.get_parameters()]
@@ -114,4 +118,5 @@ def _fits(kind: Any, column: str) -> bool:
 
 
 def _name(kind: Any) -> str:
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     return kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else str(kind)

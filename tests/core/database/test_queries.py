@@ -117,6 +117,7 @@ def test_no_query_changes_its_session(path: Path) -> None:
             Query[int]("box/x"),
             ["size may be NULL; int has int"],
         ),
+        ("SELECT colour FROM box", Query[str]("box/x"), ['column "colour" does not exist']),
         ("SELECT array_agg(name) FROM box", Query[list[str]]("box/x"), []),
         (
             "SELECT array_agg(size) FROM box",
