@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
-from glob import escape
 from pathlib import Path
 from typing import Any, override
 
@@ -22,28 +21,13 @@ from yoyo.config import find_config
 from groundwork.core.config import settings_or_exit
 from groundwork.core.database import migration_checksums as checksums
 from groundwork.core.database import migration_steps as steps
-from groundwork.core.database.migration_files import (
-    MigrationError,
-    check_files,
-    folder,
-    read_script,
-)
+from groundwork.core.database.migration_files import MigrationError, check_files, read_script
 from groundwork.core.database.migration_session import Session
 
 logger = logging.getLogger(__name__)
 
 _ADVISORY_LOCK = 0x67726F756E64  # "ground", any number that no other program takes
 _MARKS = {"apply", "mark"}
-# Where yoyo's tables are, unless new tables would be created there, and found.
-_OTHER_SCHEMA = """
-    SELECT string_agg(relnamespace::regnamespace::text, ', ')
-    FROM pg_class
-    WHERE relname = '_yoyo_migration' AND relkind = 'r'
-    HAVING bool_or(
-        oid = to_regclass('_yoyo_migration')
-        AND relnamespace::regnamespace::text = quote_ident(current_schema())
-    ) IS NOT true
-"""
 
 
 class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
@@ -80,7 +64,7 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
 
     @override
     def apply_migrations(self, migrations: yoyo.MigrationList, force: bool = False) -> None:
-        if checksums.check(self, read_known()) or migrations:
+        if checksums.check(self, checksums.read_known()) or migrations:
             self._change("apply", migrations, force=force)
 
     @override
@@ -95,25 +79,15 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
     def unmark_migrations(self, migrations: yoyo.MigrationList) -> None:
         self._change("unmark", migrations)
 
-    def check_schema(self) -> None:
-        """Refuse to look for the applied migrations in one schema and record them in another."""
-        if other := self.connection.fetch(_OTHER_SCHEMA):
-            message = (
-                f"the applied migrations are recorded in schema {other}, but new tables would be "
-                f"created in schema {self.connection.fetch('SELECT current_schema()')}: set the "
-                "search_path of the role, or drop the schema that is not used"
-            )
-            raise MigrationError(message)
-
     def _change(self, operation: str, found: yoyo.MigrationList, *, force: bool = False) -> None:
         if force:
             message = "--force is not supported: it marks what has failed"
             raise MigrationError(message)
-        self.check_schema()
+        steps.refuse_other_schema(self.connection)
         self.connection.take_lock(_ADVISORY_LOCK)
         self._create_tables()
         if operation == "apply":
-            for migration in checksums.check(self, read_known()):
+            for migration in checksums.check(self, checksums.read_known()):
                 checksums.store(self, migration)
                 logger.info("stored the checksum of %s", migration.id)
         applied = set(self.get_applied_migration_hashes())  # read again, under the lock
@@ -173,16 +147,3 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
         else:
             self.unmark_one(migration, log=False)
         self.execute(self.format_sql(self.log_migration_sql), log)
-
-
-def read_known() -> yoyo.MigrationList:
-    """Read this release's migrations.
-
-    Raises:
-        MigrationError: there are none.
-    """
-    migrations = yoyo.read_migrations(escape(str(folder())))
-    if not migrations:
-        message = f"no migrations in {folder()}"
-        raise MigrationError(message)
-    return migrations

@@ -6,12 +6,13 @@ yoyo knows a migration by its name alone, so a hash of each file's text is store
 import hashlib
 import logging
 from collections.abc import Mapping
+from glob import escape
 from pathlib import Path
 
 from yoyo.backends.base import DatabaseBackend
-from yoyo.migrations import Migration, MigrationList
+from yoyo.migrations import Migration, MigrationList, read_migrations
 
-from groundwork.core.database.migration_files import MigrationError, read_script
+from groundwork.core.database.migration_files import MigrationError, folder, read_script
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,19 @@ _APPLIED = """
     SELECT migration_id, text_hash
     FROM _yoyo_migration LEFT JOIN _groundwork_migration USING (migration_hash)
 """
+
+
+def read_known() -> MigrationList:
+    """Read this release's migrations.
+
+    Raises:
+        MigrationError: there are none.
+    """
+    migrations = read_migrations(escape(str(folder())))
+    if not migrations:
+        message = f"no migrations in {folder()}"
+        raise MigrationError(message)
+    return migrations
 
 
 def read_applied(backend: DatabaseBackend) -> dict[str, str | None]:

@@ -27,6 +27,16 @@ _INDEX = re.compile(
     r'("[^"]+"|[\w$]+)\s+ON\b',
     re.IGNORECASE,
 )
+# Where yoyo's tables are, unless new tables would be created there, and found.
+_OTHER_SCHEMA = """
+    SELECT string_agg(relnamespace::regnamespace::text, ', ')
+    FROM pg_class
+    WHERE relname = '_yoyo_migration' AND relkind = 'r'
+    HAVING bool_or(
+        oid = to_regclass('_yoyo_migration')
+        AND relnamespace::regnamespace::text = quote_ident(current_schema())
+    ) IS NOT true
+"""
 INVALID = "SELECT string_agg(indexrelid::regclass::text, ', ') FROM pg_index WHERE NOT indisvalid"
 
 
@@ -79,5 +89,16 @@ def refuse_invalid_indexes(session: Session) -> None:
         message = (
             "nothing more was applied: CREATE INDEX CONCURRENTLY failed or is still running for "
             f"index {names}: drop what is not valid, or rebuild it with REINDEX"
+        )
+        raise MigrationError(message)
+
+
+def refuse_other_schema(session: Session) -> None:
+    """Raise MigrationError if the tables of yoyo are not where new tables would be created."""
+    if other := session.fetch(_OTHER_SCHEMA):
+        message = (
+            f"the applied migrations are recorded in schema {other}, but new tables would be "
+            f"created in schema {session.fetch('SELECT current_schema()')}: set the search_path "
+            "of the role, or drop the schema that is not used"
         )
         raise MigrationError(message)

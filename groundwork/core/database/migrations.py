@@ -12,9 +12,9 @@ from yoyo.migrations import MigrationList, default_migration_table
 
 from groundwork.core.config import settings_or_exit
 from groundwork.core.database import migration_checksums as checksums
-from groundwork.core.database.migration_backend import Backend, read_known
+from groundwork.core.database.migration_backend import Backend
 from groundwork.core.database.migration_files import MigrationError
-from groundwork.core.database.migration_steps import INVALID
+from groundwork.core.database.migration_steps import INVALID, refuse_other_schema
 from groundwork.core.observability.logging import configure_logging
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def migrate_or_raise(*, check: bool = False) -> None:
     Raises:
         MigrationError: a migration has failed, was refused, or, with `check`, is pending.
     """
-    migrations = read_known()
+    migrations = checksums.read_known()
     backend = Backend(parse_uri("groundwork://"), default_migration_table)
     try:
         with backend.lock():
@@ -61,6 +61,6 @@ def migrate_or_raise(*, check: bool = False) -> None:
 
 def _refuse(backend: Backend, pending: MigrationList) -> None:
     if pending:
-        backend.check_schema()
+        refuse_other_schema(backend.connection)
         message = f"pending: {', '.join(migration.id for migration in pending)}"
         raise MigrationError(message)
