@@ -13,8 +13,12 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from groundwork import main
+from groundwork.core.database.queries import Query
 from groundwork.core.http.middleware import RequestContext
 from groundwork.core.state import State
+
+SLEEP = Query[None, float]("sleep")
+vars(SLEEP)["text"] = "SELECT pg_sleep($1)"  # in place of a file in sql/
 
 
 async def query(request: Request[State]) -> JSONResponse:
@@ -25,6 +29,20 @@ async def query(request: Request[State]) -> JSONResponse:
 async def write(request: Request[State]) -> JSONResponse:
     """Update a row."""
     return JSONResponse(await request.state["pool"].execute("UPDATE installation SET id = id"))
+
+
+async def transaction(request: Request[State]) -> JSONResponse:
+    """Run a statement for some seconds within a transaction."""
+    seconds = float(request.path_params["seconds"])
+    async with request.state["pool"].acquire() as connection, connection.transaction():
+        return JSONResponse(await SLEEP.execute(connection, seconds))
+
+
+async def add(request: Request[State]) -> JSONResponse:
+    """Insert a number, and read all within a transaction."""
+    async with request.state["pool"].acquire() as connection, connection.transaction():
+        await connection.execute("INSERT INTO number VALUES ($1)", int(request.path_params["n"]))
+        return JSONResponse(len(await connection.fetch("SELECT * FROM number")))
 
 
 async def hold(request: Request[State]) -> JSONResponse:
@@ -50,6 +68,12 @@ async def tasks(_: Request[State]) -> JSONResponse:
     return JSONResponse({"tasks": len(asyncio.all_tasks())})
 
 
+async def freeze(request: Request[State]) -> JSONResponse:
+    """Block the event loop."""
+    time.sleep(float(request.path_params["seconds"]))
+    return JSONResponse("done")
+
+
 def block(_: Request[State]) -> JSONResponse:
     """Block a thread."""
     time.sleep(3600)
@@ -64,6 +88,9 @@ def create_app() -> RequestContext:
         Route("/query", query),
         Route("/write", write),
         Route("/hold/{seconds}", hold),
+        Route("/transaction/{seconds}", transaction),
+        Route("/add/{n}", add),
+        Route("/freeze/{seconds}", freeze),
         Route("/hang/{seconds}", hang),
         Route("/echo", echo, methods=["POST"]),
         Route("/tasks", tasks),

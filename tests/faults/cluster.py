@@ -3,7 +3,9 @@
 import os
 import signal
 import subprocess
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -109,3 +111,15 @@ def new_cluster(data: Path) -> Cluster:
         migrate(database).check_returncode()
         run(database, _ROLES)
     return Cluster(data)
+
+
+@contextmanager
+def taken_slots(cluster: Cluster) -> Iterator[None]:
+    """Use up every connection slot, those too that the service gives back meanwhile."""
+    with ExitStack() as stack:
+        for _ in range(60):
+            with suppress(psycopg2.OperationalError):
+                stack.enter_context(closing(psycopg2.connect(cluster.url())))
+                continue
+            time.sleep(0.1)
+        yield

@@ -4,18 +4,11 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import (
-    AbstractContextManager,
-    ExitStack,
-    asynccontextmanager,
-    closing,
-    contextmanager,
-)
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 
-import psycopg2
 import pytest
 
-from tests.faults.cluster import PASSWORD, Cluster
+from tests.faults.cluster import PASSWORD, Cluster, taken_slots
 from tests.faults.probes import Watch, burst, get, until
 from tests.servers import APP, Server, serve
 
@@ -37,18 +30,6 @@ def no_login(cluster: Cluster) -> Iterator[None]:
     cluster.run("ALTER ROLE app NOLOGIN")
     yield
     cluster.run("ALTER ROLE app LOGIN")
-
-
-@contextmanager
-def taken_slots(cluster: Cluster) -> Iterator[None]:
-    """Use up every connection slot that is left."""
-    with ExitStack() as stack:
-        try:
-            for _ in range(40):
-                stack.enter_context(closing(psycopg2.connect(cluster.url())))
-        except psycopg2.OperationalError:
-            pass
-        yield
 
 
 @contextmanager
