@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from groundwork import __version__
+
 CHECKOUT = Path(__file__).parents[1]
 DECLARED = yaml.safe_load((CHECKOUT / "compose.production.yaml").read_text())
 DOCKER = """#!/bin/sh
@@ -28,6 +30,8 @@ class Host:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         shutil.copytree(CHECKOUT / "deploy/compose", folder / "deploy/compose")
+        (folder / "groundwork").mkdir()
+        shutil.copy(CHECKOUT / "groundwork/__init__.py", folder / "groundwork")
         (folder / "docker").write_text(DOCKER)
         (folder / "docker").chmod(0o755)
         for name in ("calls", "volumes", "containers", "dump"):
@@ -123,6 +127,30 @@ def test_a_release_that_does_not_become_ready_replaces_nothing(host: Host) -> No
     assert host.calls("up --detach --wait") == host.calls("up --detach --wait db")
     assert host.calls("rm --force groundwork-production-next")
     assert "GROUNDWORK_VERSION=1\n" in host.version()
+
+
+def test_an_image_is_built_once_per_version(host: Host) -> None:
+    """Without git the image has the version of the code; one that is there is not built again."""
+    script = host.folder / "docker"
+    script.write_text(DOCKER.replace('"ps "*)', '"image "*) exit 1 ;;\n"ps "*)'))
+
+    assert host.run("upgrade") == 0
+    script.write_text(DOCKER)
+    assert host.run("upgrade") == 0
+
+    assert len(host.calls(f"--tag localhost/groundwork:{__version__} ")) == 1
+    assert f"GROUNDWORK_VERSION={__version__}\n" in host.version()
+
+
+def test_another_version_is_not_built_from_this_checkout(host: Host) -> None:
+    """If there is no image of that version, nothing is changed."""
+    script = host.folder / "docker"
+    script.write_text(DOCKER.replace('"ps "*)', '"image "*) exit 1 ;;\n"ps "*)'))
+
+    assert host.run("upgrade", "9.9.9") == 1
+
+    assert not host.calls("build")
+    assert not host.calls("up")
 
 
 def test_the_first_installation_has_nothing_to_keep(host: Host) -> None:
