@@ -16,33 +16,12 @@ from psycopg2.extensions import parse_dsn
 _ENCODE = (
     "Percent-encode special characters in user name and password: %40 for @, %2F for /, %25 for %."
 )
-_INTEGERS = (
-    "connect_timeout",
-    "keepalives",
-    "keepalives_count",
-    "keepalives_idle",
-    "keepalives_interval",
-    "tcp_user_timeout",
-)
+_INTEGER = re.compile(r"connect_timeout|keepalives\w*|tcp_user_timeout")
 # What asyncpg reads from a URL as libpq does. Any other keyword is dropped: DB_CONNECT_TIMEOUT is
 # in place of connect_timeout, and TCP's keepalives, channel binding and GSSAPI are not asyncpg's.
-_ASYNCPG = (
-    "user",
-    "password",
-    "passfile",
-    "dbname",
-    "service",
-    "sslmode",
-    "sslnegotiation",
-    "sslcert",
-    "sslkey",
-    "sslpassword",
-    "sslrootcert",
-    "sslcrl",
-    "ssl_min_protocol_version",
-    "ssl_max_protocol_version",
-    "krbsrvname",
-    "gsslib",
+_ASYNCPG = re.compile(
+    "user|password|passfile|dbname|service|krbsrvname|gsslib|ssl_m(in|ax)_protocol_version"
+    "|ssl(mode|negotiation|cert|key|password|rootcert|crl)"
 )
 # A host that cannot be reached at all: libpq checks every value before it tries to.
 _NOWHERE = "/dev/null/nowhere"
@@ -75,11 +54,11 @@ def parse_database_url(url: str) -> DatabaseURL:
     parts = _parse(url)
     _check(parts)
     certificates = parts.get("sslrootcert") == "system"
-    asyncpg = {name: parts[name] for name in _ASYNCPG if parts.get(name)}
+    asyncpg = {name: parts[name] for name in parts if _ASYNCPG.fullmatch(name) and parts[name]}
     if certificates:
         del asyncpg["sslrootcert"]
-        if path := ssl.get_default_verify_paths().capath:
-            os.environ.setdefault("SSL_CERT_DIR", path)  # psycopg2's own OpenSSL knows none
+        # psycopg2's own OpenSSL knows none.
+        os.environ.setdefault("SSL_CERT_DIR", ssl.get_default_verify_paths().capath or "")
     settings = {"application_name": parts.get("fallback_application_name") or "groundwork"}
     for name, variable in (("application_name", "PGAPPNAME"), ("options", "PGOPTIONS")):
         if value := parts.get(name) or os.environ.get(variable):
@@ -121,8 +100,8 @@ def _parse(url: str) -> dict[str, str]:
 
 def _check(parts: dict[str, str]) -> None:
     """Let libpq check every value, as it does before it connects."""
-    for name in _INTEGERS:
-        if not re.fullmatch(r"-?\d{1,9}", parts.get(name, "0").strip()):
+    for name, value in parts.items():
+        if _INTEGER.fullmatch(name) and not re.fullmatch(r"-?\d{1,9}", value.strip()):
             raise _invalid(name)
     if parts.get("gssencmode") == "require" or "replication" in parts:
         name = "replication" if "replication" in parts else "gssencmode"

@@ -63,25 +63,19 @@ class Connector:
         """
         deadline = time.monotonic() + self._timeout
         url = self._read()
-        failure: Exception = OSError("no address")
-        wanted = url.target_session_attrs
-        # Alone, a host is all that prefer-standby can choose from: so first ask all for a standby.
-        for attribute in ("standby", "any") if wanted == "prefer-standby" else (wanted,):
-            targets = await self._targets(url, deadline)
-            for index, target in enumerate(targets):
-                share = (deadline - time.monotonic()) / (len(targets) - index)
-                try:
-                    connection = await self._open(url, target, attribute, share)
-                except _TRY_NEXT_HOST as error:
-                    failure = error
-                else:
-                    self._last_good = target
-                    return connection
+        targets = await self._targets(url, deadline)
+        for index, target in enumerate(targets):
+            share = (deadline - time.monotonic()) / (len(targets) - index)
+            try:
+                connection = await self._open(url, target, share)
+            except _TRY_NEXT_HOST as error:
+                failure = error
+            else:
+                self._last_good = target
+                return connection
         raise failure
 
-    async def _open(
-        self, url: DatabaseURL, target: _Target, attribute: str | None, seconds: float
-    ) -> Connection:
+    async def _open(self, url: DatabaseURL, target: _Target, seconds: float) -> Connection:
         options = self._options | {"server_settings": url.server_settings}
         if url.uses_system_certificates:
             options["ssl"] = ssl.create_default_context()
@@ -91,7 +85,7 @@ class Connector:
             url.dsn,
             host=target.host,
             port=target.port,
-            target_session_attrs=attribute,  # type: ignore[arg-type]  # a word of libpq's
+            target_session_attrs=url.target_session_attrs,  # type: ignore[arg-type]  # a word of libpq's
             timeout=max(seconds, 0.001),
             **options,
         )

@@ -36,7 +36,6 @@ class Pool:
         self._max_size = max_size
         self._timeout = timeout
         self._sessions: set[Connection] = set()
-        self._idle: list[Connection] = []
         self._stale: set[Connection] = set()
         self._waiters = Waiters()
         self._open = WeakSet[Connection]()  # also what is being closed
@@ -93,7 +92,7 @@ class Pool:
 
     def get_idle_size(self) -> int:
         """Return the number of open connections that are idle."""
-        return sum(not session.is_closed() for session in self._idle)
+        return sum(not session.is_closed() for session in self._waiters.idle)
 
     def get_max_size(self) -> int:
         """Return DB_POOL_MAX_SIZE."""
@@ -102,19 +101,19 @@ class Pool:
     def expire(self) -> None:
         """Close every idle connection now, and each of the others when it is released."""
         self._stale |= self._sessions
-        while self._idle:
-            self._discard(self._idle.pop())
+        while self._waiters.idle:
+            self._discard(self._waiters.idle.pop())
 
     async def close(self) -> None:
         """Close all connections, those in use without their end."""
-        closing = [connection.close(timeout=_CLOSE_SECONDS) for connection in self._idle]
+        closing = [connection.close(timeout=_CLOSE_SECONDS) for connection in self._waiters.idle]
         await asyncio.gather(*closing, return_exceptions=True)
         for connection in self._open:
             connection.terminate()
 
     async def _take(self) -> Connection:
-        while self._idle:
-            connection = self._idle.pop()
+        while self._waiters.idle:
+            connection = self._waiters.idle.pop()
             if not connection.is_closed():
                 return connection
             self._forget(connection)
@@ -135,8 +134,8 @@ class Pool:
             self._discard(connection)
         elif connection.is_closed():
             self._forget(connection)
-        elif not self._waiters.give(connection):
-            self._idle.append(connection)
+        else:
+            self._waiters.give(connection)
 
     def _refusal(self) -> UnavailableError:
         return UnavailableError("pool_saturated" if self._sessions else "database_timeout")
@@ -167,8 +166,7 @@ class Pool:
             self._opening -= 1
             self._sessions.add(connection)
             self._open.add(connection)
-            if not self._waiters.give(connection):
-                self._idle.append(connection)
+            self._waiters.give(connection)
 
     def _retry(self) -> None:
         self._retry_at = 0.0

@@ -1,4 +1,4 @@
-"""The queue in front of the pool: those who wait for a connection, in order."""
+"""Idle connections, and the requests that wait for one."""
 
 import asyncio
 import time
@@ -19,9 +19,10 @@ client_disconnect: ContextVar[Callable[[], Coroutine[Any, Any, Never]] | None] =
 
 
 class Waiters:
-    """First come, first served, each for a limited time and while its client is there."""
+    """First come, first served, each for a limited time and while its client is connected."""
 
     def __init__(self) -> None:
+        self.idle: list[Connection] = []
         self._queue: deque[asyncio.Future[Connection]] = deque()
 
     def __len__(self) -> int:
@@ -43,15 +44,13 @@ class Waiters:
             done, _ = await asyncio.wait(
                 waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
             )
-            if waiter in done:
-                return waiter.result()
-            for disconnected in done:
-                disconnected.result()
-            metrics.TIMEOUTS.inc()
-            raise refuse()
+            if not done:
+                metrics.TIMEOUTS.inc()
+                raise refuse()
+            return (waiter if waiter in done else done.pop()).result()
         except asyncio.CancelledError:
-            if waiter.done() and waiter.exception() is None and not self.give(waiter.result()):
-                waiter.result().terminate()
+            if waiter.done() and waiter.exception() is None:
+                self.give(waiter.result())
             raise
         finally:
             metrics.WAIT_TIME.observe(time.monotonic() - started)
@@ -60,20 +59,17 @@ class Waiters:
             if waiter in self._queue:
                 self._queue.remove(waiter)
 
-    def give(self, connection: Connection) -> bool:
-        """Give a connection to the first waiter; return False where there is none."""
-        while self._queue:
-            waiter = self._queue.popleft()
-            if not waiter.done():
-                waiter.set_result(connection)
-                return True
-        return False
+    def give(self, connection: Connection) -> None:
+        """Give a connection to the first waiter, or let it be idle."""
+        if self._queue:
+            self._queue.popleft().set_result(connection)
+        else:
+            self.idle.append(connection)
 
     def fail(self, error: Exception) -> None:
         """Let every waiter fail: no connection can be opened, and none will be released."""
-        while self._queue:
-            waiter = self._queue.popleft()
-            if not waiter.done():
-                failure = UnavailableError(connect_reason_of(error))
-                failure.__cause__ = error
-                waiter.set_exception(failure)
+        for waiter in self._queue:
+            failure = UnavailableError(connect_reason_of(error))
+            failure.__cause__ = error
+            waiter.set_exception(failure)
+        self._queue.clear()

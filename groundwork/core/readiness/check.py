@@ -42,7 +42,9 @@ class Readiness:
         self._pool = pool
         self._loop_monitor = loop_monitor
         self._blocked = 0.0
-        self._connection = CheckConnection(connect, settings.db_connect_timeout)
+        self._connection = CheckConnection(
+            connect, settings.db_connect_timeout, on_failure=self._recheck
+        )
         self._check: asyncio.Task[None] | None = None
         self._draining = False
         self._session: tuple[object, ...] | None = None
@@ -131,7 +133,7 @@ class Readiness:
         Without a session of the check's own, an idle one of the pool shows whether those serve.
         """
         try:
-            row = await self._connection.query(deadline, self._recheck)
+            row = await self._connection.query(deadline)
         except asyncpg.UndefinedTableError:
             raise
         except Exception as error:

@@ -40,28 +40,26 @@ class CheckConnection:
     """
 
     def __init__(
-        self, connect: Callable[[], Awaitable[Connection]], connect_timeout: float
+        self,
+        connect: Callable[[], Awaitable[Connection]],
+        connect_timeout: float,
+        on_failure: Callable[[], object] = lambda: None,
     ) -> None:
         self.reconnected = False
         self.failure: Exception | None = None  # of the last attempt to connect
         self._connect = connect
         self._connect_timeout = connect_timeout
+        self._on_failure = on_failure  # called when the session works but could not be renewed
         self._connection: Connection | None = None
         self._begun = 0.0  # when the kept session was asked for
         self._renewal: asyncio.Task[None] | None = None
         self._slow_attempt: asyncio.Task[Database] | None = None
         self._open = WeakSet[Connection]()
 
-    async def query(
-        self, deadline: float, on_failure: Callable[[], object] = lambda: None
-    ) -> Database:
+    async def query(self, deadline: float) -> Database:
         """Return the row of sql/health/ready.sql by `deadline`, a time.monotonic().
 
         A connection that was lost since the last time is replaced, and the statement repeated.
-
-        Args:
-            deadline: when to give up.
-            on_failure: called when the session works but could not be renewed.
 
         Raises:
             TimeoutError: no response in time.
@@ -69,7 +67,7 @@ class CheckConnection:
         """
         self.reconnected = False
         if self._connection is not None:
-            self._renew_if_due(on_failure)
+            self._renew_if_due()
             connection, self._connection = self._connection, None
             try:
                 row = await _query(connection, deadline - time.monotonic())
@@ -100,17 +98,17 @@ class CheckConnection:
         for connection in self._open:
             connection.terminate()
 
-    def _renew_if_due(self, on_failure: Callable[[], object]) -> None:
-        async def renew() -> None:
-            try:
-                await run_with_timeout(_RENEW_TIMEOUT, self._attempt())
-            except Exception as error:  # noqa: BLE001 - readiness says what it is
-                self.failure = error
-                on_failure()
-
+    def _renew_if_due(self) -> None:
         is_under_way = self._renewal is not None and not self._renewal.done()
         if time.monotonic() - self._begun >= RENEW_SECONDS and not is_under_way:
-            self._renewal = spawn(renew())
+            self._renewal = spawn(self._renew())
+
+    async def _renew(self) -> None:
+        try:
+            await run_with_timeout(_RENEW_TIMEOUT, self._attempt())
+        except Exception as error:  # noqa: BLE001 - readiness says what it is
+            self.failure = error
+            self._on_failure()
 
     async def _attempt_until(self, deadline: float) -> Database:
         fresh = spawn(self._attempt())

@@ -92,12 +92,13 @@ async def test_each_address_of_a_name_has_its_share(connect: AsyncMock, loop: Lo
     for call in connect.await_args_list:
         redirected = call.kwargs["loop"]
         await redirected.create_connection("factory", "both", 5432, ssl="context")
+        await redirected.create_connection("factory", "both", 5432)
 
     assert attempts(connect) == [("both", 5432, 4), ("both", 5432, 8)]
     connected = [call.args for call in loop.created.await_args_list]
-    assert connected == [("factory", f"192.0.2.{n}", 5432) for n in (1, 2)]
-    assert loop.created.await_args is not None
-    assert loop.created.await_args.kwargs == {"ssl": "context", "server_hostname": "both"}
+    assert connected == [("factory", f"192.0.2.{n}", 5432) for n in (1, 1, 2, 2)]
+    named = {"ssl": "context", "server_hostname": "both"}
+    assert [call.kwargs for call in loop.created.await_args_list] == [named, {}] * 2
     assert connect.await_args_list[0].kwargs["loop"].created is loop.created
 
 
@@ -145,18 +146,6 @@ async def test_a_rejection_is_not_repeated(connect: AsyncMock) -> None:
     connect.side_effect = [ConnectionRefusedError(), asyncpg.CannotConnectNowError()]
     with pytest.raises(asyncpg.CannotConnectNowError):
         await connector()
-
-
-@pytest.mark.usefixtures("loop")
-async def test_a_standby_is_preferred_among_all_hosts(connect: AsyncMock) -> None:
-    """prefer-standby asks every host for a standby before it takes any."""
-    url = "postgresql://first,second/x?target_session_attrs=prefer-standby"
-    wrong = asyncpg.TargetServerAttributeNotMatched()
-    connect.side_effect = [wrong, wrong, "any"]
-    await Connector(Settings(database_url=url))()
-
-    wanted = [call.kwargs["target_session_attrs"] for call in connect.await_args_list]
-    assert wanted == ["standby", "standby", "any"]
 
 
 @pytest.mark.usefixtures("loop")

@@ -241,10 +241,11 @@ async def test_a_failed_renewal_is_told_and_forgotten_after_the_next() -> None:
     """While new connections fail the session goes on, with the error beside it."""
     kept = connection("first", "second", "third", "fourth")
     attempts = [kept, asyncpg.InvalidPasswordError(), connection("new")]
-    check, on_failure = CheckConnection(AsyncMock(side_effect=attempts), 5), Mock()
+    on_failure = Mock()
+    check = CheckConnection(AsyncMock(side_effect=attempts), 5, on_failure)
     failures = []
     for _ in range(3):
-        await check.query(late(), on_failure)
+        await check.query(late())
         await asyncio.sleep(0.01)
         failures.append(type(check.failure))
 
