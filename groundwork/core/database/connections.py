@@ -1,9 +1,7 @@
 """Connections to DATABASE_URL, for the pool and for the readiness check."""
 
-import asyncio
 import logging
 import os
-import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from groundwork.core.config import Settings
+from groundwork.core.database.addresses import LoopTo, addresses_of
 from groundwork.core.database_url import DatabaseURL, DatabaseURLError, parse_database_url
 from groundwork.core.environment import read_environment
 
@@ -80,7 +79,7 @@ class Connector:
         if url.uses_system_certificates:
             options["ssl"] = ssl.create_default_context()
         if target.address:
-            options["loop"] = _LoopTo(target.address)
+            options["loop"] = LoopTo(target.address)
         connection: Connection = await asyncpg.connect(
             url.dsn,
             host=target.host,
@@ -95,44 +94,12 @@ class Connector:
         targets = []
         for host, port in url.hosts:
             timeout = max((deadline - time.monotonic()) / 2, 0.001)
-            addresses = await _addresses(host, timeout)
+            addresses = await addresses_of(host, timeout)
             targets += [_Target(host, port, address) for address in addresses]
         if self._last_good in targets:
             targets.remove(self._last_good)
             targets.insert(0, self._last_good)
         return targets or [_Target()]
-
-
-class _LoopTo:
-    """The event loop, except that a connection goes to one address of its host's name.
-
-    asyncpg takes no address beside the host, and TLS needs the name.
-    """
-
-    def __init__(self, address: str) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._address = address
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loop, name)
-
-    async def create_connection(self, factory: Any, host: str, port: int, **options: Any) -> Any:
-        if "ssl" in options:
-            options["server_hostname"] = host
-        return await self._loop.create_connection(factory, self._address, port, **options)
-
-
-async def _addresses(host: str, seconds: float) -> list[str | None]:
-    """Return the addresses of a name that has several; else None, as the driver looks it up."""
-    if host.startswith("/"):
-        return [None]
-    lookup = asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    try:
-        found = await asyncio.wait_for(lookup, seconds)
-    except OSError:
-        return [None]  # connecting fails likewise, and says why
-    addresses: dict[str | None, None] = {str(entry[4][0]): None for entry in found}
-    return list(addresses) if len(addresses) > 1 else [None]
 
 
 def _reader(url: str) -> Callable[[], DatabaseURL]:

@@ -8,13 +8,11 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 from weakref import WeakSet
-
-import asyncpg
 
 from groundwork.core.database.connections import Connection
 from groundwork.core.database.errors import UnavailableError, abandon, unavailable
+from groundwork.core.database.statements import Statements
 from groundwork.core.database.waiters import Waiters
 from groundwork.core.observability import metrics
 from groundwork.core.tasks import spawn
@@ -26,7 +24,7 @@ _CLOSE_SECONDS = 1.0
 _QUEUE_PER_CONNECTION = 100
 
 
-class Pool:
+class Pool(Statements):
     """Hands out connections, the most recently used first; opens them when they are needed."""
 
     def __init__(
@@ -65,26 +63,6 @@ class Pool:
             raise
         finally:
             self._release(connection, time.monotonic() - started, failure)
-
-    async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
-        """Return the rows of one statement."""
-        async with self.acquire() as connection:
-            return await connection.fetch(query, *args)
-
-    async def fetchrow(self, query: str, *args: Any) -> asyncpg.Record | None:
-        """Return the first row of one statement."""
-        async with self.acquire() as connection:
-            return await connection.fetchrow(query, *args)
-
-    async def execute(self, query: str, *args: Any) -> str:
-        """Return the status of one statement: "UPDATE 1"."""
-        async with self.acquire() as connection:
-            return await connection.execute(query, *args)
-
-    async def fetchval(self, query: str, *args: Any) -> Any:
-        """Return the first value of one statement's first row."""
-        async with self.acquire() as connection:
-            return await connection.fetchval(query, *args)
 
     def get_size(self) -> int:
         """Return the number of open connections."""

@@ -5,13 +5,13 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 from math import inf
-from typing import Any, ClassVar, get_args, get_origin
+from typing import Any, ClassVar, cast, get_args, get_origin
 
 import asyncpg
 import msgspec
 from prometheus_client import Histogram
 
-from groundwork.core.database.connections import SQL_DIR
+from groundwork.core.database.connections import SQL_DIR, Connection
 from groundwork.core.database.errors import abandon
 from groundwork.core.database.pool import Executor
 from groundwork.core.observability.metrics import operation_duration
@@ -73,8 +73,8 @@ class Query[Row, *Parameters]:
         try:
             result = await call(self.text, *self._encode(parameters))
         except TimeoutError:
-            if isinstance(db, asyncpg.Connection):
-                abandon(db)  # else a transaction's end waits for the server as well
+            # Else the end of a transaction waits for the server too. A pool does it by itself.
+            abandon(cast("Connection", db))
             raise
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             error.add_note(f"in {self._place(getattr(error, 'position', None))}")

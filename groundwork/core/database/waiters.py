@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
-from typing import Any, Never
+from typing import Any
 
 from groundwork.core.database.connections import Connection
 from groundwork.core.database.errors import UnavailableError, connect_reason_of
@@ -13,7 +13,7 @@ from groundwork.core.observability import metrics
 from groundwork.core.tasks import spawn
 
 # Set for each request: a function that raises once its client has disconnected.
-client_disconnect: ContextVar[Callable[[], Coroutine[Any, Any, Never]] | None] = ContextVar(
+client_disconnect: ContextVar[Callable[[], Coroutine[Any, Any, None]] | None] = ContextVar(
     "client_disconnect", default=None
 )
 

@@ -1,20 +1,17 @@
 """The outermost layer: request ID, trace ID, metrics and access log of every request."""
 
-import asyncio
 import logging
 import os
 import re
 import time
-from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from http import HTTPStatus
-from typing import Never
 
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from groundwork.core.database.waiters import client_disconnect
+from groundwork.core.http.receiving import Receiving
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.observability import metrics
 from groundwork.core.observability.logging import request_id, traceparent
@@ -26,32 +23,6 @@ CLIENT_CLOSED_REQUEST = 499  # nginx's status code for a client that disconnecte
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
 # Version 00 of W3C Trace Context (3.2.2); IDs of zeros alone are invalid there.
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-
-
-class Receiving:
-    """The request's messages; while it waits, a disconnected client can be noticed."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._read = deque[Message]()
-
-    async def __call__(self) -> Message:
-        """Return the next message."""
-        return self._read.popleft() if self._read else await self._receive()
-
-    async def wait_for_disconnect(self) -> Never:
-        """Wait until the client disconnects, which is seen once its body has come.
-
-        Raises:
-            ClientDisconnect: it has.
-        """
-        while not self._read or not self._read[-1].get("more_body"):
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            self._read.append(message)
-        await asyncio.Future()  # never done: the rest of the body is for the handler
-        raise AssertionError
 
 
 class RequestContext:

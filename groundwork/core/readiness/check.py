@@ -14,16 +14,16 @@ from groundwork.core.database.migration_files import migration_ids
 from groundwork.core.database.pool import Pool
 from groundwork.core.observability import metrics
 from groundwork.core.observability.event_loop import LoopMonitor
-from groundwork.core.readiness.connection import READY, CheckConnection, Database
+from groundwork.core.readiness.connection import CheckConnection
 from groundwork.core.readiness.history import History
+from groundwork.core.readiness.query import READY, Database
 from groundwork.core.readiness.result import Result, Sample, describe, judge
+from groundwork.core.readiness.sessions import Sessions
 from groundwork.core.tasks import run_with_timeout, spawn
 
 _LOST = ("database_unreachable", "database_timeout")
 # A check ends a little before its callers' timeout, so that they get what it found.
 _CHECK_SHARE = 0.95
-# How long after the sessions were renewed an error may come from a plan of before.
-_RENEWED_SECONDS = 5
 
 
 class Readiness:
@@ -47,8 +47,7 @@ class Readiness:
         )
         self._check: asyncio.Task[None] | None = None
         self._draining = False
-        self._session: tuple[object, ...] | None = None
-        self._renewed_at = -1.0 * _RENEWED_SECONDS
+        self._sessions = Sessions()
         # When the next check is due, and until when the latest result may be given meanwhile.
         self._due = self._good_until = time.monotonic()
 
@@ -90,9 +89,9 @@ class Readiness:
 
         What was prepared in one of them may not fit the tables any more after a migration.
         """
-        self._expire_result()
+        self._recheck()
         await self.check()
-        return time.monotonic() - self._renewed_at < _RENEWED_SECONDS
+        return self._sessions.were_renewed()
 
     def drain(self) -> None:
         """Be unavailable from now on: this instance is about to stop."""
@@ -118,7 +117,9 @@ class Readiness:
         else:
             latency = time.monotonic() - started
             result = judge(row, migration_ids(), self._pool, failure, latency)
-            self._renew_sessions(row, failure)
+            if self._sessions.are_stale(row) or isinstance(failure, asyncpg.CannotConnectNowError):
+                self._pool.expire()  # also lets a server end that waits for its sessions
+                self._connection.drop()
         metrics.READINESS_CHECKS.observe(time.monotonic() - started)
         self.history.samples.append(Sample(result.checked_at, result.latency))
         is_lost = result.status == "unavailable" and result.reason in _LOST
@@ -144,15 +145,6 @@ class Readiness:
             return await run_with_timeout(left, READY.one(self._pool)), error
         return row, self._connection.failure
 
-    def _renew_sessions(self, row: Database, failure: Exception | None) -> None:
-        """Replace the sessions that were given something else, or delay the server's shutdown."""
-        session = (row.session_properties, row.is_read_only, set(row.applied))
-        previous, self._session = self._session, session
-        if previous not in (None, session) or isinstance(failure, asyncpg.CannotConnectNowError):
-            self._renewed_at = time.monotonic()
-            self._pool.expire()
-            self._connection.drop()
-
     def _failed(self, error: Exception) -> Result:
         blocked = self._loop_monitor.blocked_seconds - self._blocked
         if isinstance(error, TimeoutError) and blocked >= self._timeout / 2:
@@ -161,11 +153,8 @@ class Readiness:
         return Result("unavailable", connect_reason_of(error), cause=describe(error))
 
     def _recheck(self) -> None:
-        self._expire_result()
-        spawn(self.check())
-
-    def _expire_result(self) -> None:
         self._due = self._good_until = time.monotonic()
+        spawn(self.check())
 
     def _publish(self, result: Result) -> None:
         if not self._draining:

@@ -6,30 +6,15 @@ from collections.abc import Awaitable, Callable
 from weakref import WeakSet
 
 import asyncpg
-from msgspec import Struct
 
 from groundwork.core.database.connections import Connection
-from groundwork.core.database.queries import Query
+from groundwork.core.readiness.query import CANCEL_SECONDS, Database, query_until
 from groundwork.core.tasks import run_with_timeout, spawn
 
 # A kept session is no proof of what the next one meets: after so long another one is opened.
 RENEW_SECONDS = 1.5
 _RENEW_TIMEOUT = 2.0
-# Time allowed for a cancel request to reach the server.
-_CANCEL_SECONDS = 1.0
 _FIRST = asyncio.FIRST_COMPLETED
-
-
-class Database(Struct):
-    """What the check reads."""
-
-    is_read_only: bool
-    postgres_version: str
-    applied: list[str]
-    session_properties: str
-
-
-READY = Query[Database]("health/ready")
 
 
 class CheckConnection:
@@ -70,7 +55,7 @@ class CheckConnection:
             self._renew_if_due()
             connection, self._connection = self._connection, None
             try:
-                row = await _query(connection, deadline - time.monotonic())
+                row = await query_until(connection, deadline - time.monotonic())
             except (TimeoutError, asyncpg.UndefinedTableError):
                 raise
             except Exception:  # noqa: BLE001 - the second attempt finds out what is wrong
@@ -87,7 +72,7 @@ class CheckConnection:
     def drop(self) -> None:
         """Close the kept session, so that the next check opens one."""
         if self._connection is not None:
-            spawn(self._connection.close(timeout=_CANCEL_SECONDS))
+            spawn(self._connection.close(timeout=CANCEL_SECONDS))
             self._connection = None
 
     def close(self) -> None:
@@ -137,7 +122,7 @@ class CheckConnection:
         begun = time.monotonic()
         connection = await self._connect()
         self._open.add(connection)
-        row = await _query(connection, self._connect_timeout)
+        row = await query_until(connection, self._connect_timeout)
         self._begun, self.failure = begun, None
         self._keep(connection, self._connection)
         return row
@@ -151,15 +136,4 @@ class CheckConnection:
     def _keep(self, connection: Connection, other: Connection | None) -> None:
         self._connection = connection
         if other is not None and other is not connection:
-            spawn(other.close(timeout=_CANCEL_SECONDS))
-
-
-async def _query(connection: Connection, seconds: float) -> Database:
-    try:
-        return await run_with_timeout(seconds, READY.one(connection))
-    except (TimeoutError, asyncio.CancelledError):
-        asyncio.get_running_loop().call_later(_CANCEL_SECONDS, connection.terminate)
-        raise
-    except Exception:
-        connection.terminate()
-        raise
+            spawn(other.close(timeout=CANCEL_SECONDS))

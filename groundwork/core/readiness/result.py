@@ -9,7 +9,7 @@ import asyncpg
 
 from groundwork.core.database.errors import connect_reason_of
 from groundwork.core.database.pool import Pool
-from groundwork.core.readiness.connection import Database
+from groundwork.core.readiness.query import Database
 
 type Status = Literal["ok", "degraded", "unavailable"]
 

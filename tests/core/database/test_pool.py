@@ -222,6 +222,19 @@ async def test_a_cancelled_waiter_passes_its_connection_on(pool: Pool, server: S
     assert len(server.made) <= 4
 
 
+async def test_a_connection_given_to_a_cancelled_waiter_is_kept(pool: Pool) -> None:
+    """Cancelled in the moment it gets one, a request gives it to the next."""
+    waiters = pool._waiters  # noqa: SLF001
+    waiting = asyncio.create_task(waiters.wait(5, lambda: UnavailableError("pool_saturated")))
+    await asyncio.sleep(0.01)
+    waiters.give(given := connection())
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+    assert waiters.idle == [given]
+    waiters.idle.clear()
+
+
 async def test_closed_connections_are_replaced(pool: Pool, server: Server) -> None:
     """One that ended while it was idle, or in use, is not given out again."""
     await pool.execute("x")

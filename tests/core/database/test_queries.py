@@ -1,11 +1,13 @@
 """SQL files, and the Query of each."""
 
+import dataclasses
 import importlib
 import pkgutil
 import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import asyncpg
 import msgspec
@@ -13,7 +15,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 import groundwork
-from groundwork.core.database import Connection, queries
+from groundwork.core.config import Settings
+from groundwork.core.database import Connection, Connector, Pool, UnavailableError, queries
 from groundwork.core.database.connections import SQL_DIR
 from groundwork.core.database.queries import Query
 from tests.core.database.columns import differences
@@ -268,3 +271,22 @@ async def test_a_wrong_parameter_has_its_file(connection: Connection, sql: Path)
         await Query[int, int]("box/x").all(connection, 2**40)
 
     assert raised.value.__notes__ == ["in sql/box/x.sql"]
+
+
+async def test_a_statement_that_times_out_gives_its_connection_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of a transaction would wait for the server as well."""
+    monkeypatch.setattr(queries, "abandon", abandon := Mock())
+    connection = await Connector(dataclasses.replace(settings, db_command_timeout=0.05))()
+    query = Query[None, float]("x")
+    vars(query)["text"] = "SELECT pg_sleep($1)"
+    with pytest.raises(TimeoutError):
+        await query.execute(connection, 5.0)
+    connection.terminate()
+    abandon.assert_called_once_with(connection)
+
+    pool = Pool(Connector(dataclasses.replace(settings, db_command_timeout=0.05)), 1, 5)
+    with pytest.raises(UnavailableError):
+        await query.execute(pool, 5.0)
+    await pool.close()

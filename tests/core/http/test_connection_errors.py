@@ -3,7 +3,9 @@
 import dataclasses
 import logging
 from collections.abc import AsyncGenerator
+from unittest.mock import AsyncMock
 
+import asyncpg
 import httpx
 import pytest
 from starlette.applications import Starlette
@@ -25,6 +27,12 @@ async def leave(request: Request[State]) -> JSONResponse:
     return JSONResponse(await request.state["pool"].fetchval(statement))
 
 
+async def use_old_plan(_: Request[State]) -> JSONResponse:
+    """Fail as a statement does whose table was changed."""
+    message = "cached plan must not change result type"
+    raise asyncpg.InvalidCachedStatementError(message)
+
+
 async def fail(_: Request[State]) -> JSONResponse:
     """Fail as a route's own files and sockets do."""
     raise ConnectionResetError
@@ -43,7 +51,11 @@ async def pool(settings: Settings, request: pytest.FixtureRequest) -> AsyncGener
 @pytest.fixture
 def app(app: Starlette) -> Starlette:
     """Give the application with routes that lose their database."""
-    app.router.routes += [Route("/leave", leave), Route("/fail", fail)]
+    app.router.routes += [
+        Route("/leave", leave),
+        Route("/fail", fail),
+        Route("/plan", use_old_plan),
+    ]
     return app
 
 
@@ -67,3 +79,19 @@ async def test_another_lost_connection_is_a_fault(client: httpx.AsyncClient) -> 
     response = await client.get("/fail")
 
     assert (response.status_code, is_a_problem(response)) == (500, True)
+
+
+@pytest.mark.parametrize(("renewed", "status"), [(True, 503), (False, 500)])
+async def test_a_plan_of_before_a_migration_may_be_retried(
+    client: httpx.AsyncClient,
+    state: State,
+    monkeypatch: pytest.MonkeyPatch,
+    renewed: object,
+    status: int,
+) -> None:
+    """Where the sessions were just replaced it may be a plan of before; else it is a bug."""
+    monkeypatch.setattr(
+        state["readiness"], "sessions_were_renewed", AsyncMock(return_value=renewed)
+    )
+
+    assert (await client.get("/plan")).status_code == status

@@ -7,6 +7,7 @@ import time
 from types import SimpleNamespace
 from unittest.mock import AsyncMock, Mock
 
+import asyncpg
 import pytest
 
 from groundwork.core.config import Settings
@@ -15,6 +16,7 @@ from groundwork.core.database.migration_files import migration_ids
 from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.readiness import check as core_readiness
 from groundwork.core.readiness.check import Readiness
+from groundwork.core.readiness.query import Database
 from groundwork.core.readiness.result import Result
 
 CAUSE = "ConnectionRefusedError: gone"
@@ -211,6 +213,7 @@ async def test_it_starts_unknown_and_drains_for_good(settings: Settings, pool: P
 
     await readiness.check()
     readiness.drain()
+    readiness._publish(Result("ok"))  # noqa: SLF001 - a check that was under way
     readiness.close()
 
     assert (await readiness.check()).reason == "draining"
@@ -256,3 +259,108 @@ async def test_each_change_has_its_line(
     ]
     expire.assert_called_once_with()
     assert 0 < vars(caplog.records[1])["lasted_seconds"] < 3
+
+
+def database(version: str = "18", *, given: str = "", applied: list[str] | None = None) -> Database:
+    """Return what the check reads."""
+    return Database(
+        is_read_only=False,
+        postgres_version=version,
+        applied=[*migration_ids()] if applied is None else applied,
+        session_properties=given,
+    )
+
+
+async def check_each(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch, *found: Database | Exception
+) -> tuple[Readiness, list[Result]]:
+    """Return what readiness says of each result of the check's own session."""
+    readiness = Readiness(
+        dataclasses.replace(settings, readiness_ttl=0), pool, AsyncMock(), LoopMonitor()
+    )
+    monkeypatch.setattr(readiness._connection, "query", AsyncMock(side_effect=found))  # noqa: SLF001
+    results = [await readiness.check() for _ in found]
+    readiness.close()
+    return readiness, results
+
+
+@pytest.mark.parametrize(
+    "second",
+    [database(given="other"), database(applied=[*migration_ids(), "9999.new"])],
+    ids=["given", "migrations"],
+)
+async def test_sessions_are_replaced_when_what_they_were_given_changes(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch, second: Database
+) -> None:
+    """When role, host, settings or migrations change, the pool's sessions are renewed."""
+    monkeypatch.setattr(pool, "expire", expire := Mock())
+    first = database()
+    readiness, _ = await check_each(settings, pool, monkeypatch, first, first)
+    expire.assert_not_called()
+    assert not readiness._sessions.were_renewed()  # noqa: SLF001
+
+    readiness, _ = await check_each(settings, pool, monkeypatch, first, second, second)
+    expire.assert_called_once_with()
+    assert readiness._sessions.were_renewed()  # noqa: SLF001
+
+
+async def test_a_session_of_the_pool_shows_that_those_serve(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a session of its own the check asks an idle one of the pool."""
+    error = asyncpg.InvalidPasswordError("wrong")
+    _, (result,) = await check_each(settings, pool, monkeypatch, error)
+
+    assert (result.status, result.reason) == ("degraded", "database_rejected")
+    assert result.cause == "InvalidPasswordError: wrong"
+    assert result.server_version is not None
+
+
+async def test_a_server_that_shuts_down_is_unavailable_at_once(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its sessions still work the next connection is refused, so they are let go."""
+    monkeypatch.setattr(pool, "expire", expire := Mock())
+    readiness = Readiness(settings, pool, AsyncMock(), LoopMonitor())
+    connection = readiness._connection  # noqa: SLF001
+    monkeypatch.setattr(connection, "query", AsyncMock(return_value=database()))
+    connection.failure = asyncpg.CannotConnectNowError("shutting down")
+    result = await readiness.check()
+    readiness.close()
+
+    assert (result.status, result.reason) == ("unavailable", "database_unreachable")
+    expire.assert_called_with()
+
+
+async def test_a_late_check_of_a_blocked_loop_is_no_fault_of_the_database(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What timed out while the event loop was blocked is named as that."""
+    monitor = LoopMonitor()
+    readiness = Readiness(settings, pool, AsyncMock(), monitor)
+
+    async def block(_: float) -> Database:
+        monitor.blocked_seconds += 2
+        raise TimeoutError
+
+    monkeypatch.setattr(readiness._connection, "query", block)  # noqa: SLF001
+    monkeypatch.setattr(pool, "get_idle_size", lambda: 0)
+    result = await readiness.check()
+    readiness.close()
+
+    assert (result.status, result.reason) == ("degraded", "event_loop_blocked")
+    assert result.cause == "the event loop was blocked for 2.00 s"
+
+
+async def test_it_checks_without_a_probe(settings: Settings, pool: Pool) -> None:
+    """What changes is noticed although nobody asks, and a failed renewal is looked into at once."""
+    readiness = Readiness(settings, pool, Connector(settings), LoopMonitor())
+    checking = asyncio.create_task(readiness.keep_checking())
+    await asyncio.sleep(0.3)
+    assert readiness.latest.status == "ok"
+    readiness._recheck()  # noqa: SLF001
+    assert not await readiness.sessions_were_renewed()
+    checking.cancel()
+    readiness.close()
+
+    assert len(readiness.history.samples) >= 2

@@ -103,7 +103,7 @@ async def test_an_attempt_outlives_its_check() -> None:
 
 async def test_a_question_without_an_answer_is_withdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its connection has a moment to tell the server, and is closed then."""
-    monkeypatch.setattr(check_connection, "_CANCEL_SECONDS", 0.05)
+    monkeypatch.setattr("groundwork.core.readiness.query.CANCEL_SECONDS", 0.05)
     silent = Mock(fetchrow=AsyncMock(side_effect=never))
     check = CheckConnection(AsyncMock(return_value=silent), 0.01)
 
@@ -113,6 +113,21 @@ async def test_a_question_without_an_answer_is_withdrawn(monkeypatch: pytest.Mon
     silent.terminate.assert_not_called()
     await asyncio.sleep(0.2)
     silent.terminate.assert_called_once_with()
+
+
+async def test_a_kept_session_that_hangs_is_a_timeout() -> None:
+    """No other attempt is made beside it: the time is over."""
+    kept = connection("first")
+    connect = AsyncMock(return_value=kept)
+    check = CheckConnection(connect, 5)
+    await check.query(late())
+    kept.fetchrow = never
+    with pytest.raises(TimeoutError):
+        await check.query(soon())
+
+    assert connect.await_count == 1
+    assert not check.reconnected
+    check.close()
 
 
 async def test_closing_ends_what_is_kept() -> None:
