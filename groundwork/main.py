@@ -22,6 +22,7 @@ from groundwork.core.http.problems import (
     database_error,
     http_exception,
 )
+from groundwork.core.http.receiving import DisconnectWatch
 from groundwork.core.lifecycle import POOL_CLOSE_SECONDS, Lifecycle
 from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.observability.logging import configure_logging
@@ -80,6 +81,7 @@ def create_app(settings: Settings | None = None) -> RequestContext:
             ),
             Middleware(ErrorBoundary, debug=settings.debug),
             Middleware(BodyLimit),
+            Middleware(DisconnectWatch),
         ],
         exception_handlers={HTTPException: http_exception}
         | dict.fromkeys(DATABASE_ERRORS, database_error),

@@ -10,8 +10,6 @@ from http import HTTPStatus
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from groundwork.core.database.waiters import client_disconnect
-from groundwork.core.http.receiving import Receiving
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.observability import metrics
 from groundwork.core.observability.logging import request_id, traceparent
@@ -59,8 +57,6 @@ class RequestContext:
         started = time.perf_counter()
         current, trace = _read(scope["headers"])
         tokens = request_id.set(current), traceparent.set(trace)
-        receiving = Receiving(receive)
-        watching = client_disconnect.set(receiving.wait_for_disconnect)
         status, path = CLIENT_CLOSED_REQUEST, scope["path"]
         method = metrics.method_label(scope["method"])
         active = metrics.active_requests(method, scope.get("scheme", "http"))
@@ -75,7 +71,7 @@ class RequestContext:
 
         active.count += 1
         try:
-            await self.probes.get(path, self.app)(scope, receiving, send_with_headers)
+            await self.probes.get(path, self.app)(scope, receive, send_with_headers)
         finally:
             active.count -= 1
             seconds = time.perf_counter() - started
@@ -84,7 +80,6 @@ class RequestContext:
             self._log(scope, status, seconds)
             request_id.reset(tokens[0])
             traceparent.reset(tokens[1])
-            client_disconnect.reset(watching)
 
     def _headers(self, current: str, started: float) -> list[tuple[bytes, bytes]]:
         headers = [(b"x-request-id", current.encode())]

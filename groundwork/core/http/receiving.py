@@ -4,7 +4,9 @@ import asyncio
 from collections import deque
 
 from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from groundwork.core.database.waiters import client_disconnect
 
 
 class Receiving:
@@ -30,3 +32,22 @@ class Receiving:
                 raise ClientDisconnect
             self._read.append(message)
         await asyncio.get_running_loop().create_future()  # the rest is for the handler to read
+
+
+class DisconnectWatch:
+    """Lets whatever waits for a connection of the pool notice that its client has disconnected."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        receiving = Receiving(receive)
+        token = client_disconnect.set(receiving.wait_for_disconnect)
+        try:
+            await self.app(scope, receiving, send)
+        finally:
+            client_disconnect.reset(token)

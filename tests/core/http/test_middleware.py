@@ -23,6 +23,7 @@ from groundwork.core.http import middleware
 from groundwork.core.http.body_limit import MAX_BODY_BYTES, BodyLimit
 from groundwork.core.http.middleware import RequestContext
 from groundwork.core.http.problems import ErrorBoundary, problem
+from groundwork.core.http.receiving import DisconnectWatch
 from groundwork.core.observability.logging import request_id
 from groundwork.core.state import State
 
@@ -197,6 +198,7 @@ async def test_requests_are_timed_by_method_route_and_status(
         partial(RequestContext, lifecycle=Mock(), probes={}),
         partial(ErrorBoundary, debug=False),
         BodyLimit,
+        DisconnectWatch,
     ],
 )
 async def test_lifespan_events_pass_unchanged(layer: Callable[[ASGIApp], ASGIApp]) -> None:
