@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -29,6 +29,8 @@ from tests.databases import TransactionPool, migrate, new_database, throwaway_se
 from tests.loop import Loop
 from tests.openapi import description
 from tests.servers import Server, serve, wait_until
+
+_MISSING = pytest.StashKey[list[str]]()
 
 type Serving = Callable[[str], AbstractAsyncContextManager[httpx.AsyncClient]]
 
@@ -51,6 +53,33 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def _publish(url: str, address: Path) -> None:
     address.with_suffix(".new").write_text(url)
     address.with_suffix(".new").rename(address)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Collect from a worker which responses its tests have seen."""
+    description.SEEN.update(map(tuple, getattr(node, "workeroutput", {}).get("seen", ())))
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail a run of all tests in which a response was never seen that a handler declares."""
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["seen"] = sorted(description.SEEN)
+    elif exitstatus == 0 and config.args_source is config.ArgsSource.TESTPATHS:
+        is_whole = not config.option.keyword and config.option.markexpr in {"", "not faults"}
+        if is_whole and (missing := description.never_seen()):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            text = "described, but no test has seen it: "
+            config.stash[_MISSING] = [f"{text}{one}" for one in missing]
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Name the responses that no test has seen."""
+    for line in config.stash.get(_MISSING, []):
+        terminalreporter.write_line(line, red=True)
 
 
 @pytest.fixture(scope="session")

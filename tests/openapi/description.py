@@ -33,8 +33,21 @@ _HEADERS = {
     "WWW-Authenticate",
     "X-Request-ID",
 }
+# Each method, path and status code that a test has seen.
+SEEN: set[tuple[str, str, int]] = set()
 # The Structs that the handler of this test's request has read.
 _read: ContextVar[list[type]] = ContextVar("_read")
+
+
+def never_seen() -> list[str]:
+    """Return the responses that a handler declares, and that no test has seen."""
+    return [
+        f"{method} {path}: {status}"
+        for path, entry in PATHS.items()
+        for method in map(str.upper, entry)
+        for status in {*_operation(path, method).returns, *_operation(path, method).errors}
+        if (method, path, status) not in SEEN
+    ]
 
 
 def record_reads(patch: pytest.MonkeyPatch) -> None:
@@ -97,6 +110,7 @@ def differences(path: str, response: httpx.Response) -> list[str]:
     For a method that the path does not support, any entry of the path describes the response.
     """
     entry = PATHS[path]
+    SEEN.add((response.request.method, path, int(response.status_code)))
     described = entry.get(response.request.method.lower(), next(iter(entry.values())))
     if str(response.status_code) not in described["responses"]:
         return [f"the status {response.status_code} is not described"]
