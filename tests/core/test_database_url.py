@@ -1,12 +1,14 @@
 """DATABASE_URL, read by libpq's own parser."""
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from groundwork.core.database_url import DatabaseURLError, parse_database_url
+from tests.databases import CHECKOUT
 
 # Every keyword of libpq's manual, "Parameter Key Words", with a value that libpq takes.
 KEYWORDS = {
@@ -85,6 +87,27 @@ def test_every_keyword_of_libpq_is_taken(name: str) -> None:
     assert set(url.server_settings) <= {"application_name", "options"}
     assert "balance" not in url.dsn
     assert "other" not in url.dsn or name == "dbname"
+
+
+def test_the_documentation_lists_the_keywords_that_have_no_effect() -> None:
+    """Of libpq's keywords the driver of the service has no option for these (-s shows all)."""
+    effects = {name: effect(name, value) for name, value in KEYWORDS.items()}
+    for name, found in effects.items():
+        print(f"{name:26} migrate: as psql    serve: {found}")
+    text = (CHECKOUT / "docs/operations.md").read_text()
+    listed = re.search(r"The service does not use (.*?), because its driver", text)
+    assert listed is not None
+    ignored = {name for name, found in effects.items() if found == "ignored"}
+    documented = set(re.findall(r"`([a-z_]+\*?)`", listed[1]))
+
+    assert {re.sub(r"^keepalives.*", "keepalives*", name) for name in ignored} == documented
+
+
+def effect(name: str, value: str) -> str:
+    """Return what a keyword does to the address that the service's driver gets."""
+    plain = parse_database_url("postgresql://h/d")
+    with_it = parse_database_url(f"postgresql://h/d?{name}={quote(value)}")
+    return "used" if with_it != plain else "ignored"
 
 
 @pytest.mark.parametrize("name", REFUSED)
