@@ -2,10 +2,9 @@
 
 import argparse
 import os
+import pkgutil
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from groundwork import __version__
 
@@ -15,74 +14,29 @@ def main(arguments: list[str] | None = None) -> None:
     # Process 1 of a container gets no signal without a handler; `serve` and `dev` set others.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: os._exit(128 + number))
-    with _standard_streams():
-        _run(arguments)
-
-
-def _run(arguments: list[str] | None) -> None:
     parser = argparse.ArgumentParser("groundwork", description="Self-hosted project management.")
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", metavar="command")
-    commands.add_parser("dev", help="serve with reload and a PostgreSQL of its own")
-    commands.add_parser("serve", help="serve in production")
-    migrate_parser = commands.add_parser(
-        "migrate", help="apply the migrations; any number may run at once"
-    )
-    migrate_parser.add_argument(
-        "--check", action="store_true", help="apply nothing; exit with 1 if any are pending"
-    )
+    commands = parser.add_subparsers(metavar="command")
+    dev = commands.add_parser("dev", help="serve with reload and a PostgreSQL of its own")
+    dev.set_defaults(run="groundwork.dev:dev")
+    serve = commands.add_parser("serve", help="serve in production")
+    serve.set_defaults(run="groundwork.serve:serve")
+    migrate = commands.add_parser("migrate", help="apply the migrations that are pending")
+    check = "apply nothing; exit with 1 if any are pending"
+    migrate.add_argument("--check", action="store_true", help=check)
+    migrate.set_defaults(run="groundwork.core.database.migrations:migrate")
     # psql's options are its own, so none starts with a character of ours.
-    psql_parser = commands.add_parser("psql", help="open psql on the database", prefix_chars="\0")
-    psql_parser.add_argument("arguments", nargs="*")
-    probe_parser = commands.add_parser("probe", help="check the running instance; exit 0 or 1")
-    probe_parser.add_argument("name", nargs="?", choices=("live", "ready"), default="ready")
-    options = parser.parse_args(arguments)
-    match options.command:
-        case "dev":
-            from groundwork.dev import dev
-
-            dev()
-        case "serve":
-            from groundwork.core.config import settings_or_exit
-
-            settings = settings_or_exit()  # before the slow imports: an error shows at once
-            from groundwork.serve import serve
-
-            serve(settings)
-        case "migrate":
-            from groundwork.core.database.migrations import migrate
-
-            migrate(check=options.check)
-        case "psql":
-            from groundwork.psql import psql
-
-            psql(options.arguments)
-        case "probe":
-            from groundwork.probe import probe
-
-            sys.exit(probe(options.name))
-        case _:
-            parser.print_help()
-
-
-@contextmanager
-def _standard_streams() -> Iterator[None]:
-    """Open /dev/null for each closed stream, so that no socket gets its number.
-
-    A reader of stdout that is gone costs the output, not the exit code.
-    """
-    while os.open(os.devnull, os.O_RDWR) in {0, 1, 2}:
-        pass
-    sys.stdout, sys.stderr = sys.stdout or os.fdopen(1, "w"), sys.stderr or os.fdopen(2, "w")
-    try:
-        yield
-    except BrokenPipeError:
-        sys.exit(1)
-    finally:
-        try:
-            sys.stdout.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # it is flushed again at exit
+    psql = commands.add_parser("psql", help="open psql on the database", prefix_chars="\0")
+    psql.add_argument("arguments", nargs="*")
+    psql.set_defaults(run="groundwork.psql:psql")
+    probe = commands.add_parser("probe", help="check the running instance; exit 0 or 1")
+    probe.add_argument("name", nargs="?", choices=("live", "ready"), default="ready")
+    probe.set_defaults(run="groundwork.probe:probe")
+    options = vars(parser.parse_args(arguments))
+    if "run" in options:
+        command = pkgutil.resolve_name(options.pop("run"))
+        sys.exit(command(**options))
+    parser.print_help()
 
 
 if __name__ == "__main__":

@@ -1,45 +1,28 @@
 """`groundwork probe`: check the instance in this container; standard library only."""
 
 import http.client
+import re
 
 from groundwork.core.environment import read_environment
+from groundwork.listen import local_address
 
-# Where to connect if the service listens on every address.
-_LOCAL = {"0.0.0.0": "127.0.0.1", "::": "localhost"}  # noqa: S104 - replaced
 _ERRORS = (OSError, ValueError, OverflowError, http.client.HTTPException)
 
 
-def local_address(host: str) -> str:
-    """Return the address at which a service on this machine with this HOST can be reached."""
-    bare = host.strip("[]")
-    return _LOCAL.get(bare, bare)
-
-
 def probe(name: str) -> int:
-    """GET /health/<name> from where `serve` listens; return the exit code: 0 for 200, else 1.
+    """GET /health/<name> from where `serve` listens; return the exit code: 0 for 200, else 1."""
+    given, errors = read_environment(("ENVIRONMENT", "HOST", "PORT"))
+    host, port = local_address(given.get("HOST", "127.0.0.1")), given.get("PORT", "8000")
+    if errors or not re.fullmatch(r"\d{1,5}", port):
+        from groundwork.core.config import settings_or_exit
 
-    An invalid HOST or PORT is 2, with the message that `serve` has for it.
-    """
-    given, _ = read_environment(("ENVIRONMENT", "HOST", "PORT"))
+        settings_or_exit()  # says what is wrong, as `serve` does
     try:
-        host, port = given.get("HOST", "127.0.0.1"), int(given.get("PORT", "8000"))
-        connection = http.client.HTTPConnection(local_address(host), port, timeout=2)
+        connection = http.client.HTTPConnection(host, int(port), timeout=2)
         connection.request("GET", f"/health/{name}")
         response = connection.getresponse()
         print(response.status, response.read().decode(errors="replace"))
     except _ERRORS as error:
-        return _explain(error)
+        print(error)
+        return 1
     return 0 if response.status == http.HTTPStatus.OK else 1
-
-
-def _explain(failure: Exception) -> int:
-    from groundwork.core.config import SettingsError, load_settings
-
-    try:
-        load_settings()
-    except SettingsError as error:
-        if error.errors.keys() & {".env", "ENVIRONMENT", "HOST", "PORT"}:
-            print(f"groundwork: {error}")
-            return 2
-    print(failure)
-    return 1

@@ -2,23 +2,24 @@
 
 import logging
 import signal
+import socket
 import sys
 
-import uvicorn
-
-from groundwork.core.config import Settings
+from groundwork.core.config import Settings, settings_or_exit
 from groundwork.listen import listen
-from groundwork.main import create_app
-
-logger = logging.getLogger(__name__)
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings | None = None, sockets: list[socket.socket] | None = None) -> None:
     """Serve until SIGTERM or SIGINT; exit with 0 after a clean shutdown."""
+    settings = settings or settings_or_exit()
     # uvicorn raises its signal again when it is done, for the handlers it found.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    sockets = listen(settings.host, settings.port)
+    sockets = sockets or listen(settings.host, settings.port)
+    import uvicorn  # these take a while: what is wrong with the settings shows before
+
+    from groundwork.main import create_app
+
     config = uvicorn.Config(
         create_app(settings),
         loop="uvloop",
@@ -32,7 +33,8 @@ def serve(settings: Settings) -> None:
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
     )
-    logger.info("listening", extra={"host": settings.host, "port": settings.port})
+    where = {"host": settings.host, "port": settings.port}
+    logging.getLogger(__name__).info("listening", extra=where)
     server = uvicorn.Server(config)
     server.run(sockets)
     if not server.started:

@@ -1,7 +1,6 @@
 """The commands, run as users run them."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -271,32 +270,3 @@ def test_psql_has_the_configured_database(database_url: str) -> None:
     done = groundwork("psql", "-At", "-c", "SELECT 6 * 7", DATABASE_URL=database_url)
 
     assert (done.returncode, done.stdout) == (0, "42\n")
-
-
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_do_no_harm(closed: str, database_url: str) -> None:
-    """A command works with standard streams that are closed: no socket gets their numbers."""
-    done = subprocess.run(
-        ["sh", "-c", f'"$0" -m groundwork migrate {closed}', sys.executable],
-        env=bare_environment() | {"DATABASE_URL": database_url},
-        check=False,
-    )
-
-    assert done.returncode == 0
-
-
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_closed_pipe_is_no_traceback(unbuffered: str) -> None:
-    """If the reader of stdout is gone, the exit code is 1 and stderr stays empty."""
-    reading, writing = os.pipe()
-    os.close(reading)
-    done = subprocess.run(
-        [sys.executable, "-m", "groundwork", "probe"],
-        env=bare_environment() | {"PORT": str(free_port()), "PYTHONUNBUFFERED": unbuffered},
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        check=False,
-    )
-    os.close(writing)
-
-    assert (done.returncode, done.stderr) == (1, b"")

@@ -1,22 +1,23 @@
-"""The environment that `groundwork dev` serves in, and what it passes to uvicorn."""
+"""The environment that `groundwork dev` serves in, and how it reloads."""
 
+import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import MagicMock, Mock, call, patch
 
 import pytest
-import uvicorn
 
 from groundwork import dev
 from groundwork.core.database.connections import SQL_DIR
 from groundwork.core.environment import DEV_DATABASE_URL
+from groundwork.dev import _child as run_child
+from groundwork.dev import _database as database
 from groundwork.dev import _leave as leave
-from groundwork.dev import _only_one as only_one
-from groundwork.dev import _Reloader as Reloader
-from groundwork.dev import _run as run_child
+from groundwork.dev import _reload as reload
 
 
 @pytest.fixture
@@ -27,20 +28,13 @@ def handle(monkeypatch: pytest.MonkeyPatch) -> Mock:
 
 
 @pytest.fixture
-def reloader(monkeypatch: pytest.MonkeyPatch, handle: Mock) -> Mock:  # noqa: ARG001
-    """Replace uvicorn's reloader; no migration is applied, and no socket made."""
+def served(monkeypatch: pytest.MonkeyPatch, handle: Mock) -> Mock:  # noqa: ARG001
+    """Replace the reloader; no migration is applied, and no socket made."""
     monkeypatch.setattr(dev, "migrate", Mock())
     monkeypatch.setattr(dev, "listen", Mock())
-    monkeypatch.setattr(dev, "_Reloader", reloader := Mock())
+    monkeypatch.setattr(dev, "_reload", served := Mock(side_effect=KeyboardInterrupt))
     monkeypatch.setenv("PORT", "8111")
-    return reloader
-
-
-@pytest.fixture
-def config(reloader: Mock, monkeypatch: pytest.MonkeyPatch) -> Mock:  # noqa: ARG001
-    """Replace uvicorn's configuration."""
-    monkeypatch.setattr(uvicorn, "Config", config := Mock())
-    return config
+    return served
 
 
 def environment_of(**environment: str) -> dict[str, str]:
@@ -50,18 +44,17 @@ def environment_of(**environment: str) -> dict[str, str]:
         return dict(os.environ)
 
 
-def test_its_defaults_are_for_developers(config: Mock) -> None:
-    """DEBUG is on, the log is text, and shutdown waits for no balancer."""
-    environment = environment_of()
+def test_its_defaults_are_for_developers(served: Mock) -> None:
+    """DEBUG is on, the log is text, and shutdown waits for no balancer and for no slow request."""
+    environment_of()
 
-    assert environment["DEBUG"] == "true"
-    assert environment["LOG_JSON"] == "false"
-    assert environment["SHUTDOWN_DRAIN_SECONDS"] == "0"
-    config.assert_called_once()
+    settings = served.call_args.args[0]
+    assert (settings.debug, settings.log_json) == (True, False)
+    assert (settings.shutdown_drain_seconds, settings.shutdown_grace_seconds) == (0, 1)
 
 
 @pytest.mark.parametrize("name", ["LOG_JSON", "LOG_JSON_FILE"])
-@pytest.mark.usefixtures("config")
+@pytest.mark.usefixtures("served")
 def test_settings_win_over_its_defaults(name: str, tmp_path: Path) -> None:
     """A default gives way to the environment, to `.env`, and to a file of either."""
     (tmp_path / "on").write_text("true")
@@ -72,29 +65,54 @@ def test_settings_win_over_its_defaults(name: str, tmp_path: Path) -> None:
     assert "LOG_JSON" not in environment_of()
 
 
-def test_it_reloads_what_the_service_reads(config: Mock) -> None:
-    """The service restarts when its code, SQL, pages or API description change."""
-    environment_of()
+class Watch:
+    """Replaces what watches the files: they change once, then a signal comes."""
 
-    assert config.call_args.args == ("groundwork.main:create_app",)
-    options = config.call_args.kwargs
-    assert options["factory"]
-    assert options["reload"]
-    assert {Path(one) for one in options["reload_dirs"]} == {Path(dev.__file__).parent, SQL_DIR}
-    suffixes = {"*.py", "*.sql", "*.html", "*.json", "*.js", "*.css"}
-    assert set(options["reload_includes"]) == suffixes
-    assert options["timeout_graceful_shutdown"] == 1
-    assert options["timeout_keep_alive"] == 75
+    def __init__(self, *folders: Path) -> None:
+        self.folders = folders
+        self.changes = iter([{(1, "groundwork/x.sql")}])
+
+    def __next__(self) -> set[tuple[int, str]]:
+        for change in self.changes:
+            return change
+        raise KeyboardInterrupt
 
 
-def test_it_serves_as_production_does(config: Mock) -> None:
-    """One process, no WebSocket, no Server header; a failed lifespan ends it."""
-    environment_of(WEB_CONCURRENCY="auto")
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """Replace the processes that serve, and the watching of files."""
+    monkeypatch.setattr("watchfiles.watch", Mock(side_effect=Watch))
+    monkeypatch.setattr(multiprocessing, "get_context", context := Mock())
+    process: Mock = context.return_value.Process
+    return process
 
-    options = config.call_args.kwargs
-    assert (options["ws"], options["lifespan"], options["workers"]) == ("none", "on", 1)
-    assert options["server_header"] is False
-    assert options["log_config"] is None
+
+def test_it_reloads_when_a_file_changes(children: Mock, capsys: pytest.CaptureFixture[str]) -> None:
+    """A change in the package or in sql/ ends the service and starts it again."""
+    with pytest.raises(KeyboardInterrupt):
+        reload(settings := Mock(), sockets := Mock())
+
+    started = call(target=run_child, args=(settings, sockets), daemon=True)
+    once = [started, call().start(), call().terminate(), call().join()]
+    assert children.mock_calls == once * 2
+    assert capsys.readouterr().out == "reload     groundwork/x.sql\n"
+    watch = sys.modules["watchfiles"].watch
+    assert watch.mock_calls == [call(Path(dev.__file__).parent, SQL_DIR)]
+
+
+def test_ctrl_c_does_not_interrupt_the_service(children: Mock) -> None:
+    """The service starts with SIGINT blocked, so no import is cut off; SIGTERM ends it."""
+    blocked: list[bool] = []
+
+    def start() -> None:
+        blocked.append(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, set()))
+
+    children.return_value.start = start
+    with pytest.raises(KeyboardInterrupt):
+        reload(Mock(), Mock())
+
+    assert blocked == [True, True]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
 
 
 @pytest.mark.parametrize(
@@ -107,7 +125,7 @@ def test_it_serves_as_production_does(config: Mock) -> None:
     ],
 )
 def test_its_url_opens(
-    reloader: Mock,
+    served: Mock,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     host: str,
@@ -118,64 +136,12 @@ def test_its_url_opens(
     environment_of(HOST=host)
 
     assert f" {url}8111/ " in capsys.readouterr().out
-    assert reloader.call_args.kwargs["sockets"] is listen.return_value
+    assert served.call_args.args[1] is listen.return_value
     listen.assert_called_once_with(host, 8111)
 
 
-@pytest.fixture
-def own_reloader(handle: Mock, monkeypatch: pytest.MonkeyPatch) -> Reloader:  # noqa: ARG001
-    """Return the reloader, which starts no process."""
-    monkeypatch.setattr("uvicorn.supervisors.basereload.get_subprocess", Mock())
-    config = Mock(reload_dirs=[], reload_includes=[], reload_excludes=[])
-    return Reloader(config, target=Mock(), sockets=[])
-
-
-def test_a_signal_waits_for_no_lock(own_reloader: Reloader) -> None:
-    """A signal ends it even while the reloader holds the lock of its own event."""
-    event = own_reloader.should_exit
-    with vars(event)["_cond"]:  # the moment that it takes luck to meet
-        caller = threading.Thread(target=own_reloader.signal_handler, args=(15, None), daemon=True)
-        caller.start()
-        caller.join(2)
-        assert not caller.is_alive()
-
-    assert event.wait(2)
-
-
-@pytest.mark.parametrize("method", ["startup", "restart"])
-def test_ctrl_c_does_not_interrupt_the_service(
-    own_reloader: Reloader, monkeypatch: pytest.MonkeyPatch, method: str
-) -> None:
-    """The service starts with SIGINT blocked: the reloader ends it, and no import is cut off."""
-    blocked: list[bool] = []
-
-    def start() -> None:
-        blocked.append(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, set()))
-
-    process = Mock(start=start)
-    monkeypatch.setattr("uvicorn.supervisors.basereload.get_subprocess", lambda **_: process)
-    own_reloader.process = process
-    getattr(own_reloader, method)()
-
-    assert blocked == [True]
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
-
-
 @pytest.mark.parametrize("found", [signal.SIG_IGN, signal.SIG_DFL])
-def test_it_outlives_its_terminal_under_nohup(
-    own_reloader: Reloader, handle: Mock, monkeypatch: pytest.MonkeyPatch, found: signal.Handlers
-) -> None:
-    """SIGHUP ends it, unless it was ignored from the start."""
-    monkeypatch.setattr(signal, "getsignal", lambda _: found)
-    own_reloader.startup()
-
-    taken = {one.args[0] for one in handle.mock_calls}
-    assert (signal.SIGHUP in taken) is (found is signal.SIG_DFL)
-    assert taken >= {signal.SIGTERM, signal.SIGINT}
-
-
-@pytest.mark.parametrize("found", [signal.SIG_IGN, signal.SIG_DFL])
-@pytest.mark.usefixtures("config")
+@pytest.mark.usefixtures("served")
 def test_it_takes_signals_before_it_serves(
     handle: Mock, monkeypatch: pytest.MonkeyPatch, found: signal.Handlers
 ) -> None:
@@ -205,7 +171,7 @@ def test_it_is_for_development(
 
 
 @pytest.fixture
-def postgres(reloader: Mock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mock]:  # noqa: ARG001
+def postgres(served: Mock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mock]:  # noqa: ARG001
     """Replace the embedded PostgreSQL."""
     monkeypatch.setattr(dev, "postgres", postgres := MagicMock())
     postgres.return_value.__enter__.return_value = "postgresql:///dev"
@@ -213,20 +179,21 @@ def postgres(reloader: Mock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mock]:
         yield postgres
 
 
-def test_other_commands_find_its_database(postgres: Mock, reloader: Mock) -> None:
+def test_other_commands_find_its_database(postgres: Mock, served: Mock) -> None:
     """While it runs, a file has the address."""
     seen: list[str] = []
-    reloader.return_value.run = lambda: seen.append(DEV_DATABASE_URL.read_text())
+    served.side_effect = lambda *_: seen.append(DEV_DATABASE_URL.read_text())
     dev.dev()
 
     assert seen == ["postgresql:///dev"] == [os.environ["DATABASE_URL"]]
+    assert served.call_args.args[0].database_url == "postgresql:///dev"
     assert not DEV_DATABASE_URL.exists()
     postgres.assert_called_once_with(dev.HOME / "postgres")
 
 
 @pytest.mark.usefixtures("postgres")
 def test_a_refused_migration_stops_nothing(
-    reloader: Mock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    served: Mock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """If the migrations are refused, it says what to do, and serves so that this works."""
     monkeypatch.setattr(dev, "migrate", Mock(side_effect=SystemExit("0003.x has changed")))
@@ -235,30 +202,19 @@ def test_a_refused_migration_stops_nothing(
     out = capsys.readouterr().out
     assert "0003.x has changed" in out
     assert "yoyo rollback --revision" in out
-    reloader.return_value.run.assert_called_once_with()
+    served.assert_called_once()
 
 
-@pytest.mark.usefixtures("reloader")
+@pytest.mark.usefixtures("postgres")
 def test_it_runs_once_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
     """A second one in the same folder exits with 2."""
-    dev.HOME.mkdir()
-    with only_one(), patch.dict(os.environ), pytest.raises(SystemExit, match="2"):
+    with database(), pytest.raises(SystemExit, match="2"):
         dev.dev()
 
     assert "already runs in this folder" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("reloader")
-def test_a_folder_that_cannot_be_made_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    """One line names the file or folder, and the exit code is 2."""
-    dev.HOME.write_text("")
-    with patch.dict(os.environ), pytest.raises(SystemExit, match="2"):
-        dev.dev()
-
-    assert capsys.readouterr().err == "groundwork: .groundwork: File exists\n"
-
-
-@pytest.mark.usefixtures("reloader")
+@pytest.mark.usefixtures("served")
 def test_a_taken_port_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The port is checked before PostgreSQL is started."""
     monkeypatch.setattr(dev, "listen", Mock(side_effect=SystemExit(2)))
@@ -268,19 +224,18 @@ def test_a_taken_port_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not dev.HOME.exists()
 
 
-def test_the_service_ends_with_the_reloader(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the reloader is gone, killed for instance, the service gets SIGTERM."""
+def test_the_service_ends_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If `groundwork dev` is gone, killed for instance, the service gets SIGTERM."""
     parent, killed = Mock(), threading.Event()
     monkeypatch.setattr("multiprocessing.parent_process", lambda: parent)
     monkeypatch.setattr(os, "kill", kill := Mock(side_effect=lambda *_: killed.set()))
-    monkeypatch.setattr(uvicorn, "Server", server := Mock())
-    run_child(config := Mock(), sockets := Mock())
+    monkeypatch.setattr(dev, "serve", serve := Mock())
+    run_child(settings := Mock(), sockets := Mock())
 
     assert killed.wait(2)
     kill.assert_called_once_with(os.getpid(), signal.SIGTERM)
     parent.join.assert_called_once_with()
-    server.assert_called_once_with(config)
-    server.return_value.run.assert_called_once_with(sockets)
+    serve.assert_called_once_with(settings, sockets)
 
 
 def test_a_second_ctrl_c_does_no_harm(handle: Mock) -> None:

@@ -27,7 +27,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Mock:
         ({}, ("127.0.0.1", 8000)),
         ({"HOST": "0.0.0.0", "PORT": "81\n"}, ("127.0.0.1", 81)),  # noqa: S104 - as set
         ({"HOST": "::"}, ("localhost", 8000)),
-        ({"HOST": "[::1]"}, ("::1", 8000)),
+        ({"HOST": "::1"}, ("::1", 8000)),
         ({"HOST": "10.0.0.7", "PORT_FILE": "port"}, ("10.0.0.7", 82)),
     ],
 )
@@ -79,16 +79,27 @@ def test_no_response_is_a_failure(
     assert capsys.readouterr().out == "timed out\n"
 
 
-@pytest.mark.parametrize(("name", "value"), [("PORT", "abc"), ("PORT", "99999"), ("HOST", "a b")])
-def test_invalid_settings_are_reported_as_by_serve(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+@pytest.mark.parametrize("name", ["PORT", "PORT_FILE"])
+def test_an_invalid_port_is_reported_as_by_serve(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """An invalid HOST or PORT makes the exit code 2, and the message names it."""
+    """An invalid PORT makes the exit code 2, and the message names it."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://")
+    monkeypatch.setenv(name, "abc")
+
+    with pytest.raises(SystemExit, match="2"):
+        probe("live")
+    assert capsys.readouterr().err.startswith("groundwork: PORT: ")
+
+
+@pytest.mark.parametrize(("name", "value"), [("PORT", "99999"), ("HOST", "a b"), ("HOST", "a..b")])
+def test_an_impossible_address_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """Where no service can listen, none responds: the exit code is 1."""
     monkeypatch.setenv(name, value)
 
-    assert probe("live") == 2
-    assert capsys.readouterr().out.startswith(f"groundwork: {name}: ")
+    assert probe("live") == 1
 
 
 def test_its_imports_are_the_standard_library() -> None:

@@ -42,7 +42,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Mock:
 @pytest.fixture
 def options(monkeypatch: pytest.MonkeyPatch, listen: Mock, server: Mock) -> dict[str, Any]:
     """Serve, and return the options of uvicorn's configuration."""
-    monkeypatch.setattr("groundwork.serve.create_app", create_app := Mock())
+    monkeypatch.setattr("groundwork.main.create_app", create_app := Mock())
     monkeypatch.setattr("uvicorn.Config", config := Mock())
     serve(SETTINGS)
     create_app.assert_called_once_with(SETTINGS)
@@ -88,10 +88,22 @@ def test_an_early_signal_exits_at_once(handle: Mock) -> None:
             end(number, None)
 
 
+def test_sockets_of_the_caller_are_served(
+    monkeypatch: pytest.MonkeyPatch, listen: Mock, server: Mock
+) -> None:
+    """`groundwork dev` listens once, so that connections wait while the service restarts."""
+    monkeypatch.setattr("groundwork.main.create_app", Mock())
+    sockets: list[Any] = [Mock()]
+    serve(SETTINGS, sockets)
+
+    server.return_value.run.assert_called_once_with(sockets)
+    listen.assert_not_called()
+
+
 @pytest.mark.usefixtures("listen")
 def test_a_failed_startup_is_an_error(monkeypatch: pytest.MonkeyPatch, server: Mock) -> None:
     """If uvicorn could not start the service, the exit code is 1."""
-    monkeypatch.setattr("groundwork.serve.create_app", Mock())
+    monkeypatch.setattr("groundwork.main.create_app", Mock())
     server.return_value.started = False
 
     with pytest.raises(SystemExit, match="1"):
