@@ -40,12 +40,10 @@ VALUES = {
 FILES = {
     "a wrong path": f"/nowhere/{SECRET}",
     "a directory": ".",
-    "an endless device": "/dev/zero",
     "a long path": SECRET * 300,
     "an empty path": "",
     "a binary file": "binary",
     "an empty file": "empty",
-    "a long file": "long",
 }
 DOTENVS = {
     "not UTF-8": SECRET.encode() + b"=\xff",
@@ -73,7 +71,6 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut the commands off from what their settings would reach."""
     Path("binary").write_bytes(SECRET.encode() + b"\xff")
     Path("empty").write_text("")
-    Path("long").write_text(SECRET * 3000)
     unreachable = Mock(side_effect=psycopg2.OperationalError("unreachable"))
     monkeypatch.setattr("groundwork.core.database.migration_backend.Session", unreachable)
     monkeypatch.setattr("groundwork.serve.listen", Mock(side_effect=SystemExit))
@@ -150,7 +147,7 @@ def test_dotenvs(capfd: pytest.CaptureFixture[str], content: bytes) -> None:
     """All commands refuse an `.env` that cannot be read, in one line with its name."""
     Path(".env").write_bytes(content)
 
-    assert not check_all(capfd, "PORT" if b"\0" in content else ".env")
+    assert not check_all(capfd, "PORT" if content.startswith(b"PORT") else ".env")
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES.keys())

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from groundwork.core.config import Settings, load_settings
+from groundwork.core.config import Settings, settings_or_exit
 from groundwork.core.database.migration_files import migration_ids
 from tests.databases import bare_environment
 from tests.servers import serve
@@ -27,7 +27,7 @@ def test_the_example_shows_the_defaults() -> None:
     """With every line of .env.example uncommented, the settings have their defaults."""
     Path(".env").write_text(re.sub(r"^# ([A-Z_]+=)", r"\1", EXAMPLE, flags=re.MULTILINE))
 
-    settings = load_settings()
+    settings = settings_or_exit()
 
     assert settings == Settings(database_url=settings.database_url)
 

@@ -13,17 +13,7 @@ from groundwork.core.environment import exit_with, read_environment
 
 DEVELOPMENT_SECRET = "development-only-secret-replace-me"  # noqa: S105 - refused elsewhere
 ENVIRONMENTS = ("development", "staging", "production")
-SECRET_LENGTH = 32
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-
-
-class SettingsError(Exception):
-    """The environment holds no valid settings; `errors` maps each variable or file to its error."""
-
-    def __init__(self, errors: Mapping[str, str]) -> None:
-        self.errors = dict(errors)
-        lines = [f"{name}: {error}" for name, error in sorted(self.errors.items())]
-        super().__init__("\n  ".join(lines if len(lines) == 1 else ["invalid settings:", *lines]))
+_SECRET_LENGTH = 32
 
 
 def _postgres_url(value: str) -> None:
@@ -38,7 +28,7 @@ def _postgres_url(value: str) -> None:
 _Text = Annotated[str, check.Length(1, 200), "1 to 200 characters"]
 _Environment = Annotated[str, check.OneOf(ENVIRONMENTS), ", ".join(ENVIRONMENTS)]
 _Flag = Annotated[bool, None, "true or false"]
-_Host = Annotated[str, check.Regexp(r"[][\w.:%-]{1,255}\Z", re.ASCII), "an address or host name"]
+_Host = Annotated[str, check.Regexp(r"[\w.:%-]{1,255}\Z", re.ASCII), "an address or host name"]
 _Port = Annotated[int, check.Range(1, 65_535), "1 to 65535"]
 _Url = Annotated[str, _postgres_url, "postgresql://user:password@host:5432/database"]
 _Size = Annotated[int, check.Range(1, 10_000), "1 to 10000"]
@@ -50,9 +40,8 @@ _ProbeTimeout = Annotated[float, check.Range(0.001, 0.999), "seconds, 0.001 to 0
 _Minutes = Annotated[int, check.Range(1, 525_600), "minutes, 1 to 525600"]
 _Secret = Annotated[str, check.Length(1), "32 or more random characters: openssl rand -hex 32"]
 _Token = Annotated[str | None, check.Regexp(r"[!-~]*\Z"), "printable ASCII without spaces"]
-_LogLevel = Annotated[
-    str, check.Regexp(rf"({'|'.join(LOG_LEVELS)})\Z", re.IGNORECASE), ", ".join(LOG_LEVELS)
-]
+_LEVELS = "DEBUG|INFO|WARNING|ERROR|CRITICAL"
+_LogLevel = Annotated[str, check.Regexp(rf"({_LEVELS})\Z", re.IGNORECASE), _LEVELS]
 # Origins are compared with what browsers send: no path, no default port.
 _ORIGIN = r"(?!http://[^,]*:80\b|https://[^,]*:443\b)[a-z][a-z0-9+.-]*://[a-z0-9.:[\]-]+|\*"
 _Origins = Annotated[
@@ -102,53 +91,40 @@ class _RawEnv(Env):
         return self.raw.get(env_key, default)
 
 
-def load_settings() -> Settings:
-    """Read the settings from the environment, and in development from `.env` as well.
+def settings_or_exit() -> Settings:
+    """Read the settings, in development from `.env` as well; or print every error and exit with 2.
 
-    Raises:
-        SettingsError: naming every variable that is missing or invalid, and no value.
+    The message names each variable that is missing or invalid, and has no value.
     """
     kinds = get_type_hints(Settings, include_extras=True)
     env, values = _RawEnv(eager=False), dict[str, Any]()
-    env.raw, unread = read_environment(name.upper() for name in kinds)
+    env.raw, errors = read_environment(name.upper() for name in kinds)
     for item in fields(Settings):
         kind, rule, _ = get_args(kinds[item.name])
         reader: Any = {bool: env.bool, int: env.int, float: env.float}.get(kind, env.str)
         default = ... if item.default is MISSING else item.default
         values[item.name] = reader(item.name.upper(), default, validate=rule)
-    values["host"] = (values["host"] or "").strip("[]")
     values["ops_token"] = values["ops_token"] or None
-    origins = re.findall(r"[^\s,]+", values["cors_allow_origins"] or "")
-    values["cors_allow_origins"] = tuple(origins)
+    values["cors_allow_origins"] = tuple(re.findall(r"[^\s,]+", values["cors_allow_origins"] or ""))
     invalid = _contradictions(values)
     try:
         env.seal()
     except EnvValidationError as error:
         found = cast("Mapping[str, list[str]]", error.error_messages)
         invalid |= {name: messages[0] for name, messages in found.items()}
-    errors = {
-        name: f"{text} Expected: {get_args(kinds[name.lower()])[2]}."
-        for name, text in invalid.items()
-    }
-    if errors := errors | unread:
-        raise SettingsError(unread if ".env" in unread else errors)
+    for name, text in invalid.items():
+        errors.setdefault(name, f"{text} Expected: {get_args(kinds[name.lower()])[2]}.")
+    if errors:
+        lines = [f"{name}: {text}" for name, text in sorted(errors.items())]
+        exit_with("\n  ".join(lines if len(lines) == 1 else ["invalid settings:", *lines]))
     return Settings(**values)
 
 
-def settings_or_exit() -> Settings:
-    """Load the settings for a command, or print what is wrong with them and exit with 2."""
-    try:
-        return load_settings()
-    except SettingsError as error:
-        exit_with(str(error))
-
-
 def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
-    environment, errors = values["environment"], {}
+    environment, secret, errors = values["environment"], values["secret_key"] or "", {}
     if environment == "production" and values["debug"]:
         errors["DEBUG"] = "Not with ENVIRONMENT=production."
-    secret = values["secret_key"] or ""
-    weak = secret == DEVELOPMENT_SECRET or len(secret) < SECRET_LENGTH
+    weak = secret == DEVELOPMENT_SECRET or len(secret) < _SECRET_LENGTH
     if environment in {"staging", "production"} and weak:
         errors["SECRET_KEY"] = f"Missing, too short or the example, with ENVIRONMENT={environment}."
     return errors

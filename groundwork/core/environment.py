@@ -2,7 +2,6 @@
 
 import os
 import re
-import stat
 import sys
 from collections.abc import Iterable, Mapping
 from io import StringIO
@@ -11,9 +10,8 @@ from typing import NoReturn
 
 # `groundwork dev` writes the address of its own PostgreSQL here while it runs.
 DEV_DATABASE_URL = Path(".groundwork/database_url")
-_MAX_BYTES = 65_536
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")  # how Python decodes a variable that is not UTF-8
+# Python decodes what is not UTF-8 in a variable as surrogates.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def read_environment(
@@ -64,8 +62,8 @@ def _add(
 
 
 def _read_dotenv() -> dict[str, str | None]:
-    """Return what `.env` sets, nothing where there is none; `${NAME}` in a value is replaced."""
-    if not os.path.lexists(".env"):
+    """Return what `.env` sets; `${NAME}` in a value is replaced."""
+    if not Path(".env").is_file():
         return {}
     from dotenv import dotenv_values
     from dotenv.parser import parse_stream
@@ -79,28 +77,16 @@ def _read_dotenv() -> dict[str, str | None]:
 
 def _read(path: str) -> str:
     try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe could be waited for without end
-            _refuse("Not a regular file.")
-        with Path(path).open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        _refuse(f"The file cannot be read: {error.strerror}.")
-    if len(data) > _MAX_BYTES:
-        _refuse(f"The file is longer than {_MAX_BYTES} bytes.")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        _refuse("The file is not UTF-8.")
+        return Path(path).read_text("utf-8-sig")
+    except (OSError, UnicodeError) as error:
+        _refuse(f"The file cannot be read: {getattr(error, 'strerror', 'not UTF-8')}.")
 
 
 def _checked(value: str) -> str:
     """Return the value without white space around it."""
-    value = value.strip()
-    if _SURROGATE.search(value):
-        _refuse("Not UTF-8.")
-    if _CONTROL.search(value):
-        _refuse("Contains a line break or another control character.")
-    return value
+    if _UNPRINTABLE.search(value.strip()):
+        _refuse("Contains a line break, another control character, or what is not UTF-8.")
+    return value.strip()
 
 
 def _refuse(message: str) -> NoReturn:

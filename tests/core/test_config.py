@@ -1,27 +1,39 @@
 """Settings: every error at once, no secret in any message."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from groundwork.core.config import DEVELOPMENT_SECRET, Settings, SettingsError, load_settings
+from groundwork.core.config import DEVELOPMENT_SECRET, Settings, settings_or_exit
 from tests.databases import groundwork
 
 URL = "postgresql://groundwork:s3cret@db:5432/groundwork"
 
 
-def errors() -> dict[str, str]:
-    """Load the settings and return what is wrong with them."""
-    with pytest.raises(SettingsError) as caught:
-        load_settings()
-    return caught.value.errors
+type Errors = Callable[[], dict[str, str]]
+
+
+@pytest.fixture
+def errors(capsys: pytest.CaptureFixture[str]) -> Errors:
+    """Return a function that loads the settings, and returns what is said to be wrong with them."""
+
+    def errors() -> dict[str, str]:
+        with pytest.raises(SystemExit, match="2"):
+            settings_or_exit()
+        lines = capsys.readouterr().err.removeprefix("groundwork: ").splitlines()
+        assert len(lines) == 1 or lines.pop(0) == "invalid settings:"
+        pairs = [line.strip().partition(": ") for line in lines]
+        return {name: text for name, _, text in pairs}
+
+    return errors
 
 
 def test_defaults_need_an_address_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """With DATABASE_URL set, everything else has a default."""
     monkeypatch.setenv("DATABASE_URL", URL)
 
-    assert load_settings() == Settings(database_url=URL)
+    assert settings_or_exit() == Settings(database_url=URL)
 
 
 def test_values_are_read_and_typed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,14 +45,14 @@ def test_values_are_read_and_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORS_ALLOW_ORIGINS", "https://a.example, https://b.example")
     monkeypatch.setenv("OPS_TOKEN", "")
 
-    settings = load_settings()
+    settings = settings_or_exit()
 
     assert (settings.port, settings.debug, settings.readiness_ttl) == (9000, True, 0.5)
     assert settings.cors_allow_origins == ("https://a.example", "https://b.example")
     assert settings.ops_token is None
 
 
-def test_a_missing_address_is_named() -> None:
+def test_a_missing_address_is_named(errors: Errors) -> None:
     """Without DATABASE_URL the error names it and shows what it looks like."""
     assert errors() == {
         "DATABASE_URL": "Environment variable not set. "
@@ -48,12 +60,18 @@ def test_a_missing_address_is_named() -> None:
     }
 
 
-def test_the_message_has_a_line_for_each() -> None:
+def test_the_message_has_a_line_for_each(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """One error stands by itself; several stand under a heading, in the order of their names."""
-    several = SettingsError({"PORT": "Bad.", "HOST": "Worse."})
+    monkeypatch.setenv("PORT", "0")
+    with pytest.raises(SystemExit, match="2"):
+        settings_or_exit()
 
-    assert str(SettingsError({"PORT": "Bad."})) == "PORT: Bad."
-    assert str(several) == "invalid settings:\n  HOST: Worse.\n  PORT: Bad."
+    heading, first, second = capsys.readouterr().err.splitlines()
+    assert heading == "groundwork: invalid settings:"
+    assert first.startswith("  DATABASE_URL: ")
+    assert second.startswith("  PORT: ")
 
 
 @pytest.mark.parametrize(
@@ -65,6 +83,7 @@ def test_the_message_has_a_line_for_each() -> None:
         ("HOST", ""),
         ("HOST", "http://localhost"),
         ("HOST", "a b"),
+        ("HOST", "[::1]"),
         ("HOST", "h\u00f6st"),
         ("APP_NAME", "x" * 201),
         ("SECRET_KEY", ""),
@@ -106,7 +125,9 @@ def test_the_message_has_a_line_for_each() -> None:
         ("SHUTDOWN_GRACE_SECONDS", "soon"),
     ],
 )
-def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_a_bad_value_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, errors: Errors
+) -> None:
     """A bad value is named with what is expected instead, and is not repeated."""
     monkeypatch.setenv("DATABASE_URL", URL)
     monkeypatch.setenv(name, value)
@@ -132,10 +153,12 @@ def test_addresses_as_psql_takes_them(monkeypatch: pytest.MonkeyPatch, url: str)
     """Several hosts, IPv6 and sockets are addresses too."""
     monkeypatch.setenv("DATABASE_URL", url)
 
-    assert load_settings().database_url == url
+    assert settings_or_exit().database_url == url
 
 
-def test_a_driver_in_the_address_gets_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_in_the_address_gets_the_cure(
+    monkeypatch: pytest.MonkeyPatch, errors: Errors
+) -> None:
     """A +driver suffix is refused, and the message says to remove it."""
     monkeypatch.setenv("DATABASE_URL", URL.replace("://", "+asyncpg://"))
 
@@ -145,7 +168,7 @@ def test_a_driver_in_the_address_gets_the_cure(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("environment", ["staging", "production"])
 @pytest.mark.parametrize("secret", [None, "short", DEVELOPMENT_SECRET])
 def test_a_secret_of_its_own_outside_development(
-    monkeypatch: pytest.MonkeyPatch, environment: str, secret: str | None
+    monkeypatch: pytest.MonkeyPatch, environment: str, secret: str | None, errors: Errors
 ) -> None:
     """Staging and production want a SECRET_KEY that is long and not the example."""
     monkeypatch.setenv("DATABASE_URL", URL)
@@ -158,7 +181,7 @@ def test_a_secret_of_its_own_outside_development(
     assert found["SECRET_KEY"].startswith("Missing, too short or the example, with ENVIRONMENT=")
 
 
-def test_no_debug_in_production(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_debug_in_production(monkeypatch: pytest.MonkeyPatch, errors: Errors) -> None:
     """DEBUG shows tracebacks, so production refuses it."""
     monkeypatch.setenv("DATABASE_URL", URL)
     monkeypatch.setenv("ENVIRONMENT", "production")
@@ -176,10 +199,10 @@ def test_values_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     secret.write_text(f"{URL}\n")
     monkeypatch.setenv("DATABASE_URL_FILE", str(secret))
 
-    assert load_settings().database_url == URL
+    assert settings_or_exit().database_url == URL
 
 
-def test_an_unreadable_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_file_is_named(monkeypatch: pytest.MonkeyPatch, errors: Errors) -> None:
     """A NAME_FILE that does not exist is one more error in the list."""
     monkeypatch.setenv("DATABASE_URL_FILE", "/nowhere")
     monkeypatch.setenv("PORT", "abc")
@@ -191,7 +214,7 @@ def test_an_unreadable_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["DATABASE_URL"].startswith("DATABASE_URL_FILE: The file cannot be read")
 
 
-def test_a_wrong_path_is_not_a_weak_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_path_is_not_a_weak_secret(monkeypatch: pytest.MonkeyPatch, errors: Errors) -> None:
     """In production, a SECRET_KEY_FILE that does not exist is reported as that alone."""
     monkeypatch.setenv("DATABASE_URL", URL)
     monkeypatch.setenv("ENVIRONMENT", "production")
@@ -202,11 +225,11 @@ def test_a_wrong_path_is_not_a_weak_secret(monkeypatch: pytest.MonkeyPatch) -> N
     }
 
 
-def test_an_unreadable_dotenv_is_reported_alone() -> None:
-    """Whatever else is missing may stand in it."""
+def test_an_unreadable_dotenv_is_reported(errors: Errors) -> None:
+    """A `.env` that cannot be read is an error beside those of the settings."""
     Path(".env").write_bytes(b"\xff")
 
-    assert errors() == {".env": "The file is not UTF-8."}
+    assert errors()[".env"] == "The file cannot be read: not UTF-8."
 
 
 @pytest.mark.parametrize(
@@ -229,30 +252,30 @@ def test_origins_are_a_list(
     monkeypatch.setenv("DATABASE_URL", URL)
     monkeypatch.setenv("CORS_ALLOW_ORIGINS", value)
 
-    assert load_settings().cors_allow_origins == origins
+    assert settings_or_exit().cors_allow_origins == origins
 
 
-@pytest.mark.parametrize("host", ["::", "[::1]", "fe80::1%eth0", "0.0.0.0", "my-host.example"])  # noqa: S104
+@pytest.mark.parametrize("host", ["::", "::1", "fe80::1%eth0", "0.0.0.0", "my-host.example"])  # noqa: S104
 def test_hosts_are_addresses_or_names(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
-    """HOST is an IPv4 or IPv6 address or a name; brackets around IPv6 do not count."""
+    """HOST is an IPv4 or IPv6 address or a name."""
     monkeypatch.setenv("DATABASE_URL", URL)
     monkeypatch.setenv("HOST", host)
 
-    assert load_settings().host == host.strip("[]")
+    assert settings_or_exit().host == host
 
 
-def test_dotenv_in_development_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dotenv_in_development_alone(monkeypatch: pytest.MonkeyPatch, errors: Errors) -> None:
     """.env is read in development, where unknown names in it are nobody's business."""
     Path(".env").write_text(f"DATABASE_URL={URL}\nPORT=9001\nPOSTGRES_PASSWORD=y\n")
     monkeypatch.setenv("PORT", "9002")
 
-    assert load_settings() == Settings(database_url=URL, port=9002)
+    assert settings_or_exit() == Settings(database_url=URL, port=9002)
 
     monkeypatch.setenv("ENVIRONMENT", "production")
     assert "DATABASE_URL" in errors()
 
 
-def test_dotenv_is_this_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dotenv_is_this_folders(monkeypatch: pytest.MonkeyPatch, errors: Errors) -> None:
     """A .env further up belongs to another."""
     Path(".env").write_text(f"DATABASE_URL={URL}\n")
     Path("inner").mkdir()
