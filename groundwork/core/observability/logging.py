@@ -12,6 +12,7 @@ from pythonjsonlogger.msgspec import MsgspecFormatter
 
 from groundwork.core.config import Settings
 from groundwork.core.observability.log_queue import QueueHandler
+from groundwork.core.observability.metrics import LOG_LINES_DROPPED
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 # The W3C Trace Context of the request, for log lines and for requests that a feature sends.
@@ -42,8 +43,8 @@ def configure_logging(settings: Settings) -> None:
 
 def dropped_lines() -> int:
     """Return the number of log lines dropped because the consumer was too slow."""
-    handlers = logging.getLogger().handlers
-    return sum(one.dropped for one in handlers if isinstance(one, QueueHandler))
+    (counter,) = LOG_LINES_DROPPED.collect()
+    return int(counter.samples[0].value)
 
 
 def extras(record: logging.LogRecord) -> dict[str, Any]:

@@ -2,23 +2,18 @@
 
 import logging
 import os
-import re
 from importlib.util import find_spec
 from typing import Any, override
 
 from starlette.middleware import Middleware
 
-from groundwork.core.environment import exit_with
 from groundwork.core.observability.logging import traceparent
-
-_NUMBER = re.compile(r"OTEL_\w+_(DELAY|INTERVAL|LIMIT|SIZE|TIMEOUT)")
 
 
 def tracing() -> list[Middleware]:
     """Return the middleware that exports a span for each request, or none.
 
     The exporter reads OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and the others itself.
-    A number that it would not accept, or replace by its default, exits with 2.
     """
     if not any(name.startswith("OTEL_") for name in os.environ):
         return []
@@ -26,9 +21,6 @@ def tracing() -> list[Middleware]:
         message = "OTEL_* is set, but no traces are exported: install the extra groundwork[otel]"
         logging.getLogger(__name__).warning(message)
         return []
-    for name in filter(_NUMBER.fullmatch, os.environ):
-        if not re.fullmatch(r"\s*[1-9][0-9]{0,8}\s*", os.environ[name]):
-            exit_with(f"{name}: Not a whole number of 1 or more.")
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor

@@ -132,16 +132,3 @@ def test_opentelemetry_is_imported_only_if_configured(database_url: str) -> None
     )
 
     assert not [name for name in done.stdout.split() if name.startswith("opentelemetry")]
-
-
-@pytest.mark.parametrize("value", ["abc", "", "-1", "1.5", "9" * 400, "1\n2", "\udcff"])
-def test_an_invalid_number_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], value: str
-) -> None:
-    """A number that OpenTelemetry does not accept is one line with its name, and exit code 2."""
-    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", value)
-    with pytest.raises(SystemExit, match="2"):
-        tracing()
-
-    message = "groundwork: OTEL_BSP_SCHEDULE_DELAY: Not a whole number of 1 or more.\n"
-    assert capsys.readouterr().err == message
