@@ -113,7 +113,7 @@ def _call(command: Callable[[], Any], url: str, folder: Path) -> subprocess.Comp
     out, err = StringIO(), StringIO()
     handler, package = logging.StreamHandler(out), logging.getLogger("groundwork")
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(migration_files, "SQL_DIR", folder / "sql")
+        patch.setattr(migration_files, "FOLDER", folder / "sql/migrations")
         patch.setattr(migrations, "configure_logging", lambda _: None)
         patch.setattr(package, "level", logging.INFO)
         patch.setenv("DATABASE_URL", url)

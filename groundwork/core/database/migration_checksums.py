@@ -1,24 +1,20 @@
-"""Checksums of the applied migrations: a file must stay as it was applied.
-
-yoyo knows a migration by its name alone, so a hash of each file's text is stored beside its mark.
-"""
+"""Checksums of the applied migrations: a file must stay as it was applied."""
 
 import hashlib
 import logging
-from collections.abc import Mapping
 from glob import escape
 from pathlib import Path
 
 from yoyo.backends.base import DatabaseBackend
 from yoyo.migrations import Migration, MigrationList, read_migrations
 
-from groundwork.core.database.migration_files import MigrationError, folder, read_script
+from groundwork.core.database import migration_files as files
 
 logger = logging.getLogger(__name__)
 
-# Removing yoyo's mark, by an older release or in psql, removes the checksum too.
+# yoyo knows a migration by its name alone. Where its mark is removed, the checksum goes too.
 CREATE = """
-    CREATE TABLE _groundwork_migration (
+    CREATE TABLE IF NOT EXISTS _groundwork_migration (
         migration_hash text PRIMARY KEY REFERENCES _yoyo_migration ON DELETE CASCADE,
         text_hash text NOT NULL
     )
@@ -29,19 +25,22 @@ _APPLIED = """
     SELECT migration_id, text_hash
     FROM _yoyo_migration LEFT JOIN _groundwork_migration USING (migration_hash)
 """
+_CHANGED = (
+    "{0} has changed since it was applied: restore the file, and put the change into a new "
+    "migration. In development, undo it with `yoyo rollback --revision {0}` and apply it again, "
+    "or delete the data in .groundwork/postgres"
+)
+_MISSING = (
+    "{} has been applied and its file is missing: restore it, or deploy the release that has it"
+)
 
 
 def read_known() -> MigrationList:
-    """Read this release's migrations.
-
-    Raises:
-        MigrationError: there are none.
-    """
-    migrations = read_migrations(escape(str(folder())))
-    if not migrations:
-        message = f"no migrations in {folder()}"
-        raise MigrationError(message)
-    return migrations
+    """Read this release's migrations; raise MigrationError if there are none."""
+    if migrations := read_migrations(escape(str(files.FOLDER))):
+        return migrations
+    message = f"no migrations in {files.FOLDER}"
+    raise files.MigrationError(message)
 
 
 def read_applied(backend: DatabaseBackend) -> dict[str, str | None]:
@@ -59,44 +58,31 @@ def store(backend: DatabaseBackend, migration: Migration) -> None:
     backend.execute(_STORE, checksums)
 
 
-def check(backend: DatabaseBackend, migrations: MigrationList) -> list[Migration]:
+def check(backend: DatabaseBackend) -> list[Migration]:
     """Return the applied migrations that have no checksum yet.
 
     Raises:
         MigrationError: naming each applied migration whose file has changed or is missing.
     """
-    applied = read_applied(backend)
-    files = {migration.id: _checksum(migration) for migration in migrations}
-    if reasons := _refusals(applied, files):
-        raise MigrationError("\n  ".join(["nothing was applied:", *reasons]))
-    for name in _unknown(applied, files):
-        logger.warning("%s was applied by a newer release and is left as it is", name)
-    return [migration for migration in migrations if applied.get(migration.id, "") is None]
-
-
-def _refusals(applied: Mapping[str, str | None], files: Mapping[str, str]) -> list[str]:
-    changed = [name for name in files if applied.get(name) not in (None, files[name])]
-    missing = _unknown(applied, files)
-    # After the rollback of a release the newer one's migrations come after all of its own, and
-    # it has nothing to apply: it must start.
-    if missing and missing[0] > max(files) and files.keys() <= applied.keys():
-        missing = []
-    return [
-        f"{name} has changed since it was applied: restore the file, and put the change into a "
-        f"new migration. In development, undo it with `yoyo rollback --revision {name}` and "
-        "apply it again, or delete the data in .groundwork/postgres"
-        for name in changed
-    ] + [
-        f"{name} has been applied and its file is missing: restore it, or deploy the release that "
-        "has it"
-        for name in missing
-    ]
-
-
-def _unknown(applied: Mapping[str, str | None], files: Mapping[str, str]) -> list[str]:
-    return sorted(applied.keys() - files.keys())
+    known, applied = read_known(), read_applied(backend)
+    hashes = {migration.id: _checksum(migration) for migration in known}
+    changed = [name for name in hashes if applied.get(name) not in (None, hashes[name])]
+    reasons = [_CHANGED.format(name) for name in changed]
+    unknown = sorted(applied.keys() - hashes.keys())
+    # A previous release, deployed again, must start: all its migrations are applied, and those
+    # of the newer release come after them.
+    newer = hashes.keys() <= applied.keys() and min(unknown, default="") > max(hashes)
+    for name in unknown:
+        if newer:
+            logger.warning("%s was applied by a newer release and is left as it is", name)
+        else:
+            reasons.append(_MISSING.format(name))
+    if reasons:
+        raise files.MigrationError("\n  ".join(["nothing was applied:", *reasons]))
+    return [migration for migration in known if applied.get(migration.id, "") is None]
 
 
 def _checksum(migration: Migration) -> str:
     """Hash a file as psql reads it: line endings are newlines, every other character counts."""
-    return hashlib.sha256(read_script(Path(migration.path).absolute()).text.encode()).hexdigest()
+    sql = files.read_sql(Path(migration.path).absolute())
+    return hashlib.sha256(sql.encode()).hexdigest()

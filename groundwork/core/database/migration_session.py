@@ -1,21 +1,38 @@
-"""A connection for migrations, and who holds what it waits for."""
+"""A connection for migrations: short locks, retries, and no index left that is not valid."""
 
 import logging
+import re
 import time
+from collections.abc import Callable
 from contextlib import closing, suppress
 from threading import Thread
 from typing import Any
 
 import psycopg2
+from psycopg2.errors import DeadlockDetected, LockNotAvailable
 from psycopg2.extensions import connection, make_dsn
 
 from groundwork.core.config import Settings
+from groundwork.core.database.migration_files import MigrationError
 
 logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.4
-_PATIENCE_SECONDS = 2
-_REPEAT_SECONDS = 60
+_PAUSE_SECONDS = 2
+_LOCK = 0x67726F756E64  # "ground", any number that no other program takes
+# Undoes what a file has SET. A server, but for one on Windows, notices when its client has gone.
+RESET = """
+    RESET ALL;
+    SET lock_timeout = '1s';
+    SELECT set_config('client_connection_check_interval', '1s', false)
+    WHERE version() ~* 'linux|darwin|bsd|illumos'
+"""
+# No query queues behind what runs CONCURRENTLY, and the snapshots it waits for may last.
+_PATIENT = "SET lock_timeout = 0; SET statement_timeout = 0"
+_CREATED = re.compile(
+    r'\bINDEX\s+CONCURRENTLY\s+(?:IF\s+NOT\s+EXISTS\s+)?("[^"]+"|[\w$]+)\s+ON\b', re.IGNORECASE
+)
+INVALID = "SELECT string_agg(indexrelid::regclass::text, ', ') FROM pg_index WHERE NOT indisvalid"
 # Of other roles' sessions only pid and user are visible; a prepared transaction has the pid 0.
 _SESSIONS = """
     SELECT string_agg(concat_ws(' ', 'pid', pid, usename, application_name, state,
@@ -28,72 +45,101 @@ _HOLDERS = _SESSIONS.format("""(
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND (classid::bigint << 32) | objid::bigint = %(key)s
 )""")
-_WAIT = "SELECT locktype FROM pg_locks WHERE pid = %(pid)s AND NOT granted"
+# CREATE INDEX CONCURRENTLY waits for old snapshots, "virtualxid", as long as it must.
+_OVERDUE = """
+    SELECT clock_timestamp() - waitstart > %(seconds)s * interval '1 second'
+    FROM pg_locks WHERE pid = %(pid)s AND NOT granted AND locktype <> 'virtualxid'
+"""
 
 
 class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
     """A psycopg2 connection; once it has the lock, a thread beside it looks who blocks it."""
 
-    def __init__(self, settings: Settings, **address: Any) -> None:
-        """Connect as psql does, to one host of several where `address` says so.
-
-        Raises:
-            psycopg2.Error: the database is unreachable, or refuses.
-        """
+    def __init__(self, settings: Settings) -> None:
+        """Connect as psql does."""
         timeout, name = max(2, round(settings.db_connect_timeout)), "groundwork migrate"
-        address |= {"connect_timeout": timeout, "fallback_application_name": name}
-        super().__init__(make_dsn(settings.database_url, **address))
+        options = {"connect_timeout": timeout, "fallback_application_name": name}
+        super().__init__(make_dsn(settings.database_url, **options))
         self.autocommit = True
-        self.lock_timeout = settings.migration_lock_timeout
-        self.blocker = ""
+        self._blocker = ""
         self._settings = settings
-        self._warned: dict[str, float] = {}
+        self._logged: set[str] = set()
 
-    def fetch(self, query: str, **parameters: Any) -> Any:
-        """Run a query and return the value in its row, None where there is no row."""
+    def run(self, statements: str, **parameters: Any) -> Any:
+        """Run statements; return the value in the last one's row, None where there is no row."""
         with self.cursor() as cursor:
-            cursor.execute(query, parameters)
-            return (cursor.fetchone() or [None])[0]
+            cursor.execute(statements, parameters or None)
+            return (cursor.fetchone() or [None])[0] if cursor.description else None
 
-    def run(self, statements: str) -> None:
-        """Run statements as they are."""
-        with self.cursor() as cursor:
-            cursor.execute(statements)
-
-    def take_lock(self, key: int) -> None:
+    def take_lock(self) -> None:
         """Wait for an advisory lock and log who has it; closing the connection releases it."""
-        patient_until = time.monotonic() + _PATIENCE_SECONDS
         # Polled: a session that waits in pg_advisory_lock() holds a snapshot, for which the
         # CREATE INDEX CONCURRENTLY of the session that has the lock would wait in turn.
-        while not self.fetch("SELECT pg_try_advisory_lock(%(key)s)", key=key):
-            if time.monotonic() > patient_until:
-                self._warn(f"waiting for another migration: {self.fetch(_HOLDERS, key=key)}")
+        while not self.run("SELECT pg_try_advisory_lock(%(key)s)", key=_LOCK):
+            self._log_once(f"waiting for another migration: {self.run(_HOLDERS, key=_LOCK)}")
             time.sleep(_LOOK_SECONDS)
-        address = {"host": self.info.host, "port": self.info.port}
-        pid = self.fetch("SELECT pg_backend_pid()")
-        Thread(target=self._watch, args=(pid, address), daemon=True).start()
+        pid = self.run("SELECT pg_backend_pid()")
+        Thread(target=self._watch, args=(pid,), daemon=True).start()
 
-    def _watch(self, pid: int, address: dict[str, Any]) -> None:
-        """Log who blocks the session, and end a wait for a lock after MIGRATION_LOCK_TIMEOUT.
+    def retry(self, name: str, step: Callable[[], None]) -> None:
+        """Take a step, again while it gets no lock, until MIGRATION_LOCK_TIMEOUT.
 
-        CREATE INDEX CONCURRENTLY waits for old snapshots, "virtualxid", as long as it must.
+        Raises:
+            MigrationError: it failed; after a wait, with the session that holds the lock.
         """
-        deadline = time.monotonic() + self.lock_timeout
-        with suppress(psycopg2.Error), closing(Session(self._settings, **address)) as observer:
+        deadline = time.monotonic() + self._settings.migration_lock_timeout
+        self._blocker = ""
+        while True:
+            try:
+                self.run(RESET)
+                return step()
+            except psycopg2.Error as error:
+                again = isinstance(error, LockNotAvailable | DeadlockDetected)
+                if not again or time.monotonic() > deadline:
+                    reason = error.__context__ or error  # why the connection is closed
+                    message = f"{name} failed: {reason}{self._blocker}"
+                    raise MigrationError(message.strip()) from None
+            time.sleep(_PAUSE_SECONDS)
+
+    def run_alone(self, statement: str) -> None:
+        """Run a statement outside a transaction; an index that it fails to create is dropped."""
+        if "concurrently" in statement.lower():
+            self.run(_PATIENT)
+        try:
+            self.run(statement)
+        except psycopg2.Error:
+            with suppress(psycopg2.Error):
+                self.run(RESET)
+                self.drop_invalid(statement)
+            raise
+
+    def drop_invalid(self, sql: str) -> None:
+        """Drop the invalid indexes that statements have left when they failed or were killed."""
+        for name in _CREATED.findall(sql):
+            if self.run(f"{INVALID} AND indexrelid = to_regclass(%(name)s)", name=name):
+                self.run(f"DROP INDEX CONCURRENTLY {name}")
+
+    def refuse_invalid(self) -> None:
+        """Raise MigrationError with the names of the database's indexes that are not valid."""
+        if names := self.run(INVALID):
+            message = (
+                "nothing more was applied: CREATE INDEX CONCURRENTLY failed or is still running "
+                f"for index {names}: drop what is not valid, or rebuild it with REINDEX"
+            )
+            raise MigrationError(message)
+
+    def _watch(self, pid: int) -> None:
+        """Log who blocks the session, and end a wait for a lock after MIGRATION_LOCK_TIMEOUT."""
+        with suppress(psycopg2.Error), closing(Session(self._settings)) as observer:
             while not self.closed:
-                kind = observer.fetch(_WAIT, pid=pid)
-                if kind and (blocker := observer.fetch(_BLOCKERS, pid=pid)):
-                    self.blocker = f"it waited for {blocker}"
-                    self._warn(f"waiting for {blocker}")
-                if kind in {None, "virtualxid"}:
-                    deadline = time.monotonic() + self.lock_timeout
-                elif time.monotonic() > deadline:
+                if blocker := observer.run(_BLOCKERS, pid=pid):
+                    self._blocker = f"it waited for {blocker}"
+                    self._log_once(f"waiting for {blocker}")
+                if observer.run(_OVERDUE, pid=pid, seconds=self._settings.migration_lock_timeout):
                     self.cancel()
                 time.sleep(_LOOK_SECONDS)
 
-    def _warn(self, message: str) -> None:
-        """Log a warning, the same one once a minute."""
-        now = time.monotonic()
-        if now >= self._warned.get(message, now):
-            self._warned[message] = now + _REPEAT_SECONDS
+    def _log_once(self, message: str) -> None:
+        if message not in self._logged:
+            self._logged.add(message)
             logger.warning(message)

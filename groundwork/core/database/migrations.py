@@ -14,7 +14,7 @@ from groundwork.core.config import settings_or_exit
 from groundwork.core.database import migration_checksums as checksums
 from groundwork.core.database.migration_backend import Backend
 from groundwork.core.database.migration_files import MigrationError
-from groundwork.core.database.migration_steps import INVALID, refuse_other_schema
+from groundwork.core.database.migration_session import INVALID
 from groundwork.core.observability.logging import configure_logging
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def migrate(*, check: bool = False) -> None:
     configure_logging(replace(settings, log_json=as_json))
     try:
         # In a thread: signal handlers run in the main one, which must not wait in C for that.
-        ThreadPoolExecutor().submit(migrate_or_raise, check=check).result()
+        ThreadPoolExecutor().submit(_migrate, check=check).result()
     except MigrationError as error:
         if not as_json:
             raise
@@ -36,23 +36,17 @@ def migrate(*, check: bool = False) -> None:
         sys.exit(1)
 
 
-def migrate_or_raise(*, check: bool = False) -> None:
-    """Do what `migrate` does, with the logging as it is.
-
-    Raises:
-        MigrationError: a migration has failed, was refused, or, with `check`, is pending.
-    """
+def _migrate(*, check: bool) -> None:
     migrations = checksums.read_known()
     backend = Backend(parse_uri("groundwork://"), default_migration_table)
     try:
         with backend.lock():
             pending = backend.to_apply(migrations)
             if check:
-                checksums.check(backend, migrations)
                 _refuse(backend, pending)
             else:
                 backend.apply_migrations(pending)
-            if invalid := backend.connection.fetch(INVALID):
+            if invalid := backend.connection.run(INVALID):
                 logger.warning("not valid, so neither used nor enforced: index %s", invalid)
     except (psycopg2.Error, BadMigration) as error:
         raise MigrationError(str(error)) from None
@@ -60,7 +54,8 @@ def migrate_or_raise(*, check: bool = False) -> None:
 
 
 def _refuse(backend: Backend, pending: MigrationList) -> None:
+    checksums.check(backend)
     if pending:
-        refuse_other_schema(backend.connection)
+        backend.refuse_other_schema()
         message = f"pending: {', '.join(migration.id for migration in pending)}"
         raise MigrationError(message)

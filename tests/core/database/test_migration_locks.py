@@ -7,7 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from subprocess import CompletedProcess
-from threading import Timer
 from unittest.mock import Mock
 from urllib.parse import urlsplit
 
@@ -16,7 +15,7 @@ import pytest
 from psycopg2.errors import DeadlockDetected
 
 from groundwork.core.config import Settings
-from groundwork.core.database import migration_session, migration_steps
+from groundwork.core.database import migration_session
 from groundwork.core.database.migration_files import migration_ids
 from groundwork.core.database.migration_session import Session
 from tests.databases import MARKS, migrate, run, transaction, yoyo
@@ -38,8 +37,7 @@ IS_UNIQUE = "SELECT indisunique AND indisvalid FROM pg_index WHERE indexrelid = 
 def timing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses."""
     monkeypatch.setattr(migration_session, "_LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(migration_session, "_PATIENCE_SECONDS", 0.3)
-    monkeypatch.setattr(migration_steps, "_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(migration_session, "_PAUSE_SECONDS", 0.2)
 
 
 @pytest.fixture
@@ -80,13 +78,8 @@ def test_queries_queue_behind_a_migration_for_a_second(start: Start, url: str) -
     assert run(url, MARKS) == [ONE_MORE]
 
 
-def test_an_index_waits_for_a_lock_that_becomes_free(
-    start: Start, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It waits in one piece, because no query queues behind it, from whenever that is seen."""
-    monkeypatch.setattr(
-        migration_session, "Thread", lambda target, args, daemon: Timer(daemon / 2, target, args)
-    )
+def test_an_index_waits_for_a_lock_that_becomes_free(start: Start, url: str) -> None:
+    """It waits in one piece, because no query queues behind it."""
     with transaction(url, "LOCK TABLE item"):
         migration = start(INDEX)
         wait_until(lambda: waits(url))
@@ -132,7 +125,7 @@ def test_a_deadlock_is_tried_again(url: str) -> None:
     """PostgreSQL may end the migration's transaction instead of the other one."""
     step = Mock(side_effect=[DeadlockDetected, None])
     with closing(Session(Settings(database_url=url))) as session:
-        migration_steps.retry(session, "0003.change-item", step)
+        session.retry("0003.change-item", step)
 
     assert step.call_count == 2
 
@@ -190,14 +183,11 @@ def test_an_invalid_index_is_named_when_nothing_is_pending(url: str) -> None:
     assert (done.returncode, "index other" in done.stdout) == (0, True)
 
 
-def test_a_waiting_runner_names_the_one_that_runs(
-    start: Start, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It logs the PID, the application and since when, at once and then seldom."""
+def test_a_waiting_runner_names_the_one_that_runs(start: Start, url: str) -> None:
+    """It logs the PID, the application and since when, once."""
     with transaction(url, TAKE_LOCK) as pid:
         migration = start(ALTER)
         time.sleep(1.5)
-        monkeypatch.setattr(migration_session, "_REPEAT_SECONDS", 0)
         assert not migration.done()
     output = migration.result().stdout
     line = f"waiting for another migration: pid {pid} "
@@ -205,18 +195,6 @@ def test_a_waiting_runner_names_the_one_that_runs(
     assert migration.result().returncode == 0
     assert output.count(line) == 1
     assert " report idle in transaction since 20" in output
-
-
-def test_a_wait_is_logged_again_after_a_while(
-    start: Start, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A long wait shows at the end of the log, too."""
-    monkeypatch.setattr(migration_session, "_REPEAT_SECONDS", 0.1)
-    with transaction(url, TAKE_LOCK):
-        migration = start(ALTER)
-        time.sleep(1.5)
-
-    assert migration.result().stdout.count("waiting for another migration") > 1
 
 
 def test_reading_needs_no_lock(copy: Path, url: str) -> None:
