@@ -31,13 +31,11 @@ _Flag = Annotated[bool, None, "true or false"]
 _Host = Annotated[str, check.Regexp(r"[\w.:%-]{1,255}\Z", re.ASCII), "an address or host name"]
 _Port = Annotated[int, check.Range(1, 65_535), "1 to 65535"]
 _Url = Annotated[str, _postgres_url, "postgresql://user:password@host:5432/database"]
-_Size = Annotated[int, check.Range(1, 10_000), "1 to 10000"]
+_Whole = Annotated[int, check.Range(1, 525_600), "1 to 525600"]
 _CacheSize = Annotated[int, check.Range(0, 10_000), "0 to 10000"]
 _Timeout = Annotated[float, check.Range(0.001, 86_400), "seconds, 0.001 to 86400"]
 _Seconds = Annotated[float, check.Range(0, 86_400), "seconds, 0 to 86400"]
-_WholeSeconds = Annotated[int, check.Range(1, 86_400), "whole seconds, 1 to 86400"]
 _ProbeTimeout = Annotated[float, check.Range(0.001, 0.999), "seconds, 0.001 to 0.999"]
-_Minutes = Annotated[int, check.Range(1, 525_600), "minutes, 1 to 525600"]
 _Secret = Annotated[str, check.Length(1), "32 or more random characters: openssl rand -hex 32"]
 _Token = Annotated[str | None, check.Regexp(r"[!-~]*\Z"), "printable ASCII without spaces"]
 _LEVELS = "DEBUG|INFO|WARNING|ERROR|CRITICAL"
@@ -61,7 +59,7 @@ class Settings:
     host: _Host = "127.0.0.1"
     port: _Port = 8000
     database_url: _Url = field(repr=False)
-    db_pool_max_size: _Size = 15
+    db_pool_max_size: _Whole = 15
     db_pool_timeout: _Timeout = 5.0
     db_connect_timeout: _Timeout = 5.0
     db_command_timeout: _Timeout = 30.0
@@ -69,12 +67,12 @@ class Settings:
     db_statement_cache_size: _CacheSize = 100
     migration_lock_timeout: _Timeout = 300.0
     secret_key: _Secret = field(default=DEVELOPMENT_SECRET, repr=False)
-    access_token_expire_minutes: _Minutes = 30
+    access_token_expire_minutes: _Whole = 30
     ops_token: _Token = field(default=None, repr=False)
     cors_allow_origins: _Origins = ()
     log_level: _LogLevel = "INFO"
     log_json: _Flag = True
-    keep_alive_seconds: _WholeSeconds = 75
+    keep_alive_seconds: _Whole = 75
     readiness_timeout: _ProbeTimeout = 0.8
     readiness_ttl: _Seconds = 1.0
     shutdown_drain_seconds: _Seconds = 5.0

@@ -38,29 +38,30 @@ class Lifecycle:
     def handle_signals(self, on_drain: Callable[[], None]) -> Iterator[None]:
         """Drain on SIGTERM, then pass the signal on to the handlers that were installed before.
 
-        Args:
-            on_drain: called in the event loop when the drain starts.
+        `on_drain` is called in the event loop when the drain starts.
         """
         if threading.current_thread() is not threading.main_thread():
             yield  # signals reach the main thread only
             return
         loop = asyncio.get_running_loop()
+        found = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         self.started = time.monotonic()
 
         def handle(number: int, _: FrameType | None) -> None:
-            waits = number == signal.SIGTERM and not self.draining and self._past_startup()
+            is_known = time.monotonic() - self.started >= _UNKNOWN_SECONDS
+            waits = number == signal.SIGTERM and not self.draining and is_known
             delay = self._drain if waits else 0
-            self._watch(delay + self._grace + _MARGIN_SECONDS)
+            watchdog = threading.Timer(delay + self._grace + _MARGIN_SECONDS, _end)
+            watchdog.daemon = True
+            watchdog.start()
             self.draining = True
             loop.call_soon_threadsafe(on_drain)
             loop.call_soon_threadsafe(loop.call_later, delay, pass_on, number)
 
         def pass_on(number: int) -> None:
-            signal.signal(number, found[number])
+            signal.signal(number, found[signal.Signals(number)])
             signal.raise_signal(number)
 
-        numbers: tuple[int, ...] = (signal.SIGTERM, signal.SIGINT)
-        found = {number: signal.getsignal(number) for number in numbers}
         for number in found:
             signal.signal(number, handle)
         try:
@@ -68,14 +69,6 @@ class Lifecycle:
         finally:
             for number, handler in found.items():
                 signal.signal(number, handler)
-
-    def _past_startup(self) -> bool:
-        return time.monotonic() - self.started >= _UNKNOWN_SECONDS
-
-    def _watch(self, seconds: float) -> None:
-        watchdog = threading.Timer(seconds, _end)
-        watchdog.daemon = True
-        watchdog.start()
 
 
 def _end() -> None:

@@ -13,7 +13,6 @@ _MAX_CHARACTERS = 2 * 1024 * 1024  # some 10,000 lines
 _FLUSH_SECONDS = 0.3
 # The writer wakes up once for many lines: a switch of threads costs more than a request.
 _PAUSE_SECONDS = 0.01
-_BATCH = 256
 
 
 class QueueHandler(logging.Handler):
@@ -65,14 +64,13 @@ class QueueHandler(logging.Handler):
             self._wake.wait()
             time.sleep(_PAUSE_SECONDS)
             self._wake.clear()
-            while self._lines:
-                batch = [self._lines.popleft() for _ in range(min(len(self._lines), _BATCH))]
-                text = "".join(batch)
-                try:
-                    self._write(text.encode(errors="backslashreplace"))
-                except OSError:
-                    LOG_LINES_DROPPED.inc(len(batch))
-                self._written += len(text)
+            batch = [self._lines.popleft() for _ in range(len(self._lines))]
+            text = "".join(batch)
+            try:
+                self._write(text.encode(errors="backslashreplace"))
+            except OSError:
+                LOG_LINES_DROPPED.inc(len(batch))
+            self._written += len(text)
 
     def _write(self, rest: bytes) -> None:
         while rest:

@@ -27,14 +27,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u206
 
 def configure_logging(settings: Settings) -> None:
     """Send the lines of all loggers, uvicorn's included, through one handler; idempotent."""
-    root = logging.getLogger()
-    for earlier in [one for one in root.handlers if isinstance(one, QueueHandler)]:
-        root.removeHandler(earlier)
-        earlier.close()
     handler = QueueHandler()
     handler.setFormatter(Json() if settings.log_json else Readable())
-    root.addHandler(handler)
-    root.setLevel(settings.log_level.upper())
+    logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
         server_logger = logging.getLogger(name)
         server_logger.handlers.clear()
@@ -47,13 +42,17 @@ def dropped_lines() -> int:
     return int(counter.samples[0].value)
 
 
-def extras(record: logging.LogRecord) -> dict[str, Any]:
-    """Return the `extra` fields of a record; append an underscore to a reserved name."""
-    return {
-        f"{key}_" if key in _OURS else key: value
-        for key, value in record.__dict__.items()
-        if key not in _NOT_EXTRAS
-    }
+def _extras(record: logging.LogRecord) -> dict[str, Any]:
+    """Return the IDs of the request, and the `extra` fields; `_` is appended to a reserved name."""
+    fields: dict[str, Any] = {}
+    if (current := request_id.get()) is not None:
+        fields["request_id"] = current
+    if (trace := traceparent.get()) is not None:
+        fields["trace_id"] = trace.split("-")[1]
+    for key, value in record.__dict__.items():
+        if key not in _NOT_EXTRAS:
+            fields[f"{key}_" if key in _OURS else key] = value
+    return fields
 
 
 class Json(MsgspecFormatter):
@@ -67,11 +66,7 @@ class Json(MsgspecFormatter):
         log_data["level"] = record.levelname
         log_data["logger"] = record.name
         log_data["message"] = record.message
-        if (current := request_id.get()) is not None:
-            log_data["request_id"] = current
-        if (trace := traceparent.get()) is not None:
-            log_data["trace_id"] = trace.split("-")[1]
-        log_data |= extras(record)
+        log_data |= _extras(record)
         if "exc_info" in message_dict:
             log_data["exception"] = message_dict.pop("exc_info")
         log_data |= message_dict
@@ -95,10 +90,7 @@ class Readable(logging.Formatter):
 
     @override
     def formatMessage(self, record: logging.LogRecord) -> str:
-        fields = extras(record)
-        if (current := request_id.get()) is not None:
-            fields["request_id"] = current
-        pairs = "".join(f" {key}={value!r}" for key, value in fields.items())
+        pairs = "".join(f" {key}={value!r}" for key, value in _extras(record).items())
         line = f"{super().formatMessage(record)}{pairs}"
         # A path or header with a line break must not forge a log line.
         return _CONTROL.sub(lambda one: repr(one[0])[1:-1], line)
