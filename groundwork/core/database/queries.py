@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 from math import inf
+from operator import call
 from typing import Any, ClassVar, cast, get_args, get_origin
 
 import asyncpg
@@ -35,8 +36,7 @@ class Query[Row, *Parameters]:
 
     async def all(self, db: Executor, *parameters: *Parameters) -> list[Row]:
         """Return all rows."""
-        make = self._make_row
-        return [make(record) for record in await self._run(db, db.fetch, parameters)]
+        return [self._make_row(record) for record in await self._run(db, db.fetch, parameters)]
 
     async def first(self, db: Executor, *parameters: *Parameters) -> Row | None:
         """Return the first row, or None."""
@@ -88,16 +88,14 @@ class Query[Row, *Parameters]:
 
     def _log(self, seconds: float, rows: int) -> None:
         slow = seconds >= self.slow_seconds
-        level, message = (logging.WARNING, "slow query %s") if slow else (logging.DEBUG, "query %s")
-        fields = {"duration_ms": round(seconds * 1000, 3), "rows": rows}
-        logger.log(level, message, self.name, extra=fields)
+        log, message = (logger.warning, "slow query %s") if slow else (logger.debug, "query %s")
+        log(message, self.name, extra={"duration_ms": round(seconds * 1000, 3), "rows": rows})
 
     def _place(self, position: str | None) -> str:
         """Return the file, and line and column of the character that PostgreSQL points at."""
-        if position is None:
-            return f"sql/{self.name}.sql"
-        lines = self.text[: int(position)].split("\n")
-        return f"sql/{self.name}.sql:{len(lines)}:{len(lines[-1])}"
+        lines = self.text[: int(position or 0)].split("\n")
+        place = f":{len(lines)}:{len(lines[-1])}" if position else ""
+        return f"sql/{self.name}.sql{place}"
 
     def _encode(self, parameters: tuple[Any, ...]) -> list[Any]:
         return [
@@ -116,16 +114,13 @@ class Query[Row, *Parameters]:
     @cached_property
     def _make_row(self) -> Callable[[asyncpg.Record], Row]:
         kind = self.types[0]
-        is_struct = isinstance(kind, msgspec.StructMeta)
-        if not is_struct:
+        if not isinstance(kind, msgspec.StructMeta):
             decode = _decoder(kind)
             return lambda record: decode(record[0])
-        decoders = [_decoder(field.type) for field in msgspec.structs.fields(kind)]
+        decoders = [_decoder(field.type) for field in msgspec.structs.fields(self.types[0])]
         if set(decoders) == {_as_it_is}:
             return lambda record: kind(*record)
-        return lambda record: kind(
-            *(decode(value) for decode, value in zip(decoders, record, strict=True))
-        )
+        return lambda record: kind(*map(call, decoders, record))
 
 
 def is_json(kind: Any) -> bool:
