@@ -15,13 +15,9 @@ from groundwork.core.config import Settings, settings_or_exit
 from groundwork.core.database import Connector, Pool
 from groundwork.core.database.queries import Query
 from groundwork.core.http.body_limit import BodyLimit
+from groundwork.core.http.error_boundary import ErrorBoundary
 from groundwork.core.http.middleware import RequestContext
-from groundwork.core.http.problems import (
-    DATABASE_ERRORS,
-    ErrorBoundary,
-    database_error,
-    http_exception,
-)
+from groundwork.core.http.problems import DATABASE_ERRORS, database_error, http_exception
 from groundwork.core.http.receiving import DisconnectWatch
 from groundwork.core.lifecycle import POOL_CLOSE_SECONDS, Lifecycle
 from groundwork.core.observability.event_loop import LoopMonitor

@@ -1,27 +1,25 @@
 """Details about this instance: results, no HTTP."""
 
-import asyncio
-import resource
 import time
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 from msgspec import Meta, Struct
+from prometheus_client import PROCESS_COLLECTOR
 
 from groundwork import __version__
 from groundwork.core.config import ENVIRONMENTS, Settings
-from groundwork.core.database import Executor, Pool
+from groundwork.core.database import Pool
 from groundwork.core.database.errors import connect_reason_of
 from groundwork.core.database.queries import Query
 from groundwork.core.lifecycle import Lifecycle
+from groundwork.core.observability.event_loop import loop_lag
 from groundwork.core.observability.logging import dropped_lines
 from groundwork.core.readiness.check import Readiness
-from groundwork.core.readiness.result import REASONS, Result
+from groundwork.core.readiness.result import REASONS, Result, Status
 from groundwork.core.structs import DateTime
 from groundwork.core.tasks import run_with_timeout
 
-type Status = Literal["ok", "degraded", "unavailable"]
 type Reason = Annotated[str, Meta(extra_json_schema={"enum": [*REASONS[1:]]})]
 type Count = Annotated[int, Meta(ge=0)]
 type Number = Annotated[float, Meta(ge=0)]
@@ -71,10 +69,7 @@ class Migrations(Struct):
 
 
 class Database(Struct):
-    """The last readiness check, `age_seconds` old; `latency_ms` is null if it failed.
-
-    `cause` is the class of the error: its text is in the log.
-    """
+    """The last readiness check; `cause` is the class of its error, whose text is in the log."""
 
     status: Status
     reason: Reason | None
@@ -107,40 +102,7 @@ class Details(Struct):
     components: Components
 
 
-class Ok(Struct):
-    """The instance takes requests."""
-
-    status: Literal["ok"]
-
-
-class Degraded(Struct):
-    """The instance takes requests, with a reason to look at it."""
-
-    status: Literal["degraded"]
-    reason: Reason
-
-
-class Unavailable(Struct):
-    """The instance takes no requests."""
-
-    status: Literal["unavailable"]
-    reason: Annotated[Reason, Meta(extra_json_schema={"not": {"const": "migrations_pending"}})]
-
-
-class MigrationsPending(Struct):
-    """The database lacks migrations of this version."""
-
-    status: Literal["unavailable"]
-    reason: Literal["migrations_pending"]
-    pending: Annotated[tuple[str, ...], Meta(min_length=1)]
-
-
 INSTALLATION = Query[Installation]("health/installation")
-
-
-async def get_installation(db: Executor) -> Installation | None:
-    """Return the row that identifies this installation."""
-    return await INSTALLATION.first(db)
 
 
 async def get_details(
@@ -151,11 +113,14 @@ async def get_details(
     installation, missing = None, result.reason
     if result.status != "unavailable":
         try:
-            work = get_installation(pool)
+            work = INSTALLATION.first(pool)
             installation = await run_with_timeout(settings.readiness_timeout, work)
             missing = None
         except Exception as error:  # noqa: BLE001 - the report is for when something is wrong
             result, missing = readiness.latest, connect_reason_of(error)
+    process = {one.name: one.samples[0].value for one in PROCESS_COLLECTOR.collect()}
+    memory = process.get("process_resident_memory_bytes")
+    lag = round(await loop_lag() * 1000, 3)
     return Details(
         status=result.status,
         reason=result.reason,
@@ -165,25 +130,9 @@ async def get_details(
         installation=installation,
         installation_reason=missing,
         transitions=[Change(*transition) for transition in readiness.history.transitions],
-        process=Process(_memory(), round(await loop_lag() * 1000, 3), dropped_lines()),
+        process=Process(int(memory) if memory else None, lag, dropped_lines()),
         components=Components(_database(pool, result)),
     )
-
-
-async def loop_lag() -> float:
-    """Return how long one turn of the event loop takes now, in seconds."""
-    started = time.perf_counter()
-    await asyncio.sleep(0)
-    return time.perf_counter() - started
-
-
-def _memory() -> int | None:
-    """Return the resident memory in bytes, where the system tells it as Linux does."""
-    try:
-        pages = Path("/proc/self/statm").read_text("ascii").split()[1]
-    except OSError:
-        return None
-    return int(pages) * resource.getpagesize()
 
 
 def _database(pool: Pool, result: Result) -> Database:

@@ -3,8 +3,6 @@
 import asyncio
 import base64
 import dataclasses
-import resource
-from pathlib import Path
 from unittest.mock import AsyncMock, Mock
 
 import httpx
@@ -14,6 +12,7 @@ from groundwork import __version__
 from groundwork.core.config import Settings
 from groundwork.core.database import Connection
 from groundwork.core.database.migration_files import migration_ids
+from groundwork.core.observability.event_loop import loop_lag
 from groundwork.core.observability.logging import dropped_lines
 from groundwork.core.readiness.result import Result
 from groundwork.core.state import State
@@ -122,11 +121,11 @@ async def test_details_skip_the_query_while_the_database_is_down(
     serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """During an outage, details send no query and respond at once."""
-    monkeypatch.setattr(services, "get_installation", ask := AsyncMock())
+    monkeypatch.setattr(services, "INSTALLATION", query := Mock())
     async with serving("postgresql://nobody@127.0.0.1:1/nothing") as client:
         await client.get("/health/details")
 
-    ask.assert_not_called()
+    query.first.assert_not_called()
 
 
 @pytest.mark.parametrize("settings", [{"readiness_timeout": 0.5}], indirect=True)
@@ -134,7 +133,8 @@ async def test_details_do_not_wait_for_a_query_that_hangs(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After READINESS_TIMEOUT the response is sent with installation null."""
-    monkeypatch.setattr(services, "get_installation", lambda _: asyncio.sleep(60))
+    query = Mock(first=lambda _: asyncio.sleep(60))
+    monkeypatch.setattr(services, "INSTALLATION", query)
     async with asyncio.timeout(20):
         report = (await client.get("/health/details")).json()
 
@@ -268,26 +268,15 @@ async def test_the_lag_is_one_turn_of_the_event_loop(monkeypatch: pytest.MonkeyP
     """The lag is the duration of one turn of the event loop, without a pause."""
     monkeypatch.setattr(asyncio, "sleep", sleep := AsyncMock())
 
-    assert 0 <= await services.loop_lag() < 60
+    assert 0 <= await loop_lag() < 60
     sleep.assert_awaited_once_with(0)
-
-
-async def test_memory_is_resident_memory(
-    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Memory is the second number of Linux' statm, in pages."""
-    (tmp_path / "statm").write_text("900 7 5 1 0 300 0\n")
-    monkeypatch.setattr(services, "Path", lambda _: tmp_path / "statm")
-    report = (await client.get("/health/details")).json()
-
-    assert report["process"]["memory_bytes"] == 7 * resource.getpagesize()
 
 
 async def test_memory_is_null_without_proc(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the system has no /proc, memory_bytes is null."""
-    monkeypatch.setattr(services, "Path", lambda _: Path("nowhere"))
+    monkeypatch.setattr(services, "PROCESS_COLLECTOR", Mock(collect=list))
 
     response = await client.get("/health/details")
 

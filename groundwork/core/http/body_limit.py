@@ -4,7 +4,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from groundwork.core.http.problems import problem
+from groundwork.core.http.responses import problem
 
 MAX_BODY_BYTES = 1024 * 1024
 _TOO_LARGE = "The request body is larger than 1 MiB."

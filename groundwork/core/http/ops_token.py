@@ -29,11 +29,9 @@ def require_ops_token(request: Request[State]) -> None:
     Raises:
         HTTPException: 404 if no token is configured, 401 if it is missing or wrong.
     """
-    if is_operator(request):
-        return
-    if request.state["settings"].ops_token is None:
-        raise HTTPException(404)
-    raise HTTPException(401, headers=_CHALLENGE)
+    if not is_operator(request):
+        is_configured = request.state["settings"].ops_token is not None
+        raise HTTPException(401, headers=_CHALLENGE) if is_configured else HTTPException(404)
 
 
 def _token(authorization: str) -> bytes:

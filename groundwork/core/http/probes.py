@@ -3,25 +3,10 @@
 from collections.abc import Awaitable, Callable
 
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from groundwork.core.http.problems import problem
+from groundwork.core.http.responses import problem
 from groundwork.core.state import State
-
-
-class StaticResponse:
-    """A response rendered once and shared between requests."""
-
-    __slots__ = ("body", "start")
-
-    def __init__(self, response: Response) -> None:
-        headers = tuple(response.raw_headers)
-        self.start: Message = {
-            "type": "http.response.start",
-            "status": response.status_code,
-            "headers": headers,
-        }
-        self.body: Message = {"type": "http.response.body", "body": response.body}
 
 
 class Probe:
@@ -30,15 +15,13 @@ class Probe:
     A walk through the application's middleware and router costs as much as the server itself.
     """
 
-    def __init__(self, respond: Callable[[State], Awaitable[StaticResponse]]) -> None:
+    def __init__(self, respond: Callable[[State], Awaitable[Response]]) -> None:
         self.respond = respond
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response; the server leaves out the body for HEAD."""
-        if scope["method"] not in {"GET", "HEAD"}:
-            refusal = problem(scope, 405, "Method Not Allowed", {"Allow": "GET, HEAD"})
-            await refusal(scope, receive, send)
-            return
-        response = await self.respond(scope["state"])
-        await send(response.start)
-        await send(response.body)
+        if scope["method"] in {"GET", "HEAD"}:
+            response = await self.respond(scope["state"])
+        else:
+            response = problem(scope, 405, "Method Not Allowed", {"Allow": "GET, HEAD"})
+        await response(scope, receive, send)

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from groundwork.core.http.problems import Invalid
+from groundwork.core.http.responses import InvalidPart
 from groundwork.core.structs import NOT_BLANK, Input, bare_type
 
 # PostgreSQL's text and jsonb can hold neither; JSON may bring both: "\u0000", "\ud800".
@@ -48,7 +49,8 @@ async def read_json[T: Input](request: Request[Any], kind: type[T]) -> T:
         errors = _errors(given, kind, "#") or [("#", failure)]
     except (ValueError, RecursionError):
         raise HTTPException(400, "The request body is not JSON.") from None
-    raise Invalid(422, "The request body is invalid.", "pointer", errors)
+    parts = [InvalidPart(detail, pointer=pointer) for pointer, detail in errors]
+    raise Invalid(422, "The request body is invalid.", parts)
 
 
 def read_query[T: Input](request: Request[Any], kind: type[T]) -> T:
@@ -57,17 +59,17 @@ def read_query[T: Input](request: Request[Any], kind: type[T]) -> T:
     Raises:
         Invalid: 400, with every error and its parameter.
     """
-    given: dict[str, Any] = {}
-    if request.scope["query_string"]:
-        query = request.query_params
-        lists = {name: query.getlist(name) for name in _list_fields(kind) if name in query}
-        given = dict(query) | lists
+    query = request.query_params
+    lists = {name: query.getlist(name) for name in _list_fields(kind) if name in query}
+    given: dict[str, Any] = dict(query) | lists
     try:
         return convert(given, kind)
     except msgspec.ValidationError:
-        found = _errors(given, kind, "", strict=False)
-        errors = [(unquote(pointer.split("/")[1]), detail) for pointer, detail in found]
-        raise Invalid(400, "The query is invalid.", "parameter", errors) from None
+        parts = [
+            InvalidPart(detail, parameter=unquote(pointer.split("/")[1]))
+            for pointer, detail in _errors(given, kind, "", strict=False)
+        ]
+        raise Invalid(400, "The query is invalid.", parts) from None
 
 
 def read_path[T: Input](request: Request[Any], kind: type[T]) -> T:
@@ -103,8 +105,8 @@ def _list_fields(kind: type[Input]) -> list[str]:
 
 def _errors(value: Any, kind: Any, pointer: str, *, strict: bool = True) -> _Errors:
     """Return the errors in the items of a value, else of the whole: msgspec names only one."""
-    kind_, found = bare_type(kind), []
-    for place, item, item_kind in _items(value, kind_):
+    found: _Errors = []
+    for place, item, item_kind in _items(value, bare_type(kind)):
         path = f"{pointer}/{_token(place)}"
         if isinstance(item_kind, str):
             found.append((path, item_kind))

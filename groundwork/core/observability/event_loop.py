@@ -65,3 +65,10 @@ class LoopMonitor:
     def _take_longest(self) -> float:
         longest, self._longest = self._longest, 0.0
         return longest
+
+
+async def loop_lag() -> float:
+    """Return how long one turn of the event loop takes now, in seconds."""
+    started = time.perf_counter()
+    await asyncio.sleep(0)
+    return time.perf_counter() - started

@@ -21,9 +21,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from groundwork.core.config import Settings
 from groundwork.core.http import middleware
 from groundwork.core.http.body_limit import MAX_BODY_BYTES, BodyLimit
+from groundwork.core.http.error_boundary import ErrorBoundary
 from groundwork.core.http.middleware import RequestContext
-from groundwork.core.http.problems import ErrorBoundary, problem
 from groundwork.core.http.receiving import DisconnectWatch
+from groundwork.core.http.responses import problem
 from groundwork.core.observability.logging import request_id
 from groundwork.core.state import State
 
