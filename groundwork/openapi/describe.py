@@ -3,8 +3,10 @@
 import inspect
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,53 +15,10 @@ from starlette.routing import BaseRoute, Route
 from groundwork import __version__
 from groundwork.core.http.operations import operation
 from groundwork.core.http.probes import Probe
-from groundwork.core.http.problems import Problem
+from groundwork.core.http.responses import Problem
 from groundwork.core.structs import Input
 
-_TEXT = """\
-What this service offers over HTTP. Open a row to see its parameters and responses; “Try it out”
-sends a real request.
-
-Each route that supports GET supports HEAD: the same response without its body. In development all
-routes are open. Elsewhere, those with a padlock need `OPS_TOKEN`, as a Bearer token or as the
-password of Basic with any user name; if no token is configured, they return 404.
-
-Errors are problem details (RFC 9457). An unknown path returns 404, and so does a path with an extra
-slash at its end."""
-_ERRORS = {
-    400: "The query is invalid, as listed in `errors`, or the body is not JSON.",
-    401: "`OPS_TOKEN` is missing or wrong.",
-    404: "The resource does not exist, or `OPS_TOKEN` is not set.",
-    405: "The path does not support this method.",
-    409: "A unique value is already in use; see `detail`.",
-    413: "The body is larger than 1 MiB.",
-    415: "The body must be application/json.",
-    422: "The body is invalid; `errors` lists every error.",
-    500: "An unexpected error; the log has it under the request ID.",
-    503: "The database is unavailable; the client may retry.",
-}
-_REALM = '(Basic|Bearer) realm="Groundwork"'
-_ERROR_HEADERS = {
-    401: {"WWW-Authenticate": f"{_REALM}, {_REALM}"},
-    405: {"Allow": "[A-Z]+(, [A-Z]+)*"},
-    503: {"Retry-After": "[0-9]+"},
-}
 _STRING = {"type": "string"}
-_COMMON_PARAMETERS = {
-    "X-Request-ID": "The client's ID for this request, returned in the response and added to each "
-    "log line. A value other than 1 to 128 characters of `A-Za-z0-9._:+/=@-` is replaced by a new "
-    "UUID.",
-    "traceparent": "W3C Trace Context; its trace ID is added to each log line.",
-}
-_COMMON_HEADERS = {"X-Request-ID": "[A-Za-z0-9._:+/=@-]{1,128}", "Server-Timing": "(app;dur=.+)?"}
-_SECURITY = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "`OPS_TOKEN` as the token."},
-    "basic": {
-        "type": "http",
-        "scheme": "basic",
-        "description": "Any user name, and `OPS_TOKEN` as the password.",
-    },
-}
 _REF = "#/components/schemas/{name}"
 
 type _Json = dict[str, Any]
@@ -68,83 +27,80 @@ type _Handler = Callable[..., Any]
 
 def describe(app_name: str, routes: Iterable[BaseRoute], probes: Mapping[str, Probe]) -> _Json:
     """Return the OpenAPI document."""
-    handlers = [*_handlers(routes, probes)]
+    common = tomllib.loads(Path(__file__).with_name("common.toml").read_text("utf-8"))
+    handlers = _handlers(routes, probes)
     bodies = [one.body for *_, one in handlers if one.body]
-    kinds = [Problem, *bodies, *(kind for *_, one in handlers for kind in one.structs())]
+    given = [kind for *_, one in handlers for status in one.returns for kind in one.kinds(status)]
+    kinds = [Problem, *bodies, *(kind for kind in given if not isinstance(kind, str))]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     for name in msgspec.json.schema_components(bodies)[1]:
         _forbid_nul(components[name])
-    for schema in filter(lambda one: "properties" in one, components.values()):
+    for schema in components.values():
         schema["additionalProperties"] = False
         schema["description"] = inspect.cleandoc(schema.get("description", ""))
     by_kind = dict(zip(kinds, schemas, strict=True))
     paths: dict[str, _Json] = {}
     for path, method, handler, one in handlers:
-        paths.setdefault(path, {})[method.lower()] = _operation(handler, one, by_kind)
-    tags = dict.fromkeys(_tag(handler) for _, _, handler, _ in handlers)
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": app_name,
-            "version": __version__,
-            "description": _TEXT,
-            "license": {"name": "GPL-3.0-only", "identifier": "GPL-3.0-only"},
-        },
-        "tags": [
-            {"name": tag, "description": sys.modules[f"groundwork.{tag}"].__doc__} for tag in tags
-        ],
-        "paths": paths,
-        "components": {
-            "securitySchemes": _SECURITY,
-            "parameters": {
-                name: {"name": name, "in": "header", "description": text, "schema": _STRING}
-                for name, text in _COMMON_PARAMETERS.items()
-            },
-            "responses": {str(status): _error(status, by_kind[Problem]) for status in _ERRORS},
-            "schemas": components,
-        },
+        paths.setdefault(path, {})[method.lower()] = _operation(handler, one, by_kind, common)
+    tags = dict.fromkeys(entry["tags"][0] for path in paths.values() for entry in path.values())
+    document: _Json = common["document"]
+    document["info"] |= {"title": app_name, "version": __version__}
+    document["tags"] = [
+        {"name": tag, "description": sys.modules[f"groundwork.{tag}"].__doc__} for tag in tags
+    ]
+    document["paths"] = paths
+    document["components"]["schemas"] = components
+    document["components"]["responses"] = {
+        status: {
+            "description": text,
+            "headers": _headers(common, common["error_headers"].get(status, {})),
+            "content": {"application/problem+json": {"schema": by_kind[Problem]}},
+        }
+        for status, text in common["errors"].items()
     }
+    return document
 
 
 def _handlers(
     routes: Iterable[BaseRoute], probes: Mapping[str, Probe]
-) -> Iterator[tuple[str, str, _Handler, operation]]:
-    served = [(path, {"GET"}, probe.respond) for path, probe in probes.items()]
-    served += [
+) -> list[tuple[str, str, _Handler, operation]]:
+    """Return path, method, handler and operation of each handler that has one."""
+    served = [(path, {"GET"}, probe.respond) for path, probe in probes.items()] + [
         (one.path_format, one.methods or set(), one.endpoint)
         for one in routes
         if isinstance(one, Route)
     ]
-    for path, methods, handler in served:
-        declared = getattr(handler, "operation", None)
-        if declared is not None:
-            yield from ((path, one, handler, declared) for one in sorted(methods - {"HEAD"}))
+    return [
+        (path, method, handler, vars(handler)["operation"])
+        for path, methods, handler in served
+        if "operation" in vars(handler)
+        for method in sorted(methods - {"HEAD"})
+    ]
 
 
-def _tag(handler: _Handler) -> str:
-    return handler.__module__.split(".")[1]
-
-
-def _operation(handler: _Handler, one: operation, schemas: Mapping[Any, _Json]) -> _Json:
+def _operation(
+    handler: _Handler, one: operation, schemas: Mapping[Any, _Json], common: _Json
+) -> _Json:
     text = inspect.cleandoc(handler.__doc__ or "").partition("\n\nRaises:")[0]
     summary, _, description = text.partition("\n\n")
-    places = {"path": one.path, "query": one.query, "header": one.header}
-    parameters = [{"$ref": f"#/components/parameters/{name}"} for name in _COMMON_PARAMETERS]
-    for place, kind in places.items():
+    shared = common["document"]["components"]["parameters"]
+    parameters = [{"$ref": f"#/components/parameters/{name}"} for name in shared]
+    for place, kind in {"path": one.path, "query": one.query}.items():
         parameters += _parameters(place, kind) if kind else ()
+    responses = {
+        str(status): _response(one.kinds(status), status, schemas)
+        | {"headers": _headers(common, one.headers)}
+        for status in one.returns
+    }
+    for status in sorted(one.problems):
+        responses[str(status)] = {"$ref": f"#/components/responses/{status}"}
     entry = {
         "operationId": handler.__name__,
-        "tags": [_tag(handler)],
+        "tags": [handler.__module__.split(".")[1]],
         "summary": summary.rstrip("."),
         "description": description,
         "parameters": parameters,
-        "responses": {
-            **{str(status): _response(one, status, schemas) for status in one.returns},
-            **{
-                str(status): {"$ref": f"#/components/responses/{status}"}
-                for status in sorted(one.problems)
-            },
-        },
+        "responses": responses,
     }
     if one.body:
         content = {"application/json": {"schema": schemas[one.body]}}
@@ -164,33 +120,23 @@ def _parameters(place: str, kind: type[msgspec.Struct]) -> Iterator[_Json]:
         yield {"name": name, "in": place, "required": required, "schema": one, **text}
 
 
-def _response(one: operation, status: int, schemas: Mapping[Any, _Json]) -> _Json:
-    given = one.returns[status]
-    kinds = given if isinstance(given, tuple) else () if given is None else (given,)
+def _response(kinds: tuple[Any, ...], status: int, schemas: Mapping[Any, _Json]) -> _Json:
     content: _Json = {kind: {"schema": _STRING} for kind in kinds if isinstance(kind, str)}
     forms = [schemas[kind] for kind in kinds if not isinstance(kind, str)]
     if forms:
         schema = forms[0] if len(forms) == 1 else {"oneOf": forms}
         content["application/json"] = {"schema": schema}
-    response = {"description": HTTPStatus(status).phrase, "headers": _headers(one.headers)}
+    response: _Json = {"description": HTTPStatus(status).phrase}
     return response | ({"content": content} if content else {})
 
 
-def _error(status: int, schema: _Json) -> _Json:
-    return {
-        "description": _ERRORS[status],
-        "headers": _headers(_ERROR_HEADERS.get(status, {})),
-        "content": {"application/problem+json": {"schema": schema}},
-    }
-
-
-def _headers(patterns: Mapping[str, str]) -> _Json:
+def _headers(common: _Json, patterns: Mapping[str, str]) -> _Json:
     return {
         name: {
             "required": not re.fullmatch(pattern, ""),
-            "schema": {"type": "string", "pattern": f"^{pattern}$"},
+            "schema": _STRING | {"pattern": f"^{pattern}$"},
         }
-        for name, pattern in {**_COMMON_HEADERS, **patterns}.items()
+        for name, pattern in {**common["headers"], **patterns}.items()
     }
 
 

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from groundwork.core.http.operations import operation
 from groundwork.core.http.problems import Invalid
-from groundwork.core.http.responses import Json
+from groundwork.core.http.responses import InvalidPart, Json
 from groundwork.core.http.validation import read_json, read_path, read_query
 from groundwork.core.structs import Id, Input
 from groundwork.openapi.describe import describe
@@ -80,7 +80,7 @@ async def narrow(request: Request) -> Json:
 async def reject(request: Request) -> Json:
     """Reject a box that is valid."""
     await read_json(request, Box)
-    raise Invalid(422, "The request body is invalid.", "pointer", [("#/name", "Taken.")])
+    raise Invalid(422, "Invalid.", [InvalidPart("Taken.", pointer="#/name")])
 
 
 async def read(request: Request) -> Json:

@@ -1,5 +1,6 @@
 """GET /docs, and the files that the page loads."""
 
+import dataclasses
 import gzip
 import json
 from html.parser import HTMLParser
@@ -9,9 +10,15 @@ import httpx
 import pytest
 
 from groundwork import openapi as docs
-from groundwork.openapi.services import get_page
+from groundwork.core.config import Settings
 
 VENDORED = Path(docs.__file__).parent / "swagger-ui"
+
+
+@pytest.fixture
+def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+    """Return development settings with the changes of the test's parameter."""
+    return dataclasses.replace(settings, **getattr(request, "param", {}))
 
 
 class References(HTMLParser):
@@ -40,9 +47,10 @@ async def test_the_page_loads_only_files_of_the_service(client: httpx.AsyncClien
     assert [name for name in found if (await client.get(f"/{name}")).status_code != 200] == []
 
 
-def test_the_page_has_the_name_of_the_service() -> None:
+@pytest.mark.parametrize("settings", [{"app_name": "R&D"}], indirect=True)
+async def test_the_page_has_the_name_of_the_service(client: httpx.AsyncClient) -> None:
     """Its title is the service's, and a link of that name leads back to the status page."""
-    page = get_page("R&D")
+    page = (await client.get("/docs")).text
 
     assert "<title>R&amp;D API</title>" in page
     assert '<a href="./">R&amp;D status</a>' in page

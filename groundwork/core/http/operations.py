@@ -17,7 +17,7 @@ class operation:  # noqa: N801 - a decorator
 
     Args:
         returns: by status code a Struct, a tuple of them, a media type of text, or None.
-        path, query, header, body: what the handler reads; an Input by read_path() and so on.
+        path, query, body: what the handler reads; an Input by read_path() and so on.
         headers: of these responses, as regular expressions; one that may be empty is optional.
         errors: status codes of problem details, beside those that follow from the rest.
         guarded: the handler calls require_ops_token().
@@ -27,7 +27,6 @@ class operation:  # noqa: N801 - a decorator
     returns: Mapping[int, Any]
     path: type[Struct] | None = None
     query: type[Struct] | None = None
-    header: type[Struct] | None = None
     body: type[Struct] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     errors: Collection[int] = ()
@@ -39,10 +38,10 @@ class operation:  # noqa: N801 - a decorator
         vars(handler)["operation"] = self
         return handler
 
-    def structs(self) -> list[Any]:
-        """Return the Structs of the responses."""
-        given = [one if isinstance(one, tuple) else (one,) for one in self.returns.values()]
-        return [kind for kinds in given for kind in kinds if kind and not isinstance(kind, str)]
+    def kinds(self, status: int) -> tuple[Any, ...]:
+        """Return the Structs and media types of a response."""
+        given = self.returns[status]
+        return given if isinstance(given, tuple) else () if given is None else (given,)
 
     @property
     def problems(self) -> set[int]:
