@@ -131,7 +131,5 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
         with self.connection:
             self.log_migration(migration, operation)  # first: it looks up the name of this host
             self.connection.run(f"{sql}\n;{RESET}")
-            if operation == "apply":
-                self.mark_one(migration, log=False)
-            else:
-                self.unmark_one(migration, log=False)
+            record = self.mark_one if operation == "apply" else self.unmark_one
+            record(migration, log=False)

@@ -59,7 +59,7 @@ def store(backend: DatabaseBackend, migration: Migration) -> None:
 
 
 def check(backend: DatabaseBackend) -> list[Migration]:
-    """Return the applied migrations that have no checksum yet.
+    """Return the applied migrations without a checksum.
 
     Raises:
         MigrationError: naming each applied migration whose file has changed or is missing.

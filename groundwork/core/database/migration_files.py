@@ -14,9 +14,8 @@ for _ in range(4):  # comments within comments
     _COMMENT = rf"/\*(?:(?!/\*|\*/).|{_COMMENT})*\*/"
 _BLANK = rf"\s|--[^\n]*|{_COMMENT}"
 _QUOTED = r"""\be'(?:[^'\\]|\\.)*'|'[^']*'|"[^"]*"|(?<![\w$])(\$(?:[a-z_]\w*)?\$).*?\2"""
-_BODY = r"\bbegin\s+atomic\b.*?;\s*end\b"  # of a function in SQL
 _STATEMENT = re.compile(
-    rf"(?:{_BLANK}|;)*((?:{_BLANK}|{_QUOTED}|{_BODY}|[^;])*)", re.IGNORECASE | re.DOTALL
+    rf"(?:{_BLANK}|;)*((?:{_BLANK}|{_QUOTED}|[^;])*)", re.IGNORECASE | re.DOTALL
 )
 
 
@@ -42,11 +41,7 @@ def check_files() -> None:
 
 @cache  # a file that is edited meanwhile is applied, and recorded, as it was when first read
 def read_sql(path: Path) -> str:
-    """Read a file in UTF-8, with or without a byte order mark.
-
-    Raises:
-        MigrationError: it is missing, not UTF-8, or not supported.
-    """
+    """Read a file; raise MigrationError if it is missing, not UTF-8, or not supported."""
     try:
         sql = path.read_text("utf-8-sig")
     except (OSError, ValueError) as error:
@@ -68,5 +63,5 @@ def directive(sql: str) -> str:
 
 
 def statements(sql: str) -> list[str]:
-    """Return the statements: separated by semicolons outside quotes, comments and bodies."""
+    """Return the statements: separated by semicolons outside quotes and comments."""
     return [match[1] for match in _STATEMENT.finditer(sql) if match[1]]

@@ -82,11 +82,7 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
         Thread(target=self._watch, args=(pid,), daemon=True).start()
 
     def retry(self, name: str, step: Callable[[], None]) -> None:
-        """Take a step, again while it gets no lock, until MIGRATION_LOCK_TIMEOUT.
-
-        Raises:
-            MigrationError: it failed; after a wait, with the session that holds the lock.
-        """
+        """Take a step and retry for a lock; raise MigrationError, which says who held it."""
         deadline = time.monotonic() + self._settings.migration_lock_timeout
         self._blocker = ""
         while True:

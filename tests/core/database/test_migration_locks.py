@@ -29,6 +29,10 @@ TAKE_LOCK = f"SELECT pg_advisory_lock({0x67726F756E64})"
 ALTER = "ALTER TABLE item ADD COLUMN new int;"
 INDEX = "-- transactional: false\nCREATE INDEX CONCURRENTLY item_n ON item (n);"
 UNIQUE = INDEX.replace("INDEX", "UNIQUE INDEX")
+RUNNERS = """
+    SELECT 1 FROM pg_stat_activity
+    WHERE application_name = 'groundwork migrate' AND datname = current_database()
+"""
 INVALID = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
 IS_UNIQUE = "SELECT indisunique AND indisvalid FROM pg_index WHERE indexrelid = 'item_n'::regclass"
 
@@ -195,6 +199,19 @@ def test_a_waiting_runner_names_the_one_that_runs(start: Start, url: str) -> Non
     assert migration.result().returncode == 0
     assert output.count(line) == 1
     assert " report idle in transaction since 20" in output
+
+
+def test_what_another_runner_has_rolled_back_is_skipped(copy: Path, url: str) -> None:
+    """Whether a migration is applied is read again under the lock."""
+    last = migration_ids()[-1]
+    with ThreadPoolExecutor() as threads, transaction(url, TAKE_LOCK):
+        rollback = threads.submit(yoyo, "rollback", "--revision", last, url=url, folder=copy)
+        wait_until(lambda: run(url, RUNNERS))
+        time.sleep(0.5)
+        run(url, f"DELETE FROM _yoyo_migration WHERE migration_id = '{last}'")
+
+    assert rollback.result().returncode == 0
+    assert run(url, "SELECT to_regclass('installation') IS NULL") == [(False,)]
 
 
 def test_reading_needs_no_lock(copy: Path, url: str) -> None:
