@@ -1,13 +1,12 @@
 """Liveness, readiness, details and metrics: results to status codes."""
 
 from functools import lru_cache
-from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 from prometheus_client import generate_latest
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from groundwork.core.http.operations import operation
@@ -46,7 +45,7 @@ class MigrationsPending(Struct):
     pending: Annotated[tuple[str, ...], Meta(min_length=1)]
 
 
-_LIVE = JSONResponse({"status": "ok"}, headers=NO_STORE)
+_LIVE = Json(Ok("ok"), headers=NO_STORE)
 
 
 @operation({200: Ok}, headers=NO_STORE, database=False)
@@ -103,9 +102,7 @@ def _render_ready(status: str, reason: str | None, pending: tuple[str, ...]) -> 
         body["reason"] = reason
     if reason == "migrations_pending":
         body["pending"] = pending
-    ok = status != "unavailable"
-    code = HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE
-    return JSONResponse(body, code, NO_STORE)
+    return Json(body, 503 if status == "unavailable" else 200, NO_STORE)
 
 
 routes = [
