@@ -88,8 +88,11 @@ def _operation(
     for place, kind in {"path": one.path, "query": one.query}.items():
         parameters += _parameters(place, kind) if kind else ()
     responses = {
-        str(status): _response(one.kinds(status), status, schemas)
-        | {"headers": _headers(common, one.headers)}
+        str(status): {
+            "description": HTTPStatus(status).phrase,
+            "headers": _headers(common, one.headers),
+            "content": _content(one.kinds(status), schemas),
+        }
         for status in one.returns
     }
     for status in sorted(one.problems):
@@ -113,21 +116,19 @@ def _operation(
 def _parameters(place: str, kind: type[msgspec.Struct]) -> Iterator[_Json]:
     schema = msgspec.json.schema(kind)["$defs"][kind.__name__]
     for name, one in schema["properties"].items():
-        text = {"description": one.pop("description")} if "description" in one else {}
+        text, required = one.pop("description", ""), name in schema["required"]
         if issubclass(kind, Input):
             _forbid_nul(one)
-        required = name in schema["required"]
-        yield {"name": name, "in": place, "required": required, "schema": one, **text}
+        yield {"name": name, "in": place, "required": required, "description": text, "schema": one}
 
 
-def _response(kinds: tuple[Any, ...], status: int, schemas: Mapping[Any, _Json]) -> _Json:
+def _content(kinds: tuple[Any, ...], schemas: Mapping[Any, _Json]) -> _Json:
     content: _Json = {kind: {"schema": _STRING} for kind in kinds if isinstance(kind, str)}
     forms = [schemas[kind] for kind in kinds if not isinstance(kind, str)]
     if forms:
         schema = forms[0] if len(forms) == 1 else {"oneOf": forms}
         content["application/json"] = {"schema": schema}
-    response: _Json = {"description": HTTPStatus(status).phrase}
-    return response | ({"content": content} if content else {})
+    return content
 
 
 def _headers(common: _Json, patterns: Mapping[str, str]) -> _Json:

@@ -196,7 +196,7 @@ def _in_headers(described: dict[str, Any], response: httpx.Response) -> Iterator
 
 def _in_body(described: dict[str, Any], response: httpx.Response) -> Iterator[str]:
     media_type = response.headers.get("Content-Type", "").partition(";")[0]
-    if media_type not in described.get("content", {"": {}}):
+    if media_type not in (described["content"] or {"": {}}):
         yield f"the media type {media_type!r} is not described"
     elif media_type:
         body = json.loads(response.text) if media_type.endswith("json") else response.text

@@ -44,11 +44,7 @@ class Query[Row, *Parameters]:
         return None if record is None else self._make_row(record)
 
     async def one(self, db: Executor, *parameters: *Parameters) -> Row:
-        """Return the row of a statement that always returns one, such as an INSERT.
-
-        Raises:
-            LookupError: it returned none.
-        """
+        """Return the row of a statement that always returns one, else raise LookupError."""
         if (row := await self.first(db, *parameters)) is not None:
             return row
         message = f"sql/{self.name}.sql returned no row"

@@ -24,11 +24,7 @@ def is_operator(request: Request[State]) -> bool:
 
 
 def require_ops_token(request: Request[State]) -> None:
-    """Reject a request without OPS_TOKEN, outside development.
-
-    Raises:
-        HTTPException: 404 if no token is configured, 401 if it is missing or wrong.
-    """
+    """Raise 404 if no token is configured, 401 if it is missing or wrong; not in development."""
     if not is_operator(request):
         is_configured = request.state["settings"].ops_token is not None
         raise HTTPException(401, headers=_CHALLENGE) if is_configured else HTTPException(404)

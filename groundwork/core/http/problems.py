@@ -41,10 +41,7 @@ class Invalid(HTTPException):
 
 @contextmanager
 def conflict(**details: str) -> Iterator[None]:
-    """Turn the violation of a unique constraint of this name into 409 with its detail.
-
-    Any other violation is a bug, and 500.
-    """
+    """Turn the violation of a unique constraint of this name into 409 with its detail."""
     try:
         yield
     except asyncpg.UniqueViolationError as error:
@@ -54,11 +51,7 @@ def conflict(**details: str) -> Iterator[None]:
 
 
 def found[T](row: T | None) -> T:
-    """Return the row.
-
-    Raises:
-        HTTPException: 404 if there is none.
-    """
+    """Return the row, or raise 404 if there is none."""
     if row is None:
         raise HTTPException(404)
     return row

@@ -20,11 +20,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Json(Response):
-    """A Struct, or anything that msgspec can encode, as JSON.
-
-    Raises:
-        TypeError: a value has no form in JSON; the message names its type, never the value.
-    """
+    """What msgspec can encode, as JSON; else a TypeError that names the type, never the value."""
 
     media_type = "application/json"
 

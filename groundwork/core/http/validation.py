@@ -27,12 +27,7 @@ type _Errors = list[tuple[str, str]]  # JSON Pointer and detail
 
 
 async def read_json[T: Input](request: Request[Any], kind: type[T]) -> T:
-    """Return the JSON body.
-
-    Raises:
-        HTTPException: 415 for another media type, 400 if it is not JSON.
-        Invalid: 422, with every error and its JSON Pointer.
-    """
+    """Return the JSON body, or raise 415, 400 if it is not JSON, 422 with every error."""
     media_type = request.headers.get("content-type", "").partition(";")[0]
     if media_type.strip().lower() != "application/json":
         raise HTTPException(415, "The request body must be application/json.")
@@ -54,11 +49,7 @@ async def read_json[T: Input](request: Request[Any], kind: type[T]) -> T:
 
 
 def read_query[T: Input](request: Request[Any], kind: type[T]) -> T:
-    """Return the query parameters; of those given twice the last counts, unless it is a list.
-
-    Raises:
-        Invalid: 400, with every error and its parameter.
-    """
+    """Return the query parameters, of several the last unless it is a list; else raise 400."""
     query = request.query_params
     lists = {name: query.getlist(name) for name in _list_fields(kind) if name in query}
     given: dict[str, Any] = dict(query) | lists
@@ -73,11 +64,7 @@ def read_query[T: Input](request: Request[Any], kind: type[T]) -> T:
 
 
 def read_path[T: Input](request: Request[Any], kind: type[T]) -> T:
-    """Return the path parameters.
-
-    Raises:
-        HTTPException: 404 if one is invalid, such as an id beyond bigint.
-    """
+    """Return the path parameters, or raise 404 if one is invalid, such as an id beyond bigint."""
     try:
         return convert(request.path_params, kind)
     except msgspec.ValidationError:
