@@ -1,8 +1,4 @@
-"""What `groundwork migrate` and, by yoyo.ini, yoyo's commands do to the database.
-
-Reading takes no lock and writes nothing. A change takes an advisory lock, until the connection
-closes.
-"""
+"""What `groundwork migrate` and yoyo's commands do to the database; only changes take a lock."""
 
 import logging
 import os

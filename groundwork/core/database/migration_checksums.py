@@ -54,16 +54,12 @@ def read_applied(backend: DatabaseBackend) -> dict[str, str | None]:
 
 def store(backend: DatabaseBackend, migration: Migration) -> None:
     """Store the checksum of a migration that is marked as applied."""
-    checksums = {"migration_hash": migration.hash, "text_hash": _checksum(migration)}
-    backend.execute(_STORE, checksums)
+    values = {"migration_hash": migration.hash, "text_hash": _checksum(migration)}
+    backend.execute(_STORE, values)
 
 
 def check(backend: DatabaseBackend) -> list[Migration]:
-    """Return the applied migrations without a checksum.
-
-    Raises:
-        MigrationError: naming each applied migration whose file has changed or is missing.
-    """
+    """Return those without a checksum; raise MigrationError if files have changed or are gone."""
     known, applied = read_known(), read_applied(backend)
     hashes = {migration.id: _checksum(migration) for migration in known}
     changed = [name for name in hashes if applied.get(name) not in (None, hashes[name])]
