@@ -52,7 +52,8 @@ def stopped(cluster: Cluster) -> Iterator[None]:
 def no_slots(cluster: Cluster) -> Iterator[None]:
     """Use up every connection slot, and terminate the sessions of the service."""
     with taken_slots(cluster):
-        cluster.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query ~ 'yoyo'")
+        ours = "FROM pg_stat_activity WHERE application_name = 'groundwork'"
+        cluster.run(f"SELECT pg_terminate_backend(pid) {ours}")
         with taken_slots(cluster):
             yield
 
