@@ -41,5 +41,7 @@ def page[T: _Row](request: Request[Any], rows: list[T], limit: int) -> Page[T]:
     if len(rows) <= limit:
         return Page(rows, None)
     last = rows[limit - 1].id
-    query = urlencode(dict(request.query_params) | {"before": last})
+    query = f"before={last}"
+    if request.scope["query_string"]:
+        query = urlencode(dict(request.query_params) | {"before": last})
     return Page(rows[:limit], f"{quote(request.scope['path'])}?{query}")

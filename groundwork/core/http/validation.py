@@ -50,9 +50,11 @@ async def read_json[T: Input](request: Request[Any], kind: type[T]) -> T:
 
 def read_query[T: Input](request: Request[Any], kind: type[T]) -> T:
     """Return the query parameters, of several the last unless it is a list; else raise 400."""
-    query = request.query_params
-    lists = {name: query.getlist(name) for name in _list_fields(kind) if name in query}
-    given: dict[str, Any] = dict(query) | lists
+    given: dict[str, Any] = {}
+    if request.scope["query_string"]:
+        query = request.query_params
+        lists = {name: query.getlist(name) for name in _list_fields(kind) if name in query}
+        given = dict(query) | lists
     try:
         return convert(given, kind)
     except msgspec.ValidationError:
