@@ -32,10 +32,9 @@ _DEFAULTS = {
 }
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _NOT_MIGRATED = """\
-migrations were not applied; the service runs on the database as it is. In another terminal:
-           edit one that is applied: `uv run yoyo rollback --revision NAME`, edit the file,
-           then `uv run groundwork migrate`; or start afresh: press Ctrl-C, remove the data in
-           .groundwork/postgres (DATABASE_URL: recreate the database), start again\
+migrations were not applied; the service runs on the database as it is. To edit one that is
+           applied: `uv run yoyo rollback --revision NAME`, edit it, `uv run groundwork migrate`;
+           to start afresh: stop, remove .groundwork/postgres (or your database), start again\
 """
 
 

@@ -77,7 +77,9 @@ class Json(MsgspecFormatter):
             line: str = super().jsonify_log_record(log_data)
         except (TypeError, ValueError, RecursionError):
             # Keys that are not strings, cycles, surrogates: keep the line, as escaped text.
-            line = json.dumps({str(key): _plain(value) for key, value in log_data.items()})
+            kept = (str, int, datetime, type(None))
+            plain = {k: v if isinstance(v, kept) else repr(v) for k, v in log_data.items()}
+            line = json.dumps(plain, default=str)
         # Some readers end a line at U+2028, some terminals obey U+009B.
         return line if line.isascii() else _CONTROL.sub(lambda one: rf"\u{ord(one[0]):04x}", line)
 
@@ -94,7 +96,3 @@ class Readable(logging.Formatter):
         line = f"{super().formatMessage(record)}{pairs}"
         # A path or header with a line break must not forge a log line.
         return _CONTROL.sub(lambda one: repr(one[0])[1:-1], line)
-
-
-def _plain(value: object) -> object:
-    return value if isinstance(value, str | int | None) else repr(value)

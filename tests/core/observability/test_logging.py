@@ -92,7 +92,10 @@ def test_a_cyclic_value_is_written() -> None:
     cycle: list[Any] = []
     cycle.append(cycle)
 
-    assert line(cycle=cycle)["cycle"] == "[[...]]"
+    written = line(cycle=cycle, number=7)
+
+    assert (written["cycle"], written["number"]) == ("[[...]]", 7)
+    assert datetime.fromisoformat(written["timestamp"]).year > 2000
 
 
 def test_exceptions_are_one_string() -> None:

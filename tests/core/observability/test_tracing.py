@@ -6,10 +6,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from groundwork.core.observability.logging import traceparent
 from groundwork.core.observability.tracing import tracing
 from tests.databases import bare_environment
 from tests.servers import Server, serve, wait_until
@@ -132,3 +134,21 @@ def test_opentelemetry_is_imported_only_if_configured(database_url: str) -> None
     )
 
     assert not [name for name in done.stdout.split() if name.startswith("opentelemetry")]
+
+
+def test_a_span_inside_a_request_changes_no_id(
+    monkeypatch: pytest.MonkeyPatch, collector: HTTPServer
+) -> None:
+    """Within a request, log lines keep the ID of its own span."""
+    endpoint = f"http://127.0.0.1:{collector.server_port}"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "groundwork")
+    (middleware,) = tracing()
+    provider: Any = middleware.kwargs["tracer_provider"]
+    tracer, token = provider.get_tracer("shop"), traceparent.set(None)
+    with tracer.start_as_current_span("request"):
+        outer = traceparent.get()
+        with tracer.start_as_current_span("query"):
+            assert traceparent.get() == outer is not None
+    provider.shutdown()
+    traceparent.reset(token)
