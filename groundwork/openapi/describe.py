@@ -22,7 +22,6 @@ _STRING = {"type": "string"}
 _REF = "#/components/schemas/{name}"
 
 type _Json = dict[str, Any]
-type _Handler = Callable[..., Any]
 
 
 def describe(app_name: str, routes: Iterable[BaseRoute], probes: Mapping[str, Probe]) -> _Json:
@@ -63,7 +62,7 @@ def describe(app_name: str, routes: Iterable[BaseRoute], probes: Mapping[str, Pr
 
 def _handlers(
     routes: Iterable[BaseRoute], probes: Mapping[str, Probe]
-) -> list[tuple[str, str, _Handler, operation]]:
+) -> list[tuple[str, str, Callable[..., Any], operation]]:
     """Return path, method, handler and operation of each handler that has one."""
     served = [(path, {"GET"}, probe.respond) for path, probe in probes.items()] + [
         (one.path_format, one.methods or set(), one.endpoint)
@@ -79,7 +78,7 @@ def _handlers(
 
 
 def _operation(
-    handler: _Handler, one: operation, schemas: Mapping[Any, _Json], common: _Json
+    handler: Callable[..., Any], one: operation, schemas: Mapping[Any, _Json], common: _Json
 ) -> _Json:
     text = inspect.cleandoc(handler.__doc__ or "").partition("\n\nRaises:")[0]
     summary, _, description = text.partition("\n\n")
