@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
@@ -31,8 +33,8 @@ server_login_retry = 1
 @pytest.fixture
 def pooler(cluster: Cluster) -> Iterator[int]:
     """Run PgBouncer in transaction mode and return its port."""
-    port, folder = free_port(), cluster.data.with_name("pgbouncer")
-    folder.mkdir()
+    port, folder = free_port(), Path(mkdtemp(prefix="groundwork-test-"))
+    folder.chmod(0o755)  # it reads its files as another user
     (folder / "users").write_text(f'"app" "{PASSWORD}"\n')
     configuration = folder / "pgbouncer.ini"
     configuration.write_text(
@@ -45,6 +47,7 @@ def pooler(cluster: Cluster) -> Iterator[int]:
     )
     yield port
     end(process)
+    shutil.rmtree(folder)
 
 
 @pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="PgBouncer is not installed")
