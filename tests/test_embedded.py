@@ -148,7 +148,8 @@ def test_a_left_over_server_is_stopped(data: Path) -> None:
     log = (data / "log").open("wb")
     with subprocess.Popen([*command, "-c", "listen_addresses="], stderr=log) as left_over:
         log.close()
-        wait_until((data / "postmaster.pid").exists)
+        # Interrupted while it starts, it would exit with 1.
+        wait_until(lambda: b"ready to accept" in (data / "log").read_bytes())
         with postgres(data) as url:
             assert run(url, "SELECT 1") == [(1,)]
         assert left_over.wait(PATIENCE) == 0
