@@ -15,7 +15,7 @@ from groundwork import embedded
 from groundwork.embedded import _stop as stop
 from groundwork.embedded import as_owner, binaries, postgres
 from tests.databases import run
-from tests.servers import PATIENCE, wait_until
+from tests.servers import PATIENCE, free_port, wait_until
 
 SLEEP = (sys.executable, "-c", "import time; time.sleep(60)")
 IMMUNE = """if True:
@@ -146,10 +146,12 @@ def test_a_left_over_server_is_stopped(data: Path) -> None:
     """The PostgreSQL of a killed run is stopped before a new one is started."""
     command = [*as_owner(data), str(binaries() / "postgres"), "-D", str(data), "-k", ""]
     log = (data / "log").open("wb")
-    with subprocess.Popen([*command, "-c", "listen_addresses="], stderr=log) as left_over:
+    command += ["-c", "listen_addresses=127.0.0.1", "-p", str(free_port())]
+    with subprocess.Popen(command, stderr=log) as left_over:
         log.close()
         # Interrupted while it starts, it would exit with 1.
-        wait_until(lambda: b"ready to accept" in (data / "log").read_bytes())
+        pid_file = data / "postmaster.pid"
+        wait_until(lambda: pid_file.exists() and "ready" in pid_file.read_text())
         with postgres(data) as url:
             assert run(url, "SELECT 1") == [(1,)]
         assert left_over.wait(PATIENCE) == 0
