@@ -12,10 +12,12 @@ from groundwork.core.database.errors import UnavailableError, connect_reason_of
 from groundwork.core.observability import metrics
 from groundwork.core.tasks import spawn
 
+type Watch = Callable[[], Coroutine[Any, Any, None]]
+
 # Set for each request: a function that raises once its client has disconnected.
-client_disconnect: ContextVar[Callable[[], Coroutine[Any, Any, None]] | None] = ContextVar(
-    "client_disconnect", default=None
-)
+client_disconnect: ContextVar[Watch | None] = ContextVar("client_disconnect", default=None)
+# Most waits are over before it pays to watch the client.
+_WATCH_AFTER_SECONDS = 0.05
 
 
 class Waiters:
@@ -35,41 +37,56 @@ class Waiters:
             UnavailableError: what `refuse` returns after so many seconds, or what fail() sets.
             Exception: what client_disconnect raises.
         """
-        started = time.monotonic()
-        waiter: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+        started, loop = time.monotonic(), asyncio.get_running_loop()
+        waiter: asyncio.Future[Connection] = loop.create_future()
         self._queue.append(waiter)
-        watch = client_disconnect.get()
-        waiting: set[asyncio.Future[Any]] = {waiter, spawn(watch())} if watch else {waiter}
+        timers = [loop.call_later(seconds, _time_out, waiter, refuse)]
+        if watch := client_disconnect.get():
+            timers.append(loop.call_later(_WATCH_AFTER_SECONDS, _watch, waiter, watch))
         try:
-            done, _ = await asyncio.wait(
-                waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-            if not done:
-                metrics.TIMEOUTS.inc()
-                raise refuse()
-            return (waiter if waiter in done else done.pop()).result()
+            return await waiter
         except asyncio.CancelledError:
-            if waiter.done() and waiter.exception() is None:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self.give(waiter.result())
             raise
         finally:
             metrics.WAIT_TIME.observe(time.monotonic() - started)
-            for future in waiting:
-                future.cancel()
+            for timer in timers:
+                timer.cancel()
             if waiter in self._queue:
                 self._queue.remove(waiter)
 
     def give(self, connection: Connection) -> None:
         """Give a connection to the first waiter, or let it be idle."""
-        if self._queue:
-            self._queue.popleft().set_result(connection)
-        else:
-            self.idle.append(connection)
+        while self._queue:
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return
+        self.idle.append(connection)
 
     def fail(self, error: Exception) -> None:
         """Let every waiter fail: no connection can be opened, and none will be released."""
         for waiter in self._queue:
             failure = UnavailableError(connect_reason_of(error))
             failure.__cause__ = error
-            waiter.set_exception(failure)
+            _fail(waiter, failure)
         self._queue.clear()
+
+
+def _time_out(waiter: asyncio.Future[Connection], refuse: Callable[[], UnavailableError]) -> None:
+    metrics.TIMEOUTS.inc()
+    _fail(waiter, refuse())
+
+
+def _watch(waiter: asyncio.Future[Connection], watch: Watch) -> None:
+    task = spawn(watch())
+    task.add_done_callback(
+        lambda done: _fail(waiter, None if done.cancelled() else done.exception())
+    )
+    waiter.add_done_callback(lambda _: task.cancel())
+
+
+def _fail(waiter: asyncio.Future[Connection], error: BaseException | None) -> None:
+    if error is not None and not waiter.done():
+        waiter.set_exception(error)

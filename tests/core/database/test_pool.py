@@ -235,6 +235,26 @@ async def test_a_connection_given_to_a_cancelled_waiter_is_kept(pool: Pool) -> N
     waiters.idle.clear()
 
 
+async def test_a_waiter_that_was_just_cancelled_is_passed_over(pool: Pool) -> None:
+    """It gets neither a connection nor an error: the connection is idle for the next."""
+    waiters = pool._waiters  # noqa: SLF001
+    waiting = [
+        asyncio.create_task(waiters.wait(5, lambda: UnavailableError("pool_saturated")))
+        for _ in range(3)
+    ]
+    await asyncio.sleep(0.01)
+    waiting[0].cancel()
+    waiters.give(first := connection())
+    waiting[1].cancel()
+    waiting[2].cancel()
+    waiters.fail(OSError())
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert [type(one) for one in results] == [asyncio.CancelledError] * 3
+    assert waiters.idle == [first]
+    waiters.idle.clear()
+
+
 async def test_closed_connections_are_replaced(pool: Pool, server: Server) -> None:
     """One that ended while it was idle, or in use, is not given out again."""
     await pool.execute("x")
