@@ -43,6 +43,10 @@ class Proxy:
         """Freeze existing connections for good and forward new ones, like a silent failover."""
         self._call(self._abandon())
 
+    def redirect(self, upstream: int) -> None:
+        """Forward new connections to another port; existing ones stay, as when an address moves."""
+        self._upstream = upstream
+
     @contextmanager
     def running(self) -> Iterator["Proxy"]:
         """Run the proxy until the block ends."""

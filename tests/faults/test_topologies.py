@@ -16,6 +16,7 @@ from tests.faults.probes import burst, until
 from tests.faults.proxy import Proxy
 from tests.servers import APP, end, free_port, serve
 
+NOISE = 2.0  # seconds that a noisy machine may add to a bound
 PGBOUNCER = """
 [databases]
 groundwork = host=127.0.0.1 port={upstream}
@@ -111,3 +112,24 @@ async def test_a_standby_alone_is_not_ready(replica: Cluster) -> None:
         await until(server.port, 503, "database_read_only")
         await asyncio.to_thread(replica.run, "SELECT pg_promote()")
         await until(server.port, 200)
+
+
+@pytest.mark.parametrize("moves", ["to the primary", "to the standby"])
+async def test_readiness_follows_an_address_that_moves(
+    cluster: Cluster, replica: Cluster, moves: str
+) -> None:
+    """New connections reach the other server while all sessions live on: it counts within 5 s."""
+    before, after = (replica, cluster) if moves == "to the primary" else (cluster, replica)
+    states = {cluster: (200, None), replica: (503, "database_read_only")}
+    with Proxy(before.port).running() as proxy:
+        url = cluster.url(port=proxy.port)
+        with serve(APP, DATABASE_URL=url, DB_POOL_MAX_SIZE="5") as server:
+            await until(server.port, *states[before])
+            await burst(server.port, "/hold/0.3", total=5)
+            proxy.redirect(after.port)
+            noticed = await until(server.port, *states[after])
+            written = await burst(server.port, "/write", total=25)
+
+    print(f"address moves {moves}: noticed after {noticed:.2f} s")
+    assert {response.status for response in written} == {states[after][0]}
+    assert noticed < 5 + NOISE
