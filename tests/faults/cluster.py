@@ -11,10 +11,11 @@ from uuid import uuid4
 
 import psycopg2
 
-from groundwork.embedded import as_owner, postgres
+from groundwork.embedded import as_owner
 from tests.databases import BINARIES, migrate, run
 from tests.servers import descendants, free_port, wait_until
 
+PROGRAMS = Path(os.environ.get("POSTGRES_BIN_DIR", BINARIES))
 PASSWORD = "s3cret-of-the-app"
 # Roles: postgres is trusted, for the tests; app is the service's role and has a password.
 _HBA = """
@@ -56,7 +57,7 @@ class Cluster:
 
     def start(self) -> None:
         """Start the server and wait until it accepts connections."""
-        command = [str(BINARIES / "postgres"), "-D", str(self.data), "-p", str(self.port)]
+        command = [str(PROGRAMS / "postgres"), "-D", str(self.data), "-p", str(self.port)]
         log = (self.data / "log").open("ab")
         self.process = subprocess.Popen(
             [
@@ -103,14 +104,19 @@ class Cluster:
 
 def new_cluster(data: Path) -> Cluster:
     """Create a migrated cluster, stopped, to be copied."""
-    with postgres(data) as url:
-        (data / "pg_hba.conf").write_text(_HBA)
-        (data / "postgresql.auto.conf").write_text(_CONF)
-        run(url, "CREATE DATABASE groundwork")
-        database = url.replace("/postgres?", "/groundwork?")
-        migrate(database).check_returncode()
-        run(database, _ROLES)
-    return Cluster(data)
+    data.mkdir(mode=0o700)
+    initdb = [str(PROGRAMS / "initdb"), "-D", str(data), "-U", "postgres", "-E", "UTF8"]
+    options = ("--no-locale", "-A", "trust", "--no-sync", "--no-instructions")
+    subprocess.run([*as_owner(data), *initdb, *options], check=True, stdout=subprocess.DEVNULL)
+    (data / "pg_hba.conf").write_text(_HBA)
+    (data / "postgresql.auto.conf").write_text(_CONF)
+    cluster = Cluster(data)
+    cluster.start()
+    cluster.run("CREATE DATABASE groundwork", database="postgres")
+    migrate(cluster.url("postgres")).check_returncode()
+    cluster.run(_ROLES)
+    cluster.stop()
+    return cluster
 
 
 @contextmanager
