@@ -36,10 +36,12 @@ class DatabaseURL:
     """One address in the parts that asyncpg takes. No text of it shows a value."""
 
     dsn: str
-    hosts: tuple[tuple[str, int], ...]  # host names, IP addresses or socket folders, with ports
+    # Host name, IP address or socket folder; port; the address to use in place of a look-up.
+    hosts: tuple[tuple[str, int, str | None], ...]
     server_settings: dict[str, str]
     target_session_attrs: str | None
     uses_system_certificates: bool
+    client_certificate: tuple[str | None, ...]  # of sslcert, sslkey and sslpassword
 
     def __repr__(self) -> str:
         return "DatabaseURL(...)"
@@ -53,12 +55,14 @@ def parse_database_url(url: str) -> DatabaseURL:
     """
     parts = _parse(url)
     _check(parts)
-    certificates = parts.get("sslrootcert") == "system"
+    certificates = (parts.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")) == "system"
     asyncpg = {name: parts[name] for name in parts if _ASYNCPG.fullmatch(name) and parts[name]}
     if certificates:
-        del asyncpg["sslrootcert"]
-        # psycopg2's own OpenSSL knows none.
-        os.environ.setdefault("SSL_CERT_DIR", ssl.get_default_verify_paths().capath or "")
+        asyncpg.pop("sslrootcert", None)
+        paths = ssl.get_default_verify_paths()
+        for name, path in (("SSL_CERT_FILE", paths.cafile), ("SSL_CERT_DIR", paths.capath)):
+            if path:  # psycopg2's own OpenSSL knows neither
+                os.environ.setdefault(name, path)
     settings = {"application_name": parts.get("fallback_application_name") or "groundwork"}
     for name, variable in (("application_name", "PGAPPNAME"), ("options", "PGOPTIONS")):
         if value := parts.get(name) or os.environ.get(variable):
@@ -69,6 +73,7 @@ def parse_database_url(url: str) -> DatabaseURL:
         settings,
         parts.get("target_session_attrs"),
         certificates,
+        tuple(parts.get(name) for name in ("sslcert", "sslkey", "sslpassword")),
     )
 
 
@@ -124,12 +129,18 @@ def _invalid(name: str) -> DatabaseURLError:
     return DatabaseURLError(f"libpq does not take the value of the parameter {name!r}.{hint}")
 
 
-def _hosts(parts: dict[str, str]) -> tuple[tuple[str, int], ...]:
+def _hosts(parts: dict[str, str]) -> tuple[tuple[str, int, str | None], ...]:
     """Return every host with its port; none where the driver's default or a service says it."""
-    hosts = parts.get("hostaddr") or parts.get("host") or os.environ.get("PGHOST", "")
-    ports = (parts.get("port") or os.environ.get("PGPORT", "")).split(",")
-    if not hosts:
+    variables = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT"}
+    names, addresses, ports = (
+        (parts.get(name) or os.environ.get(variable, "")).split(",")
+        for name, variable in variables.items()
+    )
+    if names == addresses == [""]:
         return ()
-    listed = hosts.split(",")
-    pairs = zip_longest(listed, ports if len(ports) > 1 else ports * len(listed), fillvalue="")
-    return tuple((host or "localhost", int(port or 5432)) for host, port in pairs)
+    if len(ports) == 1:
+        ports *= max(len(names), len(addresses))
+    return tuple(
+        (name or address or "localhost", int(port or 5432), address or None)
+        for name, address, port in zip_longest(names, addresses, ports, fillvalue="")
+    )

@@ -2,7 +2,9 @@
 
 import os
 import re
+import ssl
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
@@ -123,21 +125,27 @@ def test_a_value_that_libpq_refuses_is_named_by_its_parameter(name: str) -> None
     ("url", "hosts"),
     [
         ("postgresql://", ()),
-        ("postgresql://h", (("h", 5432),)),
-        ("postgresql://a,b:5433/d", (("a", 5432), ("b", 5433))),
-        ("postgresql://?host=a,b&port=1,2", (("a", 1), ("b", 2))),
-        ("postgresql://?host=a,b&port=7", (("a", 7), ("b", 7))),
-        ("host=a,b port=1,2", (("a", 1), ("b", 2))),
-        ("postgresql://[::1]:5433/d", (("::1", 5433),)),
-        ("postgresql:///d?host=/run/postgresql", (("/run/postgresql", 5432),)),
+        ("postgresql://h", (("h", 5432, None),)),
+        ("postgresql://a,b:5433/d", (("a", 5432, None), ("b", 5433, None))),
+        ("postgresql://?host=a,b&port=1,2", (("a", 1, None), ("b", 2, None))),
+        ("postgresql://?host=a,b&port=7", (("a", 7, None), ("b", 7, None))),
+        ("host=a,b port=1,2", (("a", 1, None), ("b", 2, None))),
+        ("postgresql://[::1]:5433/d", (("::1", 5433, None),)),
+        ("postgresql:///d?host=/run/postgresql", (("/run/postgresql", 5432, None),)),
         (
             "postgresql://a,b/d?hostaddr=192.0.2.1,192.0.2.2",
-            (("192.0.2.1", 5432), ("192.0.2.2", 5432)),
+            (("a", 5432, "192.0.2.1"), ("b", 5432, "192.0.2.2")),
         ),
-        ("postgresql://h1,:7/d", (("h1", 5432), ("localhost", 7))),
+        (
+            "hostaddr=192.0.2.1,192.0.2.2 port=7",
+            (("192.0.2.1", 7, "192.0.2.1"), ("192.0.2.2", 7, "192.0.2.2")),
+        ),
+        ("postgresql://h1,:7/d", (("h1", 5432, None), ("localhost", 7, None))),
     ],
 )
-def test_hosts_are_read_in_every_spelling(url: str, hosts: tuple[tuple[str, int], ...]) -> None:
+def test_hosts_are_read_in_every_spelling(
+    url: str, hosts: tuple[tuple[str, int, str | None], ...]
+) -> None:
     """Several hosts, their ports and addresses stand for the same in a URL and in keywords."""
     assert parse_database_url(url).hosts == hosts
 
@@ -150,7 +158,7 @@ def test_a_password_is_read_as_psql_reads_it(password: str) -> None:
     url = parse_database_url(f"postgresql://u:{password}@h/d")
 
     assert "s3cret" in url.dsn
-    assert url.hosts == (("h", 5432),)
+    assert url.hosts == (("h", 5432, None),)
     assert "s3cret" not in repr(url)
 
 
@@ -199,9 +207,10 @@ def test_what_libpq_does_not_read_is_refused(url: str, text: str) -> None:
 
 
 def test_variables_of_libpq_are_read_by_both_drivers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Host, port, options and name come from the environment where the address has none."""
+    """Hosts, port, options and name come from the environment where the address has none."""
     for name, value in {
         "PGHOST": "a,b",
+        "PGHOSTADDR": "192.0.2.1,192.0.2.2",
         "PGPORT": "6432",
         "PGOPTIONS": "-c x=y",
         "PGAPPNAME": "n",
@@ -210,24 +219,29 @@ def test_variables_of_libpq_are_read_by_both_drivers(monkeypatch: pytest.MonkeyP
 
     url = parse_database_url("postgresql:///d")
 
-    assert url.hosts == (("a", 6432), ("b", 6432))
+    assert url.hosts == (("a", 6432, "192.0.2.1"), ("b", 6432, "192.0.2.2"))
     assert url.server_settings == {"application_name": "n", "options": "-c x=y"}
 
 
+@pytest.mark.parametrize("given", ["sslrootcert=system", ""])
 def test_system_certificates_are_trusted_by_both_drivers(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:
     """sslrootcert=system is no file for asyncpg, and psycopg2's OpenSSL is told where they are."""
-    monkeypatch.setattr(
-        "ssl.get_default_verify_paths", lambda: type("P", (), {"capath": str(tmp_path)})
-    )
-    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
-    url = parse_database_url("postgresql://h/d?sslmode=verify-full&sslrootcert=system")
-    found = os.environ.pop("SSL_CERT_DIR")
+    if not given:
+        monkeypatch.setenv("PGSSLROOTCERT", "system")
+    paths = SimpleNamespace(cafile=None, capath="/certificates")
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    monkeypatch.setattr(os, "environ", environment := dict(os.environ))
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        environment.pop(name, None)
+    url = parse_database_url(f"postgresql://h/d?sslmode=verify-full&sslcert=/c&sslkey=/k&{given}")
 
     assert url.uses_system_certificates
     assert "sslrootcert" not in url.dsn
-    assert found == str(tmp_path)
+    assert url.client_certificate == ("/c", "/k", None)
+    assert "SSL_CERT_FILE" not in environment
+    assert environment["SSL_CERT_DIR"] == "/certificates"
 
 
 def test_a_service_without_hosts_is_left_to_the_drivers(

@@ -77,7 +77,10 @@ class Connector:
     async def _open(self, url: DatabaseURL, target: _Target, seconds: float) -> Connection:
         options = self._options | {"server_settings": url.server_settings}
         if url.uses_system_certificates:
-            options["ssl"] = ssl.create_default_context()
+            options["ssl"] = context = ssl.create_default_context()
+            certificate, key, password = url.client_certificate
+            if certificate:
+                context.load_cert_chain(certificate, key, password)
         if target.address:
             options["loop"] = LoopTo(target.address)
         connection: Connection = await asyncpg.connect(
@@ -92,9 +95,9 @@ class Connector:
 
     async def _targets(self, url: DatabaseURL, deadline: float) -> list[_Target]:
         targets = []
-        for host, port in url.hosts:
+        for host, port, known in url.hosts:
             timeout = max((deadline - time.monotonic()) / 2, 0.001)
-            addresses = await addresses_of(host, timeout)
+            addresses = [known] if known else await addresses_of(host, timeout)
             targets += [_Target(host, port, address) for address in addresses]
         if self._last_good in targets:
             targets.remove(self._last_good)

@@ -7,7 +7,7 @@ import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 import asyncpg
 import pytest
@@ -102,6 +102,18 @@ async def test_each_address_of_a_name_has_its_share(connect: AsyncMock, loop: Lo
     assert connect.await_args_list[0].kwargs["loop"].created is loop.created
 
 
+async def test_hostaddr_is_connected_to_and_host_is_the_name(
+    connect: AsyncMock, loop: Loop
+) -> None:
+    """With both, as with libpq, the certificate must be for the name, which is not looked up."""
+    await Connector(Settings(database_url="host=both hostaddr=192.0.2.9 dbname=x"))()
+
+    assert connect.await_args is not None
+    await connect.await_args.kwargs["loop"].create_connection("factory", "both", 5432)
+    assert connect.await_args.kwargs["host"] == "both"
+    assert loop.created.await_args_list[0].args == ("factory", "192.0.2.9", 5432)
+
+
 @pytest.mark.usefixtures("loop")
 @pytest.mark.parametrize("host", ["one", "unknown", "/run/postgresql"])
 async def test_a_name_with_one_address_is_left_to_the_driver(connect: AsyncMock, host: str) -> None:
@@ -133,6 +145,20 @@ async def test_system_certificates_are_a_context(connect: AsyncMock) -> None:
     assert connect.await_args is not None
     context = connect.await_args.kwargs["ssl"]
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+
+
+@pytest.mark.usefixtures("loop")
+async def test_a_client_certificate_goes_with_system_certificates(
+    connect: AsyncMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver loads sslcert and sslkey only where it makes the context itself."""
+    loaded = Mock()
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", loaded)
+    url = "postgresql://h/x?sslmode=verify-full&sslrootcert=system&sslcert=/c&sslkey=/k"
+    await Connector(Settings(database_url=url))()
+
+    loaded.assert_called_once_with("/c", "/k", None)
+    connect.assert_awaited_once()
 
 
 @pytest.mark.usefixtures("loop")

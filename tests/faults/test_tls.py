@@ -1,0 +1,182 @@
+"""TLS to PostgreSQL, verified in the same way by serve and migrate."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.databases import groundwork
+from tests.faults.cluster import Cluster
+from tests.faults.probes import get, until
+from tests.servers import serve
+
+NAMES = "subjectAltName=DNS:localhost,DNS:db.example"  # not 127.0.0.1
+
+
+@dataclass
+class Authority:
+    """A certificate authority: its certificate, and a folder as `openssl rehash` makes it."""
+
+    folder: Path
+
+    @property
+    def certificate(self) -> str:
+        """Return the path of the certificate."""
+        return str(self.folder / "ca.crt")
+
+    def issue(self, name: str, extension: str) -> None:
+        """Make NAME.key and NAME.crt."""
+        openssl(
+            self.folder,
+            *f"req -new -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256"
+            f" -subj /CN={name} -addext {extension} -keyout {name}.key -out {name}.csr".split(),
+        )
+        openssl(
+            self.folder,
+            *f"x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -days 2"
+            f" -copy_extensions copy -out {name}.crt".split(),
+        )
+
+
+def openssl(folder: Path, *arguments: str) -> None:
+    """Run openssl in a folder."""
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def new_authority(folder: Path) -> Authority:
+    """Create a certificate authority."""
+    folder.mkdir()
+    openssl(
+        folder,
+        *"req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -days 2"
+        f" -subj /CN={folder.name} -keyout ca.key -out ca.crt".split(),
+    )
+    openssl(folder, "rehash", ".")
+    return Authority(folder)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Return the authority that has issued the server's certificate and the client's."""
+    authority = new_authority(tmp_path_factory.mktemp("tls") / "trusted")
+    authority.issue("server", NAMES)
+    authority.issue("app", "basicConstraints=CA:FALSE")
+    return authority
+
+
+@pytest.fixture(scope="module")
+def other(authority: Authority) -> Authority:
+    """Return an authority that has issued nothing."""
+    return new_authority(authority.folder.with_name("other"))
+
+
+@pytest.fixture
+def tls(cluster: Cluster, authority: Authority) -> Cluster:
+    """Return a cluster that accepts the service's role with TLS only."""
+    ((is_built_with_it,),) = cluster.run(
+        "SELECT setting ~ 'openssl' FROM pg_config() WHERE name = 'CONFIGURE'"
+    )
+    if not is_built_with_it:
+        pytest.skip("this PostgreSQL has no TLS; POSTGRES_BIN_DIR may name one that has")
+    for name in ("server.crt", "server.key", "ca.crt"):
+        file = cluster.data / name
+        file.write_bytes((authority.folder / name).read_bytes())
+        os.chown(file, cluster.data.stat().st_uid, -1)
+        file.chmod(0o600)
+    cluster.run("ALTER SYSTEM SET ssl = on")
+    cluster.run("ALTER SYSTEM SET ssl_ca_file = 'ca.crt'")
+    accept(cluster, "host all app", "hostssl all app")
+    return cluster
+
+
+def accept(cluster: Cluster, before: str, after: str) -> None:
+    """Replace a text in pg_hba.conf."""
+    file = cluster.data / "pg_hba.conf"
+    file.write_text(file.read_text().replace(before, after))
+    cluster.run("SELECT pg_reload_conf()")
+
+
+def environment_of(
+    tls: Cluster, host: str, parameters: str, authority: Authority
+) -> dict[str, str]:
+    """Return the address with a host name and parameters, and the system's certificates."""
+    address = tls.url().replace("@127.0.0.1:", f"@{host}:")
+    parameters = parameters.format(ca=authority.certificate, folder=authority.folder)
+    return {"DATABASE_URL": f"{address}?{parameters}", "SSL_CERT_FILE": authority.certificate}
+
+
+SYSTEM = "sslmode=verify-full&sslrootcert=system"
+FULL = "sslmode=verify-full&sslrootcert={ca}"
+CA = "sslmode=verify-ca&sslrootcert={ca}"
+ADDRESS = "&hostaddr=127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("host", "parameters"),
+    [
+        ("localhost", SYSTEM),
+        ("localhost", "sslrootcert=system"),
+        ("db.example", SYSTEM + ADDRESS),
+        ("localhost", FULL),
+        ("db.example", FULL + ADDRESS),
+        ("127.0.0.1", CA),
+        ("127.0.0.1", "sslmode=require"),
+    ],
+)
+async def test_a_trusted_server_is_accepted(
+    tls: Cluster, authority: Authority, host: str, parameters: str
+) -> None:
+    """Serve and migrate both connect, whichever way the trusted authority is given."""
+    environment = environment_of(tls, host, parameters, authority)
+    migrated = groundwork("migrate", "--check", **environment)
+    with serve(**environment) as server:
+        await until(server.port, 200)
+        encrypted = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
+        ((all_encrypted,),) = tls.run(f"{encrypted} WHERE usename = 'app'")
+
+    assert migrated.returncode == 0, migrated.stderr
+    assert all_encrypted
+
+
+@pytest.mark.parametrize("parameters", [SYSTEM, FULL])
+async def test_a_client_certificate_is_sent(
+    tls: Cluster, authority: Authority, parameters: str
+) -> None:
+    """Where the server asks for a certificate, serve and migrate both have it."""
+    accept(tls, "scram-sha-256", "scram-sha-256 clientcert=verify-ca")
+    parameters += "&sslcert={folder}/app.crt&sslkey={folder}/app.key"
+    environment = environment_of(tls, "localhost", parameters, authority)
+    migrated = groundwork("migrate", "--check", **environment)
+    with serve(**environment) as server:
+        await until(server.port, 200)
+
+    assert migrated.returncode == 0, migrated.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "parameters", "issuer"),
+    [
+        ("localhost", SYSTEM, "other"),
+        ("localhost", FULL, "other"),
+        ("127.0.0.1", CA, "other"),
+        ("127.0.0.1", SYSTEM, "authority"),
+        ("127.0.0.1", FULL, "authority"),
+        ("wrong.example", FULL + ADDRESS, "authority"),
+        ("localhost", "sslmode=disable", "authority"),
+    ],
+)
+async def test_a_server_that_cannot_be_trusted_is_refused(
+    tls: Cluster, host: str, parameters: str, issuer: str, request: pytest.FixtureRequest
+) -> None:
+    """A wrong authority, a wrong name or no TLS at all is refused by serve and migrate alike."""
+    environment = environment_of(tls, host, parameters, request.getfixturevalue(issuer))
+    migrated = groundwork("migrate", "--check", **environment)
+    with serve(**environment) as server:
+        response = await get(server.port)
+
+    assert migrated.returncode == 1
+    assert len(migrated.stdout.splitlines()) == 1
+    assert response.status == 503
+    assert response.reason in {"database_unreachable", "database_rejected"}
