@@ -2,12 +2,20 @@
 
 import logging
 import os
+import re
 from importlib.util import find_spec
 from typing import Any, override
 
 from starlette.middleware import Middleware
 
+from groundwork.core.environment import exit_with
 from groundwork.core.observability.logging import traceparent
+
+# OpenTelemetry would replace these by a default, and log their value or a traceback.
+_FORMS = {
+    r"OTEL_\w+_(DELAY|INTERVAL|LIMIT|SIZE|TIMEOUT)": (r"[1-9]\d{0,8}", "a whole number above 0"),
+    r"OTEL_\w+_HEADERS": (r"([\w.-]+=((?!%[01]|,)[ -~])*(,\s*|\Z))*", "name=value,name=value"),
+}
 
 
 def tracing() -> list[Middleware]:
@@ -21,6 +29,17 @@ def tracing() -> list[Middleware]:
         message = "OTEL_* is set, but no traces are exported: install the extra groundwork[otel]"
         logging.getLogger(__name__).warning(message)
         return []
+    for pattern, (form, expected) in _FORMS.items():
+        for name in filter(re.compile(pattern).fullmatch, os.environ):
+            if not re.fullmatch(form, os.environ[name].strip(), re.ASCII):
+                exit_with(f"{name}: Expected: {expected}.")
+    try:
+        return [_middleware()]
+    except Exception as error:  # noqa: BLE001 - whatever it does not take
+        exit_with(f"OTEL_*: OpenTelemetry does not start: {str(error)!r}")
+
+
+def _middleware() -> Middleware:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -37,4 +56,4 @@ def tracing() -> list[Middleware]:
     os.environ.setdefault("OTEL_SERVICE_NAME", "groundwork")
     provider = TracerProvider()
     provider.add_span_processor(Spans(OTLPSpanExporter()))
-    return [Middleware(OpenTelemetryMiddleware, tracer_provider=provider)]
+    return Middleware(OpenTelemetryMiddleware, tracer_provider=provider)

@@ -1,6 +1,7 @@
 """Traces: the trace ID of a request in its log lines, and the export of spans."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -152,3 +153,28 @@ def test_a_span_inside_a_request_changes_no_id(
             assert traceparent.get() == outer is not None
     provider.shutdown()
     traceparent.reset(token)
+
+
+@pytest.mark.parametrize("value", ["abc", "", "-1", "1.5", "9" * 400, "1\n2", "\udcff", "=%0a"])
+@pytest.mark.parametrize("name", ["OTEL_BSP_SCHEDULE_DELAY", "OTEL_EXPORTER_OTLP_HEADERS"])
+def test_an_invalid_value_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    """What OpenTelemetry would log with a traceback or a secret is one line, and exit code 2."""
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1000")
+    monkeypatch.setenv(name, value or ",")
+    with pytest.raises(SystemExit, match="2"):
+        tracing()
+
+    assert re.fullmatch(f"groundwork: {name}: Expected: [a-z0, =]+.\n", capsys.readouterr().err)
+
+
+def test_what_opentelemetry_refuses_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Any other error of OpenTelemetry's start is one line as well."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "1")
+    with pytest.raises(SystemExit, match="2"):
+        tracing()
+
+    assert capsys.readouterr().err.startswith("groundwork: OTEL_*: OpenTelemetry does not start: ")
