@@ -13,7 +13,7 @@ _LOCAL = {"0.0.0.0": "127.0.0.1", "::": "localhost"}  # noqa: S104 - replaced
 
 def local_address(host: str) -> str:
     """Return the address at which a service on this machine with this HOST can be reached."""
-    return _LOCAL.get(host, host)
+    return _LOCAL.get(host := host.strip("[]"), host)
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
@@ -22,7 +22,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
     `::` is every address of this machine, IPv4 and IPv6: two sockets, so that an IPv4 client has
     an IPv4 address in the log and in FORWARDED_ALLOW_IPS.
     """
-    hosts = ("0.0.0.0", "::") if host == "::" else (host,)  # noqa: S104 - as set
+    hosts = ("0.0.0.0", "::") if (host := host.strip("[]")) == "::" else (host,)  # noqa: S104 - as set
     sockets: list[socket.socket] = []
     for one in hosts:
         family = socket.AF_INET6 if ":" in one else socket.AF_INET

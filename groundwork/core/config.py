@@ -28,7 +28,7 @@ def _postgres_url(value: str) -> None:
 _Text = Annotated[str, check.Length(1, 200), "1 to 200 characters"]
 _Environment = Annotated[str, check.OneOf(ENVIRONMENTS), ", ".join(ENVIRONMENTS)]
 _Flag = Annotated[bool, None, "true or false"]
-_Host = Annotated[str, check.Regexp(r"[\w.:%-]{1,255}\Z", re.ASCII), "an address or host name"]
+_Host = Annotated[str, check.Regexp(r"[\w.:%[\]-]{1,255}\Z", re.ASCII), "an address or host name"]
 _Port = Annotated[int, check.Range(1, 65_535), "1 to 65535"]
 _Url = Annotated[str, _postgres_url, "postgresql://user:password@host:5432/database"]
 _Whole = Annotated[int, check.Range(1, 525_600), "1 to 525600"]

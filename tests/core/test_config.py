@@ -83,7 +83,7 @@ def test_the_message_has_a_line_for_each(
         ("HOST", ""),
         ("HOST", "http://localhost"),
         ("HOST", "a b"),
-        ("HOST", "[::1]"),
+        ("HOST", "http://[::1]"),
         ("HOST", "h\u00f6st"),
         ("APP_NAME", "x" * 201),
         ("SECRET_KEY", ""),
