@@ -44,12 +44,15 @@ FILES = {
     "an empty path": "",
     "a binary file": "binary",
     "an empty file": "empty",
+    "a pipe": "pipe",
+    "a device without end": "/dev/zero",
+    "a large file": "large",
 }
 DOTENVS = {
     "not UTF-8": SECRET.encode() + b"=\xff",
     "not NAME=value": f"export\n'{SECRET}\n".encode(),
     "a null byte": b"PORT=1\0",
-    "a long value": b"PORT=" + SECRET.encode() * 4000,
+    "a long value": b"PORT=" + SECRET.encode() * 2000,
 }
 NOT_A_LINE = {VALUES[kind] for kind in ("a newline inside", "a control character", "not UTF-8")}
 type Run = Callable[[], object]
@@ -71,6 +74,8 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut the commands off from what their settings would reach."""
     Path("binary").write_bytes(SECRET.encode() + b"\xff")
     Path("empty").write_text("")
+    Path("large").write_text(f"{SECRET}\n{' ' * 65_536}")
+    os.mkfifo("pipe")
     unreachable = Mock(side_effect=psycopg2.OperationalError("unreachable"))
     monkeypatch.setattr("groundwork.core.database.migration_backend.Session", unreachable)
     monkeypatch.setattr("groundwork.serve.listen", Mock(side_effect=SystemExit))
@@ -150,12 +155,21 @@ def test_dotenvs(capfd: pytest.CaptureFixture[str], content: bytes) -> None:
     assert not check_all(capfd, "PORT" if content.startswith(b"PORT") else ".env")
 
 
+@pytest.mark.parametrize("target", ["pipe", "/dev/zero", "large", "nowhere"])
+def test_dotenvs_that_are_no_files(capfd: pytest.CaptureFixture[str], target: str) -> None:
+    """All commands refuse an `.env` that is not a file of some text."""
+    Path(".env").symlink_to(target)
+
+    assert not check_all(capfd, ".env")
+
+
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES.keys())
 def test_the_probe_reads_as_serve_does(capfd: pytest.CaptureFixture[str], value: str) -> None:
-    """`groundwork probe` refuses a PORT that `serve` refuses."""
-    taken = check_all(capfd, "PORT", PORT=value)
-    with patch.dict(os.environ, PORT=value):
-        assert outcome(lambda: main(["probe"]), capfd)[0] is taken
+    """`groundwork probe` refuses a HOST and a PORT that `serve` refuses."""
+    for name in ("HOST", "PORT"):
+        taken = check_all(capfd, name, **{name: value})
+        with patch.dict(os.environ, {name: value}):
+            assert outcome(lambda: main(["probe"]), capfd)[0] is taken
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES.keys())

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterable, Mapping
 from io import StringIO
@@ -10,6 +11,7 @@ from typing import NoReturn
 
 # `groundwork dev` writes the address of its own PostgreSQL here while it runs.
 DEV_DATABASE_URL = Path(".groundwork/database_url")
+_MAX_BYTES = 65_536
 # Python decodes what is not UTF-8 in a variable as surrogates.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -32,7 +34,7 @@ def read_environment(
             _add(_read_dotenv(), names, values, errors)
         except ValueError as error:
             errors[".env"] = str(error)
-        if running_dev and DEV_DATABASE_URL.is_file():
+        if running_dev and os.path.lexists(DEV_DATABASE_URL):
             _add({"DATABASE_URL_FILE": str(DEV_DATABASE_URL)}, names, values, errors)
     return values, errors
 
@@ -63,7 +65,7 @@ def _add(
 
 def _read_dotenv() -> dict[str, str | None]:
     """Return what `.env` sets; `${NAME}` in a value is replaced."""
-    if not Path(".env").is_file():
+    if not os.path.lexists(".env") or Path(".env").is_dir():  # as a virtual environment is
         return {}
     from dotenv import dotenv_values
     from dotenv.parser import parse_stream
@@ -77,6 +79,9 @@ def _read_dotenv() -> dict[str, str | None]:
 
 def _read(path: str) -> str:
     try:
+        found = Path(path).stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_BYTES:  # a pipe may never end
+            _refuse(f"Not a regular file of at most {_MAX_BYTES} bytes.")
         return Path(path).read_text("utf-8-sig")
     except (OSError, UnicodeError) as error:
         _refuse(f"The file cannot be read: {getattr(error, 'strerror', 'not UTF-8')}.")

@@ -78,7 +78,8 @@ def test_a_bad_value_is_refused(monkeypatch: pytest.MonkeyPatch, value: str, err
     ("path", "error"),
     [
         ("nowhere", "The file cannot be read: No such file or directory."),
-        ("", "The file cannot be read: Is a directory."),
+        ("", "Not a regular file of at most 65536 bytes."),
+        ("/dev/zero", "Not a regular file of at most 65536 bytes."),
         ("x" * 5000, "The file cannot be read: File name too long."),
         ("binary", "The file cannot be read: not UTF-8."),
         ("lines", UNPRINTABLE),
