@@ -11,6 +11,10 @@ from groundwork import __version__
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; without one, print the help."""
+    # Where stdin, stdout or stderr is closed, a socket must not take its number and our output.
+    while (spare := os.open(os.devnull, os.O_RDWR)) in {0, 1, 2}:
+        os.set_inheritable(spare, True)  # noqa: FBT003 - has no name
+    os.close(spare)
     # Process 1 of a container gets no signal without a handler; `serve` and `dev` set others.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: os._exit(128 + number))

@@ -17,7 +17,7 @@ from typing import Any
 from groundwork.core.config import Settings, settings_or_exit
 from groundwork.core.database.connections import SQL_DIR
 from groundwork.core.database.migrations import migrate
-from groundwork.core.environment import DEV_DATABASE_URL, exit_with, read_environment
+from groundwork.core.environment import DEV_DATABASE_URL, exit_with, read_environment, say
 from groundwork.embedded import postgres
 from groundwork.listen import listen, local_address
 from groundwork.serve import serve
@@ -132,4 +132,4 @@ def _leave(*_: object) -> None:
 
 
 def _say(what: str, text: str) -> None:
-    print(f"{what:10} {text}", flush=True)
+    say(f"{what:10} {text}")

@@ -3,7 +3,7 @@
 import http.client
 import re
 
-from groundwork.core.environment import read_environment
+from groundwork.core.environment import read_environment, say
 from groundwork.listen import local_address
 
 _ERRORS = (OSError, ValueError, OverflowError, http.client.HTTPException)
@@ -13,7 +13,7 @@ def probe(name: str) -> int:
     """GET /health/<name> from where `serve` listens; return the exit code: 0 for 200, else 1."""
     given, errors = read_environment(("ENVIRONMENT", "HOST", "PORT"))
     host, port = local_address(given.get("HOST", "127.0.0.1")), given.get("PORT", "8000")
-    if errors or not re.fullmatch(r"\d{1,5}", port):
+    if errors or not re.fullmatch(r"[\w.:%-]{1,255} \d{1,5}", f"{host} {port}", re.ASCII):
         from groundwork.core.config import settings_or_exit
 
         settings_or_exit()  # says what is wrong, as `serve` does
@@ -21,8 +21,8 @@ def probe(name: str) -> int:
         connection = http.client.HTTPConnection(host, int(port), timeout=2)
         connection.request("GET", f"/health/{name}")
         response = connection.getresponse()
-        print(response.status, response.read().decode(errors="replace"))
+        say(f"{response.status} {response.read().decode(errors='replace')}")
     except _ERRORS as error:
-        print(error)
+        say(str(error))
         return 1
     return 0 if response.status == http.HTTPStatus.OK else 1

@@ -265,6 +265,33 @@ def test_dev_uses_database_url(checkout: Path, empty_database: str) -> None:
     assert not (checkout / ".groundwork").exists()
 
 
+@pytest.mark.parametrize("output", [">&-", ">/dev/full", ">&- 2>&- <&-"])
+@pytest.mark.parametrize("command", ["migrate --check", "probe live", "psql -c ''"])
+def test_an_output_that_is_closed_or_full_changes_nothing(
+    server: Server, database_url: str, command: str, output: str
+) -> None:
+    """The exit code is the same, and there is no traceback."""
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -m groundwork {command} {output}', sys.executable],
+        env=bare_environment() | {"DATABASE_URL": database_url, "PORT": str(server.port)},
+        cwd=CHECKOUT,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(("output", "found"), [(">&-", "/dev/null"), (">/dev/full", "/dev/full")])
+def test_it_serves_without_an_output(database_url: str, output: str, found: str) -> None:
+    """Where stdout is closed, no socket takes its number; where it is full, lines are dropped."""
+    command = ("sh", "-c", f'exec "$@" {output}', "sh", *SERVE)
+    with serve(command, DATABASE_URL=database_url) as server:
+        wait_until(lambda: is_ready(server))
+        stdout = Path(f"/proc/{server.process.pid}/fd/1").readlink()
+        assert (server.stop(), str(stdout)) == (0, found)
+
+
 def test_psql_has_the_configured_database(database_url: str) -> None:
     """`groundwork psql` passes its arguments to psql, options included."""
     done = groundwork("psql", "-At", "-c", "SELECT 6 * 7", DATABASE_URL=database_url)

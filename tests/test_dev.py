@@ -87,7 +87,7 @@ def children(monkeypatch: pytest.MonkeyPatch) -> Mock:
     return process
 
 
-def test_it_reloads_when_a_file_changes(children: Mock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_reloads_when_a_file_changes(children: Mock, capfd: pytest.CaptureFixture[str]) -> None:
     """A change in the package or in sql/ ends the service and starts it again."""
     with pytest.raises(KeyboardInterrupt):
         reload(settings := Mock(), sockets := Mock())
@@ -95,7 +95,7 @@ def test_it_reloads_when_a_file_changes(children: Mock, capsys: pytest.CaptureFi
     started = call(target=run_child, args=(settings, sockets), daemon=True)
     once = [started, call().start(), call().terminate(), call().join()]
     assert children.mock_calls == once * 2
-    assert capsys.readouterr().out == "reload     groundwork/x.sql\n"
+    assert capfd.readouterr().out == "reload     groundwork/x.sql\n"
     watch = sys.modules["watchfiles"].watch
     assert watch.mock_calls == [call(Path(dev.__file__).parent, SQL_DIR)]
 
@@ -127,7 +127,7 @@ def test_ctrl_c_does_not_interrupt_the_service(children: Mock) -> None:
 def test_its_url_opens(
     served: Mock,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
     host: str,
     url: str,
 ) -> None:
@@ -135,7 +135,7 @@ def test_its_url_opens(
     monkeypatch.setattr(dev, "listen", listen := Mock())
     environment_of(HOST=host)
 
-    assert f" {url}8111/ " in capsys.readouterr().out
+    assert f" {url}8111/ " in capfd.readouterr().out
     assert served.call_args.args[1] is listen.return_value
     listen.assert_called_once_with(host, 8111)
 
@@ -156,7 +156,7 @@ def test_it_takes_signals_before_it_serves(
 
 @pytest.mark.parametrize("source", ["environment", ".env"])
 def test_it_is_for_development(
-    source: str, monkeypatch: pytest.MonkeyPatch, handle: Mock, capsys: pytest.CaptureFixture[str]
+    source: str, monkeypatch: pytest.MonkeyPatch, handle: Mock, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """With another ENVIRONMENT it exits with 2 and says so."""
     if source == ".env":
@@ -166,7 +166,7 @@ def test_it_is_for_development(
 
     with pytest.raises(SystemExit, match="2"):
         dev.dev()
-    assert "is for ENVIRONMENT=development" in capsys.readouterr().err
+    assert "is for ENVIRONMENT=development" in capfd.readouterr().err
     handle.assert_called()
 
 
@@ -193,25 +193,25 @@ def test_other_commands_find_its_database(postgres: Mock, served: Mock) -> None:
 
 @pytest.mark.usefixtures("postgres")
 def test_a_refused_migration_stops_nothing(
-    served: Mock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    served: Mock, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """If the migrations are refused, it says what to do, and serves so that this works."""
     monkeypatch.setattr(dev, "migrate", Mock(side_effect=SystemExit("0003.x has changed")))
     dev.dev()
 
-    out = capsys.readouterr().out
+    out = capfd.readouterr().out
     assert "0003.x has changed" in out
     assert "yoyo rollback --revision" in out
     served.assert_called_once()
 
 
 @pytest.mark.usefixtures("postgres")
-def test_it_runs_once_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_runs_once_a_folder(capfd: pytest.CaptureFixture[str]) -> None:
     """A second one in the same folder exits with 2."""
     with database(), pytest.raises(SystemExit, match="2"):
         dev.dev()
 
-    assert "already runs in this folder" in capsys.readouterr().err
+    assert "already runs in this folder" in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("served")

@@ -27,7 +27,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Mock:
         ({}, ("127.0.0.1", 8000)),
         ({"HOST": "0.0.0.0", "PORT": "81\n"}, ("127.0.0.1", 81)),  # noqa: S104 - as set
         ({"HOST": "::"}, ("localhost", 8000)),
-        ({"HOST": "::1"}, ("::1", 8000)),
+        ({"HOST": "[::1]"}, ("::1", 8000)),
         ({"HOST": "10.0.0.7", "PORT_FILE": "port"}, ("10.0.0.7", 82)),
     ],
 )
@@ -58,41 +58,41 @@ def test_it_reads_dotenv_in_development(connect: Mock, monkeypatch: pytest.Monke
     assert [one.args[1] for one in connect.call_args_list] == [83, 8000]
 
 
-def test_it_prints_the_response(connect: Mock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_prints_the_response(connect: Mock, capfd: pytest.CaptureFixture[str]) -> None:
     """Status and body are printed: `docker inspect` shows them for an unhealthy container."""
     connect.return_value.getresponse.return_value.status = 503
 
     assert probe("ready") == 1
-    assert capsys.readouterr().out == "503 {}\n"
+    assert capfd.readouterr().out == "503 {}\n"
 
 
 @pytest.mark.parametrize(
     "failure", [TimeoutError("timed out"), http.client.BadStatusLine("timed out")]
 )
 def test_no_response_is_a_failure(
-    connect: Mock, capsys: pytest.CaptureFixture[str], failure: Exception
+    connect: Mock, capfd: pytest.CaptureFixture[str], failure: Exception
 ) -> None:
     """An instance that sends no response in time, or no HTTP, makes the exit code 1."""
     connect.return_value.getresponse.side_effect = failure
 
     assert probe("ready") == 1
-    assert capsys.readouterr().out == "timed out\n"
+    assert capfd.readouterr().out == "timed out\n"
 
 
-@pytest.mark.parametrize("name", ["PORT", "PORT_FILE"])
-def test_an_invalid_port_is_reported_as_by_serve(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+@pytest.mark.parametrize("name", ["PORT", "HOST"])
+def test_an_invalid_address_is_reported_as_by_serve(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """An invalid PORT makes the exit code 2, and the message names it."""
+    """An invalid HOST or PORT makes the exit code 2, and the message names it."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://")
-    monkeypatch.setenv(name, "abc")
+    monkeypatch.setenv(name, "a b")
 
     with pytest.raises(SystemExit, match="2"):
         probe("live")
-    assert capsys.readouterr().err.startswith("groundwork: PORT: ")
+    assert capfd.readouterr().err.startswith(f"groundwork: {name}: ")
 
 
-@pytest.mark.parametrize(("name", "value"), [("PORT", "99999"), ("HOST", "a b"), ("HOST", "a..b")])
+@pytest.mark.parametrize(("name", "value"), [("PORT", "99999"), ("HOST", "a..b")])
 def test_an_impossible_address_is_a_failure(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:

@@ -5,6 +5,7 @@ import re
 import stat
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import NoReturn
@@ -41,8 +42,14 @@ def read_environment(
 
 def exit_with(message: str) -> NoReturn:
     """Print one line for the person who set something wrong, and exit with 2."""
-    sys.stderr.write(f"groundwork: {message}\n")
+    print(f"groundwork: {message}", file=sys.stderr)
     sys.exit(2)
+
+
+def say(line: str) -> None:
+    """Print a line; a closed or full output stops no command."""
+    with suppress(OSError):
+        os.write(1, f"{line}\n".encode(errors="backslashreplace"))
 
 
 def _add(

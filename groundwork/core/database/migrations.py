@@ -1,6 +1,7 @@
 """`groundwork migrate`: applies the pending migrations, or checks that there are none."""
 
 import logging
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 def migrate(*, check: bool = False) -> None:
     """Apply what is pending, or only check that nothing is; exit with 1 and the reason."""
     settings = settings_or_exit()
-    as_json = settings.log_json and not sys.stdout.isatty()
+    as_json = settings.log_json and not os.isatty(1)
     logging.getLogger("yoyo").setLevel(logging.WARNING)
     configure_logging(replace(settings, log_json=as_json))
     try:
