@@ -4,6 +4,7 @@ The keywords are those of libpq's manual, "Parameter Key Words"; URLs and keywor
 """
 
 import os
+import pwd
 import re
 import ssl
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ def parse_database_url(url: str) -> DatabaseURL:
         DatabaseURLError: psql would not take it, or a driver cannot do what it asks for.
     """
     parts = _parse(url)
+    if not (parts.get("user") or parts.get("service") or os.environ.get("PGSERVICE")):
+        parts["user"] = _user()
     _check(parts)
     certificates = (parts.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")) == "system"
     asyncpg = {name: parts[name] for name in parts if _ASYNCPG.fullmatch(name) and parts[name]}
@@ -101,6 +104,15 @@ def _parse(url: str) -> dict[str, str]:
     if "@" in parts.get("host", "") or ("@" in parts.get("dbname", "") and "user" not in parts):
         raise DatabaseURLError(_ENCODE)
     return parts
+
+
+def _user() -> str:
+    """Return the user that libpq takes where the address has none; asyncpg goes by LOGNAME."""
+    try:
+        return os.environ.get("PGUSER") or pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        message = "It has no user name, and neither has the user that runs this process."
+        raise DatabaseURLError(message) from None
 
 
 def _check(parts: dict[str, str]) -> None:

@@ -1,10 +1,12 @@
 """DATABASE_URL, read by libpq's own parser."""
 
 import os
+import pwd
 import re
 import ssl
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 from urllib.parse import quote
 
 import pytest
@@ -242,6 +244,22 @@ def test_system_certificates_are_trusted_by_both_drivers(
     assert url.client_certificate == ("/c", "/k", None)
     assert "SSL_CERT_FILE" not in environment
     assert environment["SSL_CERT_DIR"] == "/certificates"
+
+
+def test_without_a_user_both_drivers_take_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is PGUSER or the name of the account, as for libpq; LOGNAME, which asyncpg reads, is not.
+
+    An account without a name, as in some containers, is an error that says so.
+    """
+    account = pwd.getpwuid(os.geteuid()).pw_name
+    monkeypatch.setenv("LOGNAME", "another")
+    assert "user=" + account in parse_database_url("postgresql:///d").dsn
+
+    monkeypatch.setattr(pwd, "getpwuid", Mock(side_effect=KeyError))
+    assert message("postgresql:///d").startswith("It has no user name")
+
+    monkeypatch.setenv("PGUSER", "somebody")
+    assert "user=somebody" in parse_database_url("postgresql:///d").dsn
 
 
 def test_a_service_without_hosts_is_left_to_the_drivers(
