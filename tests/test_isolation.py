@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import socket
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import asyncpg
 import httpx
 import pytest
+from psycopg2.extensions import parse_dsn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -15,7 +17,7 @@ from starlette.routing import Route
 
 from groundwork.core.database import Connection, Pool
 from groundwork.core.state import State
-from tests.databases import run
+from tests.databases import database_of, run
 from tests.factories.installation import create_installation
 from tests.loop import Loop
 
@@ -174,6 +176,24 @@ def test_a_failing_test_is_rolled_back(
     pytester.runpytest_inprocess(file, "-o", "anyio_mode=auto").assert_outcomes(failed=1)
 
     assert run(database_url, "SELECT * FROM installation") == before
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        "postgresql:///postgres?host=/run/postgresql",
+        "postgresql://postgres:p%40ss@127.0.0.1:5432/postgres",
+        "host=/run/postgresql user=postgres",
+        "host=a,b",
+    ],
+)
+def test_the_tests_server_may_have_any_address(server: str) -> None:
+    """TEST_DATABASE_URL is whatever psql takes: each database of a test gets a URL from it."""
+    url = database_of(server, "test")
+    used = {name: value for name, value in parse_dsn(url).items() if value}
+
+    assert used == {"user": used["user"]} | parse_dsn(server) | {"dbname": "test"}
+    assert urlsplit(url).path == "/test"
 
 
 def test_an_open_transport_fails_its_test() -> None:
