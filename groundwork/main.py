@@ -14,11 +14,10 @@ from starlette.middleware.cors import CORSMiddleware
 from groundwork.core.config import Settings, settings_or_exit
 from groundwork.core.database import Connector, Pool
 from groundwork.core.database.queries import Query
-from groundwork.core.http.body_limit import BodyLimit
 from groundwork.core.http.error_boundary import ErrorBoundary
 from groundwork.core.http.middleware import RequestContext
 from groundwork.core.http.problems import DATABASE_ERRORS, database_error, http_exception
-from groundwork.core.http.receiving import DisconnectWatch
+from groundwork.core.http.receiving import ClientLimits
 from groundwork.core.lifecycle import POOL_CLOSE_SECONDS, Lifecycle
 from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.observability.logging import configure_logging
@@ -76,8 +75,7 @@ def create_app(settings: Settings | None = None) -> RequestContext:
                 expose_headers=["Location", "Retry-After", "X-Request-ID", "Server-Timing"],
             ),
             Middleware(ErrorBoundary, debug=settings.debug),
-            Middleware(BodyLimit),
-            Middleware(DisconnectWatch),
+            Middleware(ClientLimits),
         ],
         exception_handlers={HTTPException: http_exception}
         | dict.fromkeys(DATABASE_ERRORS, database_error),

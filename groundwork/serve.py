@@ -1,5 +1,6 @@
 """`groundwork serve`: one process of uvicorn, as production wants it."""
 
+import gc
 import logging
 import signal
 import socket
@@ -33,6 +34,10 @@ def serve(settings: Settings | None = None, sockets: list[socket.socket] | None 
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
     )
+    # What has been imported is no garbage, and a request leaves little: without this, garbage
+    # collection takes a tenth of a busy process' time.
+    gc.freeze()
+    gc.set_threshold(10_000)
     where = {"host": settings.host, "port": settings.port}
     logging.getLogger(__name__).info("listening", extra=where)
     server = uvicorn.Server(config)

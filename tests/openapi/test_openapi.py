@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from groundwork import __version__
 from groundwork.core.config import Settings
-from groundwork.core.http.body_limit import MAX_BODY_BYTES
+from groundwork.core.http.receiving import MAX_BODY_BYTES
 from groundwork.core.readiness.result import REASONS, Result
 from groundwork.core.state import State
 from groundwork.health.routes import PROBES

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
 from math import inf
 from operator import call
@@ -93,7 +93,9 @@ class Query[Row, *Parameters]:
         place = f":{len(lines)}:{len(lines[-1])}" if position else ""
         return f"sql/{self.name}.sql{place}"
 
-    def _encode(self, parameters: tuple[Any, ...]) -> list[Any]:
+    def _encode(self, parameters: tuple[Any, ...]) -> Sequence[Any]:
+        if not any(self._json_parameters):
+            return parameters
         return [
             msgspec.json.encode(value).decode() if is_json and value is not None else value
             for value, is_json in zip(parameters, self._json_parameters, strict=True)

@@ -16,8 +16,7 @@ type Watch = Callable[[], Coroutine[Any, Any, None]]
 
 # Set for each request: a function that raises once its client has disconnected.
 client_disconnect: ContextVar[Watch | None] = ContextVar("client_disconnect", default=None)
-# Most waits are over before it pays to watch the client.
-_WATCH_AFTER_SECONDS = 0.05
+_SHORT_SECONDS = 0.05  # most waits are over before it pays to watch anything
 
 
 class Waiters:
@@ -40,21 +39,18 @@ class Waiters:
         started, loop = time.monotonic(), asyncio.get_running_loop()
         waiter: asyncio.Future[Connection] = loop.create_future()
         self._queue.append(waiter)
-        timers = [loop.call_later(seconds, _time_out, waiter, refuse)]
-        if watch := client_disconnect.get():
-            timers.append(loop.call_later(_WATCH_AFTER_SECONDS, _watch, waiter, watch))
+        timer = loop.call_later(_SHORT_SECONDS, _watch, waiter, seconds - _SHORT_SECONDS, refuse)
         try:
             return await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+        except BaseException:
+            if waiter in self._queue:
+                self._queue.remove(waiter)
+            elif not waiter.cancelled() and waiter.exception() is None:
                 self.give(waiter.result())
             raise
         finally:
+            timer.cancel()
             metrics.WAIT_TIME.observe(time.monotonic() - started)
-            for timer in timers:
-                timer.cancel()
-            if waiter in self._queue:
-                self._queue.remove(waiter)
 
     def give(self, connection: Connection) -> None:
         """Give a connection to the first waiter, or let it be idle."""
@@ -74,17 +70,23 @@ class Waiters:
         self._queue.clear()
 
 
+def _watch(
+    waiter: asyncio.Future[Connection], seconds: float, refuse: Callable[[], UnavailableError]
+) -> None:
+    """End a wait when its time is over or its client has disconnected."""
+    timer = asyncio.get_running_loop().call_later(seconds, _time_out, waiter, refuse)
+    waiter.add_done_callback(lambda _: timer.cancel())
+    if watch := client_disconnect.get():
+        task = spawn(watch())
+        task.add_done_callback(
+            lambda done: _fail(waiter, None if done.cancelled() else done.exception())
+        )
+        waiter.add_done_callback(lambda _: task.cancel())
+
+
 def _time_out(waiter: asyncio.Future[Connection], refuse: Callable[[], UnavailableError]) -> None:
     metrics.TIMEOUTS.inc()
     _fail(waiter, refuse())
-
-
-def _watch(waiter: asyncio.Future[Connection], watch: Watch) -> None:
-    task = spawn(watch())
-    task.add_done_callback(
-        lambda done: _fail(waiter, None if done.cancelled() else done.exception())
-    )
-    waiter.add_done_callback(lambda _: task.cancel())
 
 
 def _fail(waiter: asyncio.Future[Connection], error: BaseException | None) -> None:

@@ -1,12 +1,18 @@
-"""What a client sends: its body, and that it has disconnected."""
+"""What a client sends: its body up to a limit, and that it has disconnected."""
 
 import asyncio
 from collections import deque
 
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from groundwork.core.database.waiters import client_disconnect
+from groundwork.core.http.responses import problem
+
+MAX_BODY_BYTES = 1024 * 1024
+_TOO_LARGE = "The request body is larger than 1 MiB."
+_CLOSE = {"Connection": "close"}  # the rest of the body is not read
 
 
 class Receiving:
@@ -15,10 +21,15 @@ class Receiving:
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._read = deque[Message]()
+        self._size = 0
 
     async def __call__(self) -> Message:
-        """Return the next message."""
-        return self._read.popleft() if self._read else await self._receive()
+        """Return the next message, or raise 413 once the body is over MAX_BODY_BYTES."""
+        message = self._read.popleft() if self._read else await self._receive()
+        self._size += len(message.get("body", b""))
+        if self._size > MAX_BODY_BYTES:
+            raise HTTPException(413, _TOO_LARGE, _CLOSE)
+        return message
 
     async def wait_for_disconnect(self) -> None:
         """Wait until the client disconnects, which is seen once its body has come.
@@ -34,16 +45,22 @@ class Receiving:
         await asyncio.get_running_loop().create_future()  # the rest is for the handler to read
 
 
-class DisconnectWatch:
-    """Lets whatever waits for a connection of the pool notice that its client has disconnected."""
+class ClientLimits:
+    """Rejects bodies over MAX_BODY_BYTES: by Content-Length at once, else while they arrive.
+
+    What waits for a connection of the pool notices that its client has disconnected.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
+        """Pass the request on, or respond with 413 and close the connection."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        if _content_length(scope) > MAX_BODY_BYTES:
+            await problem(scope, 413, _TOO_LARGE, _CLOSE)(scope, receive, send)
             return
         receiving = Receiving(receive)
         token = client_disconnect.set(receiving.wait_for_disconnect)
@@ -51,3 +68,10 @@ class DisconnectWatch:
             await self.app(scope, receiving, send)
         finally:
             client_disconnect.reset(token)
+
+
+def _content_length(scope: Scope) -> int:
+    """Return Content-Length, 0 if it is not a number."""
+    given = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    # Cut, as int() raises on thousands of digits, even zeros.
+    return int(given.lstrip(b"0")[:20] or 0) if given.isdigit() else 0

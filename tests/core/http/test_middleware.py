@@ -20,10 +20,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from groundwork.core.config import Settings
 from groundwork.core.http import middleware
-from groundwork.core.http.body_limit import MAX_BODY_BYTES, BodyLimit
 from groundwork.core.http.error_boundary import ErrorBoundary
 from groundwork.core.http.middleware import RequestContext
-from groundwork.core.http.receiving import DisconnectWatch
+from groundwork.core.http.receiving import MAX_BODY_BYTES, ClientLimits
 from groundwork.core.http.responses import problem
 from groundwork.core.observability.logging import request_id
 from groundwork.core.state import State
@@ -198,8 +197,7 @@ async def test_requests_are_timed_by_method_route_and_status(
     [
         partial(RequestContext, lifecycle=Mock(), probes={}),
         partial(ErrorBoundary, debug=False),
-        BodyLimit,
-        DisconnectWatch,
+        ClientLimits,
     ],
 )
 async def test_lifespan_events_pass_unchanged(layer: Callable[[ASGIApp], ASGIApp]) -> None:

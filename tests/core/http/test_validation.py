@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
 
-from groundwork.core.http.body_limit import MAX_BODY_BYTES
+from groundwork.core.http.receiving import MAX_BODY_BYTES
 from groundwork.core.http.responses import Json
 from groundwork.core.http.validation import read_json, read_path, read_query
 from groundwork.core.structs import Id, Input, NotBlank

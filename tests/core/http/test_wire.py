@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from groundwork.core.http.body_limit import MAX_BODY_BYTES
+from groundwork.core.http.receiving import MAX_BODY_BYTES
 from tests.servers import APP, Server, serve, wait_until
 from tests.sockets import exchange
 
