@@ -117,7 +117,7 @@ async def get_details(
             installation = await run_with_timeout(settings.readiness_timeout, work)
             missing = None
         except Exception as error:  # noqa: BLE001 - the report is for when something is wrong
-            result, missing = readiness.latest, connect_reason_of(error)
+            result, missing = readiness.history.latest, connect_reason_of(error)
     process = {one.name: one.samples[0].value for one in PROCESS_COLLECTOR.collect()}
     memory = process.get("process_resident_memory_bytes")
     lag = round(await loop_lag() * 1000, 3)

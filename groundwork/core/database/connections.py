@@ -4,7 +4,7 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from groundwork.core.environment import read_environment
 logger = logging.getLogger(__name__)
 
 type Connection = asyncpg.Connection[asyncpg.Record]
+type Connect = Callable[[], Awaitable[Connection]]
 
 # After these libpq tries the next host as well; a wrong password is wrong everywhere.
 _TRY_NEXT_HOST = (

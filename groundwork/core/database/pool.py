@@ -6,11 +6,11 @@ sessions while the server wants to shut down, and waits for a frozen server at e
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from weakref import WeakSet
 
-from groundwork.core.database.connections import Connection
+from groundwork.core.database.connections import Connect, Connection
 from groundwork.core.database.errors import UnavailableError, abandon, unavailable
 from groundwork.core.database.statements import Statements
 from groundwork.core.database.waiters import Waiters
@@ -21,24 +21,21 @@ type Executor = Connection | Pool  # a service takes either: in a transaction, o
 
 _RETRY_SECONDS = 1.0
 _CLOSE_SECONDS = 1.0
-_QUEUE_PER_CONNECTION = 100
 
 
 class Pool(Statements):
     """Hands out connections, the most recently used first; opens them when they are needed."""
 
-    def __init__(
-        self, connect: Callable[[], Awaitable[Connection]], max_size: int, timeout: float
-    ) -> None:
+    def __init__(self, connect: Connect, max_size: int, timeout: float) -> None:
         self._connect = connect
         self._max_size = max_size
         self._timeout = timeout
         self._sessions: set[Connection] = set()
         self._stale: set[Connection] = set()
-        self._waiters = Waiters()
+        self._waiters = Waiters(max_size)
         self._open = WeakSet[Connection]()  # also what is being closed
         self._opening = 0
-        self._retry_at = self._mean_use = 0.0
+        self._retry_at = 0.0
         metrics.MAX_CONNECTIONS.set(max_size)
         metrics.IDLE_CONNECTIONS.set_function(self.get_idle_size)
         metrics.USED_CONNECTIONS.set_function(lambda: self.get_size() - self.get_idle_size())
@@ -95,23 +92,16 @@ class Pool(Statements):
             if not connection.is_closed():
                 return connection
             self._forget(connection)
-        # What could not be served in time is refused at once.
-        due = len(self._waiters) * self._mean_use / self._max_size
-        if due > self._timeout or len(self._waiters) >= self._max_size * _QUEUE_PER_CONNECTION:
-            metrics.TIMEOUTS.inc()
-            raise self._refusal()
         self._open_one(joining=1)
         return await self._waiters.wait(self._timeout, self._refusal)
 
     def _release(self, connection: Connection, seconds: float, error: BaseException | None) -> None:
-        self._mean_use += (seconds - self._mean_use) / 10
+        self._waiters.mean_use += (seconds - self._waiters.mean_use) / 10
         if isinstance(error, TimeoutError) or not isinstance(error, Exception | None):
             self._forget(connection)
             abandon(connection)  # its statement may be under way
-        elif connection in self._stale or connection.is_in_transaction():
+        elif connection.is_closed() or connection in self._stale or connection.is_in_transaction():
             self._discard(connection)
-        elif connection.is_closed():
-            self._forget(connection)
         else:
             self._waiters.give(connection)
 

@@ -16,13 +16,16 @@ type Watch = Callable[[], Coroutine[Any, Any, None]]
 
 # Set for each request: a function that raises once its client has disconnected.
 client_disconnect: ContextVar[Watch | None] = ContextVar("client_disconnect", default=None)
+_QUEUE_PER_CONNECTION = 100
 _SHORT_SECONDS = 0.05  # most waits are over before it pays to watch anything
 
 
 class Waiters:
     """First come, first served, each for a limited time and while its client is connected."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_connections: int) -> None:
+        self.mean_use = 0.0  # seconds for which a connection is in use
+        self._max_connections = max_connections
         self.idle: list[Connection] = []
         self._queue: deque[asyncio.Future[Connection]] = deque()
 
@@ -33,9 +36,14 @@ class Waiters:
         """Return the connection that is given to this waiter.
 
         Raises:
-            UnavailableError: what `refuse` returns after so many seconds, or what fail() sets.
+            UnavailableError: what `refuse` returns after so many seconds, or at once if they would
+                not do; or what fail() sets.
             Exception: what client_disconnect raises.
         """
+        due = len(self) * self.mean_use / self._max_connections
+        if due > seconds or len(self) >= self._max_connections * _QUEUE_PER_CONNECTION:
+            metrics.TIMEOUTS.inc()
+            raise refuse()
         started, loop = time.monotonic(), asyncio.get_running_loop()
         waiter: asyncio.Future[Connection] = loop.create_future()
         self._queue.append(waiter)

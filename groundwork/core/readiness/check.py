@@ -2,14 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from contextvars import Context
 
 import asyncpg
 
 from groundwork.core.config import Settings
-from groundwork.core.database.connections import Connection
-from groundwork.core.database.errors import connect_reason_of
+from groundwork.core.database.connections import Connect
 from groundwork.core.database.migration_files import migration_ids
 from groundwork.core.database.pool import Pool
 from groundwork.core.observability import metrics
@@ -17,7 +15,7 @@ from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.readiness.connection import CheckConnection
 from groundwork.core.readiness.history import History
 from groundwork.core.readiness.query import READY, Database
-from groundwork.core.readiness.result import Result, Sample, describe, judge
+from groundwork.core.readiness.result import Result, Sample, judge, judge_failure
 from groundwork.core.readiness.sessions import Sessions
 from groundwork.core.tasks import run_with_timeout, spawn
 
@@ -33,7 +31,7 @@ class Readiness:
         self,
         settings: Settings,
         pool: Pool,
-        connect: Callable[[], Awaitable[Connection]],
+        connect: Connect,
         loop_monitor: LoopMonitor,
     ) -> None:
         self.history = History()
@@ -42,24 +40,17 @@ class Readiness:
         self._pool = pool
         self._loop_monitor = loop_monitor
         self._blocked = 0.0
-        self._connection = CheckConnection(
-            connect, settings.db_connect_timeout, on_failure=self._recheck
-        )
+        self._connection = CheckConnection(connect, settings.db_connect_timeout, self._recheck)
         self._check: asyncio.Task[None] | None = None
         self._draining = False
         self._sessions = Sessions()
         # When the next check is due, and until when the latest result may be given meanwhile.
         self._due = self._good_until = time.monotonic()
 
-    @property
-    def latest(self) -> Result:
-        """Return the latest result."""
-        return self.history.latest
-
     async def check(self) -> Result:
         """Return a result at most READINESS_TTL old, within READINESS_TIMEOUT."""
         if self._draining:
-            return self.latest
+            return self.history.latest
         check, now = self._check, time.monotonic()
         if self._connection.is_lost():
             self._good_until = now
@@ -71,12 +62,12 @@ class Readiness:
             # In a context of its own: its log lines belong to no one request.
             self._check = check = Context().run(spawn, self._run())
         if now < self._good_until:
-            return self.latest
+            return self.history.latest
         # Not awaited itself: a caller that leaves takes nothing with it.
         await asyncio.wait({check}, timeout=self._timeout)
         if not check.done():
             self._publish(self._failed(TimeoutError("the check hangs")))
-        return self.latest
+        return self.history.latest
 
     async def keep_checking(self) -> None:
         """Check all the time, so that what changes is noticed without a probe; never return."""
@@ -115,8 +106,7 @@ class Readiness:
             await asyncio.sleep(0)  # the monitor's tick is due as well, where the loop was blocked
             result = self._failed(error)
         else:
-            latency = time.monotonic() - started
-            result = judge(row, migration_ids(), self._pool, failure, latency)
+            result = judge(row, migration_ids(), self._pool, failure, time.monotonic() - started)
             if self._sessions.are_stale(row) or isinstance(failure, asyncpg.CannotConnectNowError):
                 self._pool.expire()  # also lets a server end that waits for its sessions
                 self._connection.drop()
@@ -147,10 +137,7 @@ class Readiness:
 
     def _failed(self, error: Exception) -> Result:
         blocked = self._loop_monitor.blocked_seconds - self._blocked
-        if isinstance(error, TimeoutError) and blocked >= self._timeout / 2:
-            cause = f"the event loop was blocked for {blocked:.2f} s"
-            return Result("degraded", "event_loop_blocked", cause=cause)
-        return Result("unavailable", connect_reason_of(error), cause=describe(error))
+        return judge_failure(error, blocked, self._timeout)
 
     def _recheck(self) -> None:
         self._due = self._good_until = time.monotonic()

@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from weakref import WeakSet
 
 import asyncpg
 
-from groundwork.core.database.connections import Connection
+from groundwork.core.database.connections import Connect, Connection
 from groundwork.core.readiness.query import CANCEL_SECONDS, Database, query_until
 from groundwork.core.tasks import run_with_timeout, spawn
 
@@ -26,7 +26,7 @@ class CheckConnection:
 
     def __init__(
         self,
-        connect: Callable[[], Awaitable[Connection]],
+        connect: Connect,
         connect_timeout: float,
         on_failure: Callable[[], object] = lambda: None,
     ) -> None:

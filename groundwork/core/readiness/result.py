@@ -83,6 +83,14 @@ def judge(
     return Result(status, reason, pending, unknown, applied, version, latency, cause)
 
 
+def judge_failure(error: Exception, blocked: float, timeout: float) -> Result:
+    """Return what a failed check found, during which the event loop was blocked for so long."""
+    if isinstance(error, TimeoutError) and blocked >= timeout / 2:
+        cause = f"the event loop was blocked for {blocked:.2f} s"
+        return Result("degraded", "event_loop_blocked", cause=cause)
+    return Result("unavailable", connect_reason_of(error), cause=describe(error))
+
+
 def _status(
     row: Database, pending: tuple[str, ...], pool: Pool, failure: Exception | None
 ) -> tuple[Status, str | None]:

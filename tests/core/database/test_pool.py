@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 from groundwork.core.config import Settings
 from groundwork.core.database import Connector, Pool, UnavailableError
 from groundwork.core.database import pool as pool_module
+from groundwork.core.database import waiters as waiters_module
 from groundwork.core.database.waiters import client_disconnect
 
 
@@ -172,7 +173,7 @@ async def test_what_cannot_be_served_in_time_is_refused_at_once(pool: Pool) -> N
 
 async def test_the_queue_is_bounded(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the uses took, only so many wait."""
-    monkeypatch.setattr(pool_module, "_QUEUE_PER_CONNECTION", 1)
+    monkeypatch.setattr(waiters_module, "_QUEUE_PER_CONNECTION", 1)
     done = asyncio.Event()
     tasks = [asyncio.create_task(hold(pool, done)) for _ in range(2)]
     await asyncio.sleep(0.01)

@@ -167,7 +167,7 @@ async def test_nobody_waits_for_a_check_while_the_last_result_is_good(
     assert (waiting.done(), asked) == (False, 2)
     answered.set()
     assert (await waiting).status == "ok"
-    assert await readiness.check() == readiness.latest != first
+    assert await readiness.check() == readiness.history.latest != first
     readiness.close()
 
 
@@ -209,7 +209,8 @@ async def test_a_full_pool_is_degraded(settings: Settings, pool: Pool) -> None:
 async def test_it_starts_unknown_and_drains_for_good(settings: Settings, pool: Pool) -> None:
     """Before its first check it is starting; draining, it stays so whatever a check finds."""
     readiness = Readiness(settings, pool, Connector(settings), LoopMonitor())
-    assert (readiness.latest.status, readiness.latest.reason) == ("unavailable", "starting")
+    first = readiness.history.latest
+    assert (first.status, first.reason) == ("unavailable", "starting")
 
     await readiness.check()
     readiness.drain()
@@ -357,7 +358,7 @@ async def test_it_checks_without_a_probe(settings: Settings, pool: Pool) -> None
     readiness = Readiness(settings, pool, Connector(settings), LoopMonitor())
     checking = asyncio.create_task(readiness.keep_checking())
     await asyncio.sleep(0.3)
-    assert readiness.latest.status == "ok"
+    assert readiness.history.latest.status == "ok"
     readiness._recheck()  # noqa: SLF001
     assert not await readiness.sessions_were_renewed()
     checking.cancel()
