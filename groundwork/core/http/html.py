@@ -37,7 +37,7 @@ def page_headers(template: str) -> dict[str, str]:
 
 
 def _source(template: str, tag: str) -> str:
-    """Return the hash of the page's <style> or <script> (CSP, 2.3.1), or 'self' if it has none."""
+    """Return the hash of the page's <style> or <script> (CSP, 2.3.1), or 'none' if it has none."""
     _, found, rest = template.partition(f"<{tag}>")
     digest = hashlib.sha256(rest.partition(f"</{tag}>")[0].encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'" if found else "'self'"
+    return f"'sha256-{base64.b64encode(digest).decode()}'" if found else "'none'"
