@@ -173,6 +173,7 @@ def test_what_opentelemetry_refuses_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Any other error of OpenTelemetry's start is one line as well."""
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "groundwork")  # else it stays set for later tests
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "1")
     with pytest.raises(SystemExit, match="2"):
         tracing()
