@@ -1,0 +1,83 @@
+"""Idle connections of a proxy, which may send the next request on them at any moment."""
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.servers import PATIENCE, Server, end, free_port, serve
+
+HAPROXY = """
+defaults
+  mode http
+  timeout connect 1s
+  timeout client 60s
+  timeout server 60s
+  timeout http-keep-alive 60s
+  http-reuse always
+frontend all
+  bind 127.0.0.1:{port}
+  default_backend service
+backend service
+  server one 127.0.0.1:{service} pool-purge-delay 60s
+"""
+POST = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"
+PAUSES = [4.98 + number * 0.002 for number in range(40)]  # around uvicorn's own 5 s
+
+
+@pytest.fixture
+def service(database_url: str) -> Iterator[Server]:
+    """Run the service with its default settings."""
+    with serve(DATABASE_URL=database_url) as server:
+        yield server
+
+
+@pytest.fixture
+def balancer(service: Server, tmp_path: Path) -> Iterator[int]:
+    """Run HAProxy, which keeps idle connections to the service for 60 s; return its port."""
+    if shutil.which("haproxy") is None:
+        pytest.skip("haproxy is not installed")
+    port, configuration = free_port(), tmp_path / "haproxy.cfg"
+    configuration.write_text(HAPROXY.format(port=port, service=service.port))
+    process = subprocess.Popen(["haproxy", "-f", configuration], stderr=subprocess.DEVNULL)
+    yield port
+    end(process)
+
+
+def peers(service: Server) -> set[int]:
+    """Return the ports of those who have a connection to the service."""
+    connections = psutil.Process(service.process.pid).net_connections("tcp")
+    return {one.raddr.port for one in connections if one.raddr and one.laddr.port == service.port}
+
+
+async def post(port: int, pause: float) -> list[bytes]:
+    """Send three requests on one connection with pauses in between; return the status codes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    statuses = []
+    with closing(writer):
+        for seconds in (pause, pause, 0):
+            writer.write(POST)
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))
+            statuses.append(head.split()[1])
+            await asyncio.sleep(seconds)
+    return statuses
+
+
+async def test_a_proxy_may_reuse_idle_connections(service: Server, balancer: int) -> None:
+    """No request is lost that comes as an idle connection of the proxy is five seconds old."""
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.sleep(0.5)  # until HAProxy listens
+        sending = [asyncio.create_task(post(balancer, pause)) for pause in PAUSES]
+        await asyncio.sleep(2)
+        before = peers(service)
+        statuses = await asyncio.gather(*sending, return_exceptions=True)
+
+    assert statuses == [[b"404"] * 3] * len(PAUSES)
+    assert before
+    assert before <= peers(service)
