@@ -71,7 +71,7 @@ def parse_database_url(url: str) -> DatabaseURL:
         if value := parts.get(name) or os.environ.get(variable):
             settings[name] = value
     return DatabaseURL(
-        f"postgresql://?{urlencode(asyncpg, quote_via=quote)}" if asyncpg else "postgresql://",
+        f"postgresql://?{urlencode(asyncpg, quote_via=quote)}",
         _hosts(parts),
         settings,
         parts.get("target_session_attrs"),
@@ -120,20 +120,23 @@ def _check(parts: dict[str, str]) -> None:
     for name, value in parts.items():
         if _INTEGER.fullmatch(name) and not re.fullmatch(r"-?\d{1,9}", value.strip()):
             raise _invalid(name)
-    if parts.get("gssencmode") == "require" or "replication" in parts:
-        name = "replication" if "replication" in parts else "gssencmode"
-        message = f"Groundwork does not support the parameter {name!r}."
-        raise DatabaseURLError(message)
+        if name == "replication" or (name, value) == ("gssencmode", "require"):
+            message = f"Groundwork does not support the parameter {name!r}."
+            raise DatabaseURLError(message)
     hosts, addresses = parts.get("host", ""), parts.get("hostaddr", "")
     if hosts and addresses and hosts.count(",") != addresses.count(","):
         raise _invalid("hostaddr")  # noqa: EM101 - no message
     nowhere = ",".join([_NOWHERE] * ((hosts or addresses).count(",") + 1))
     try:
-        psycopg2.connect(**{**parts, "host": nowhere, "hostaddr": "", "gssencmode": "disable"})
+        psycopg2.connect(**{**parts, "host": nowhere, "hostaddr": ""})
     except psycopg2.Error as error:
         text = str(error)
     if not text.startswith("connection to server"):
-        raise _invalid(next((name for name in parts if re.search(rf"\b{name}\b", text)), "sslmode"))
+        for name in parts:
+            if re.search(rf"\b{name}\b", text):
+                raise _invalid(name)
+        message = "libpq does not take its parameters, or a PG* variable of the environment."
+        raise DatabaseURLError(message)
 
 
 def _invalid(name: str) -> DatabaseURLError:

@@ -198,6 +198,14 @@ def test_a_password_to_encode_is_a_hint_without_the_password(url: str) -> None:
         ("postgresql://h/d?bogus=s3cret", "libpq does not know the parameter 'bogus'."),
         ("host=h bogus=s3cret", "libpq does not know the parameter 'bogus'."),
         (
+            "postgresql://h/d?gssencmode=s3cret",
+            "libpq does not take the value of the parameter 'gssencmode'.",
+        ),
+        (
+            "postgresql://h/d?ssl_min_protocol_version=TLSv1.3&ssl_max_protocol_version=TLSv1.2",
+            "libpq does not take its parameters, or a PG* variable of the environment.",
+        ),
+        (
             "postgresql://a,b/d?hostaddr=192.0.2.1",
             "libpq does not take the value of the parameter 'hostaddr'.",
         ),
