@@ -34,7 +34,7 @@ async def read_json[T: Input](request: Request[Any], kind: type[T]) -> T:
     body = await request.body()
     failure = _CHARACTER
     try:
-        if not _ESCAPED_NUL.search(body):
+        if rb"\u0000" not in body or not _ESCAPED_NUL.search(body):
             given: T = decoder(kind).decode(body)
             return given
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

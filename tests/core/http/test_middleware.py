@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import json
 import logging
-import uuid
+import re
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from unittest.mock import AsyncMock, Mock
@@ -119,7 +119,7 @@ async def test_an_invalid_request_id_is_replaced(
     caplog.set_level(logging.DEBUG)
     response = await client.get("/nowhere", headers={b"X-Request-ID": given})
 
-    assert uuid.UUID(response.headers["x-request-id"]).version == 4
+    assert re.fullmatch("[0-9a-f]{32}", response.headers["x-request-id"])
     assert response.json()["request_id"] == response.headers["x-request-id"]
     assert not given.strip() or given.decode("latin-1") not in caplog.text
 
