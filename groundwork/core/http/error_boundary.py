@@ -53,7 +53,8 @@ class ErrorBoundary(ServerErrorMiddleware):
 
 async def _note_pending(scope: Scope, error: Exception) -> None:
     """Name the pending migrations where a table or a column is missing."""
-    if isinstance(error, asyncpg.SyntaxOrAccessError):
-        pending = (await scope["state"]["readiness"].check()).pending
-        if pending:
-            error.add_note(f"pending migrations, apply them first: {', '.join(pending)}")
+    if not isinstance(error, asyncpg.SyntaxOrAccessError):
+        return
+    if pending := (await scope["state"]["readiness"].check()).pending:
+        names = ", ".join(pending)
+        error.add_note(f"pending migrations; `groundwork migrate` applies them: {names}")

@@ -132,7 +132,7 @@ async def test_pending_migrations_are_named(
 
     response = await client.get("/misspelt")
 
-    assert "pending migrations, apply them first: 0009.add-nmae" in response.text
+    assert "pending migrations; `groundwork migrate` applies them: 0009.add-nmae" in response.text
 
 
 def test_a_row_that_is_not_there_is_404() -> None:
