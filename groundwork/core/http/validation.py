@@ -67,10 +67,16 @@ def read_query[T: Input](request: Request[Any], kind: type[T]) -> T:
 
 def read_path[T: Input](request: Request[Any], kind: type[T]) -> T:
     """Return the path parameters, or raise 404 if one is invalid, such as an id beyond bigint."""
+    texts = request.path_params
     try:
-        return convert(request.path_params, kind)
+        given = convert(texts, kind)
     except msgspec.ValidationError:
         raise HTTPException(404) from None
+    for name, value in msgspec.structs.asdict(given).items():
+        # One resource, one path: msgspec reads 1.0 and 1e1 as numbers too.
+        if isinstance(value, int) and texts.get(name) != str(value):
+            raise HTTPException(404)
+    return given
 
 
 @cache

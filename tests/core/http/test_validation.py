@@ -269,7 +269,9 @@ async def test_a_path_is_read(client: httpx.AsyncClient, given: str) -> None:
     assert (await client.get(f"/books/{given}")).json() == {"book_id": int(given)}
 
 
-@pytest.mark.parametrize("given", ["0", "-1", "a", "%00", "1%00", str(2**63), "9" * 5000])
+@pytest.mark.parametrize(
+    "given", ["0", "-1", "a", "%00", "1%00", str(2**63), "9" * 5000, "1.0", "1e1"]
+)
 async def test_an_invalid_path_is_not_found(client: httpx.AsyncClient, given: str) -> None:
     """An id that no row can have is 404, as one that no row has."""
     response = await client.get(f"/books/{given}")
