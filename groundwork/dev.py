@@ -55,9 +55,12 @@ def dev() -> None:
     if "DATABASE_URL" in given:
         _serve(settings, sockets)
         return
-    with _database() as url:
-        os.environ["DATABASE_URL"] = url
-        _serve(replace(settings, database_url=url), sockets)
+    try:
+        with _database() as url:
+            os.environ["DATABASE_URL"] = url
+            _serve(replace(settings, database_url=url), sockets)
+    except OSError as error:  # something else has the name of one of its files, or is not writable
+        exit_with(f"{error}; to start afresh, move {HOME} away")
 
 
 @contextmanager

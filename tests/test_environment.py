@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 from yoyo.scripts.main import main as yoyo
 
-from groundwork import dev
+from groundwork import dev, embedded
 from groundwork.__main__ import main
 from groundwork.core.config import Settings
 from tests.databases import CHECKOUT
@@ -170,6 +170,25 @@ def test_the_probe_reads_as_serve_does(capfd: pytest.CaptureFixture[str], value:
         taken = check_all(capfd, name, **{name: value})
         with patch.dict(os.environ, {name: value}):
             assert outcome(lambda: main(["probe"]), capfd)[0] is taken
+
+
+@pytest.mark.parametrize(
+    "path", [".", "postgres", "lock/x", "postgres.log/x", "database_url/x"], ids=str
+)
+def test_what_is_in_the_way_of_dev(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """A file in place of a folder, or the reverse, is one line of `dev` with its name."""
+    monkeypatch.setattr(dev, "postgres", embedded.postgres)
+    monkeypatch.delenv("DATABASE_URL")
+    file = Path(os.path.normpath(f".groundwork/{path}"))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("")
+
+    taken, message = outcome(lambda: main(["dev"]), capfd)
+
+    assert not taken
+    assert re.fullmatch(rf"groundwork: .*{path.strip('./x')}'; to start afresh, .*\n", message)
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES.keys())
