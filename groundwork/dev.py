@@ -18,7 +18,7 @@ from groundwork.core.config import Settings, settings_or_exit
 from groundwork.core.database.connections import SQL_DIR
 from groundwork.core.database.migrations import migrate
 from groundwork.core.environment import DEV_DATABASE_URL, exit_with, read_environment, say
-from groundwork.embedded import postgres
+from groundwork.embedded import forget_other_servers, postgres
 from groundwork.listen import listen, local_address
 from groundwork.serve import serve
 
@@ -47,6 +47,8 @@ def dev() -> None:
     given, unread = read_environment(names, running_dev=False)
     if given.get("ENVIRONMENT") in {"staging", "production"}:
         exit_with("`groundwork dev` is for ENVIRONMENT=development")
+    if "DATABASE_URL" not in given:
+        forget_other_servers()
     # While the other settings are read, the address of its own PostgreSQL is not known yet.
     defaults = _DEFAULTS | {"DATABASE_URL": "postgresql://"}
     os.environ |= {name: defaults[name] for name in defaults.keys() - given.keys() - unread.keys()}

@@ -35,6 +35,12 @@ def binaries() -> Path:
     return Path(spec.origin).parent / "pginstall/bin"
 
 
+def forget_other_servers() -> None:
+    """Remove PG* from the environment: libpq, asyncpg and PostgreSQL itself read them."""
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
+
+
 @contextmanager
 def postgres(data: Path) -> Iterator[str]:
     """Run PostgreSQL on a Unix socket, give its address, and stop it in the end.
@@ -42,8 +48,7 @@ def postgres(data: Path) -> Iterator[str]:
     The socket is in a folder of its own: the path of `data` may be too long for one, or have a
     comma. If PostgreSQL does not start, print the reason and exit with 2.
     """
-    for name in [name for name in os.environ if name.startswith("PG")]:
-        del os.environ[name]  # libpq, asyncpg and PostgreSQL read them: meant for another server
+    forget_other_servers()
     data = data.resolve()
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     _stop_left_over(data)

@@ -191,6 +191,17 @@ def test_other_commands_find_its_database(postgres: Mock, served: Mock) -> None:
     postgres.assert_called_once_with(dev.HOME / "postgres")
 
 
+@pytest.mark.usefixtures("postgres", "served")
+def test_variables_for_another_server_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PG* variables, which libpq may even refuse, are not for its own PostgreSQL."""
+    monkeypatch.setenv("PGPORT", "x")
+    monkeypatch.setenv("PGSERVICE", "another")
+
+    dev.dev()
+
+    assert [name for name in os.environ if name.startswith("PG")] == []
+
+
 @pytest.mark.usefixtures("postgres")
 def test_a_refused_migration_stops_nothing(
     served: Mock, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
