@@ -1,7 +1,10 @@
 """TLS to PostgreSQL, verified in the same way by serve and migrate."""
 
 import os
+import re
+import signal
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from tests.faults.cluster import Cluster
 from tests.faults.probes import get, until
 from tests.servers import serve
 
+HAS_TLS = "SELECT 1 FROM pg_config() WHERE name = 'CONFIGURE' AND setting ~ 'openssl'"
 NAMES = "subjectAltName=DNS:localhost,DNS:db.example"  # not 127.0.0.1
 
 
@@ -72,37 +76,35 @@ def other(authority: Authority) -> Authority:
     return new_authority(authority.folder.with_name("other"))
 
 
-@pytest.fixture
-def tls(cluster: Cluster, authority: Authority) -> Cluster:
-    """Return a cluster that accepts the service's role with TLS only."""
-    ((is_built_with_it,),) = cluster.run(
-        "SELECT setting ~ 'openssl' FROM pg_config() WHERE name = 'CONFIGURE'"
-    )
-    if not is_built_with_it:
-        pytest.skip("this PostgreSQL has no TLS; POSTGRES_BIN_DIR may name one that has")
+@pytest.fixture(scope="module")
+def tls(template: Cluster, authority: Authority) -> Iterator[Cluster]:
+    """Run a cluster that accepts app with TLS only, and reader with a client's certificate."""
+    cluster = template.copy()
     for name in ("server.crt", "server.key", "ca.crt"):
         file = cluster.data / name
         file.write_bytes((authority.folder / name).read_bytes())
         os.chown(file, cluster.data.stat().st_uid, -1)
         file.chmod(0o600)
-    cluster.run("ALTER SYSTEM SET ssl = on")
-    cluster.run("ALTER SYSTEM SET ssl_ca_file = 'ca.crt'")
-    accept(cluster, "host all app", "hostssl all app")
-    return cluster
-
-
-def accept(cluster: Cluster, before: str, after: str) -> None:
-    """Replace a text in pg_hba.conf."""
-    file = cluster.data / "pg_hba.conf"
-    file.write_text(file.read_text().replace(before, after))
-    cluster.run("SELECT pg_reload_conf()")
+    hba = cluster.data / "pg_hba.conf"
+    try:
+        cluster.start()
+        if not cluster.run(HAS_TLS):
+            pytest.skip("this PostgreSQL has no TLS; POSTGRES_BIN_DIR may name one that has")
+        cluster.run("ALTER SYSTEM SET ssl = on")
+        cluster.run("ALTER SYSTEM SET ssl_ca_file = 'ca.crt'")
+        rules = re.sub("host all (app|reader)", r"hostssl all \1", hba.read_text())
+        hba.write_text(re.sub("(reader .*)", r"\1 clientcert=verify-ca", rules))
+        cluster.run("SELECT pg_reload_conf()")
+        yield cluster
+    finally:
+        cluster.stop(signal.SIGQUIT)
 
 
 def environment_of(
-    tls: Cluster, host: str, parameters: str, authority: Authority
+    tls: Cluster, host: str, parameters: str, authority: Authority, user: str = "app"
 ) -> dict[str, str]:
     """Return the address with a host name and parameters, and the system's certificates."""
-    address = tls.url().replace("@127.0.0.1:", f"@{host}:")
+    address = tls.url(user).replace("@127.0.0.1:", f"@{host}:")
     parameters = parameters.format(ca=authority.certificate, folder=authority.folder)
     return {"DATABASE_URL": f"{address}?{parameters}", "SSL_CERT_FILE": authority.certificate}
 
@@ -145,9 +147,8 @@ async def test_a_client_certificate_is_sent(
     tls: Cluster, authority: Authority, parameters: str
 ) -> None:
     """Where the server asks for a certificate, serve and migrate both have it."""
-    accept(tls, "scram-sha-256", "scram-sha-256 clientcert=verify-ca")
     parameters += "&sslcert={folder}/app.crt&sslkey={folder}/app.key"
-    environment = environment_of(tls, "localhost", parameters, authority)
+    environment = environment_of(tls, "localhost", parameters, authority, "reader")
     migrated = groundwork("migrate", "--check", **environment)
     with serve(**environment) as server:
         await until(server.port, 200)
