@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from html import unescape
+from itertools import pairwise
 
 import httpx
 import pytest
@@ -85,6 +86,15 @@ def test_it_says_what_a_value_may_be() -> None:
     ):
         assert expected in text_of(page)
     assert "^&lt;.*$" in page
+
+
+async def test_it_can_be_read_by_its_headings(client: httpx.AsyncClient) -> None:
+    """It has one h1 and one main, and no level of headings is left out."""
+    page = (await client.get("/docs")).text
+
+    levels = [int(level) for level in re.findall(r"<h(\d)", page)]
+    assert (levels[0], levels.count(1), page.count("<main>")) == (1, 1, 1)
+    assert max(after - before for before, after in pairwise(levels)) == 1
 
 
 @pytest.mark.parametrize("settings", [{"app_name": "R&D"}], indirect=True)
