@@ -74,7 +74,7 @@ def read_path[T: Input](request: Request[Any], kind: type[T]) -> T:
         raise HTTPException(404) from None
     for name, value in msgspec.structs.asdict(given).items():
         # One resource, one path: msgspec reads 1.0 and 1e1 as numbers too.
-        if isinstance(value, int) and texts.get(name) != str(value):
+        if type(value) is int and texts.get(name) != str(value):
             raise HTTPException(404)
     return given
 
