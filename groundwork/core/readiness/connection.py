@@ -90,7 +90,7 @@ class CheckConnection:
 
     async def _renew(self) -> None:
         try:
-            await run_with_timeout(_RENEW_TIMEOUT, self._attempt())
+            await run_with_timeout(_RENEW_TIMEOUT, self._attempt(), turns=20)
         except Exception as error:  # noqa: BLE001 - readiness says what it is
             self.failure = error
             self._on_failure()

@@ -287,6 +287,29 @@ async def test_a_renewal_that_hangs_is_a_failure(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("renewing")
+async def test_a_blocked_event_loop_fails_no_renewal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a handler blocks the loop for longer than the timeout, the database is not at fault."""
+    monkeypatch.setattr(check_connection, "_RENEW_TIMEOUT", 0.4)
+    kept, renewed = connection("first", "second"), connection("third")
+
+    async def connect_while_blocked() -> Mock:
+        await asyncio.sleep(0.01)
+        time.sleep(0.5)
+        await asyncio.sleep(0.01)
+        return renewed
+
+    connect = AsyncMock(side_effect=[kept])
+    check = CheckConnection(connect, 5)
+    await check.query(late())
+    connect.side_effect = connect_while_blocked
+    await check.query(late())
+    await asyncio.sleep(0.8)
+
+    assert check.failure is None
+    renewed.fetchrow.assert_awaited_once()
+
+
+@pytest.mark.usefixtures("renewing")
 async def test_a_session_that_would_find_no_table_takes_the_place() -> None:
     """Where a new session finds no table of migrations, the old one proves nothing."""
     kept = connection("first", "second", "third")
