@@ -15,4 +15,4 @@ def psql(arguments: list[str]) -> NoReturn:
     parts = parse_dsn(settings_or_exit().database_url)
     password = {"PGPASSWORD": parts.pop("password")} if "password" in parts else {}
     program = shutil.which("psql") or str(binaries() / "psql")
-    os.execve(program, ["psql", make_dsn(**parts), *arguments], os.environ | password)
+    os.execve(program, [program, make_dsn(**parts), *arguments], os.environ | password)

@@ -1,6 +1,7 @@
 """The commands, run as users run them."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -292,8 +293,9 @@ def test_it_serves_without_an_output(database_url: str, output: str, found: str)
         assert (server.stop(), str(stdout)) == (0, found)
 
 
-def test_psql_has_the_configured_database(database_url: str) -> None:
+@pytest.mark.parametrize("path", [os.environ["PATH"], "/nowhere"], ids=["any", "the wheel's"])
+def test_psql_has_the_configured_database(database_url: str, path: str) -> None:
     """`groundwork psql` passes its arguments to psql, options included."""
-    done = groundwork("psql", "-At", "-c", "SELECT 6 * 7", DATABASE_URL=database_url)
+    done = groundwork("psql", "-At", "-c", "SELECT 6 * 7", DATABASE_URL=database_url, PATH=path)
 
-    assert (done.returncode, done.stdout) == (0, "42\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "42\n", "")
