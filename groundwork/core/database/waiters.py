@@ -17,7 +17,9 @@ type Watch = Callable[[], Coroutine[Any, Any, None]]
 # Set for each request: a function that raises once its client has disconnected.
 client_disconnect: ContextVar[Watch | None] = ContextVar("client_disconnect", default=None)
 _QUEUE_PER_CONNECTION = 100
-_SHORT_SECONDS = 0.05  # most waits are over before it pays to watch anything
+# Until then a wait costs next to nothing; to watch its client takes a task, which a service that
+# has too much to do cannot afford for each request.
+_SHORT_SECONDS = 0.5
 
 
 class Waiters:
@@ -47,7 +49,8 @@ class Waiters:
         started, loop = time.monotonic(), asyncio.get_running_loop()
         waiter: asyncio.Future[Connection] = loop.create_future()
         self._queue.append(waiter)
-        timer = loop.call_later(_SHORT_SECONDS, _watch, waiter, seconds - _SHORT_SECONDS, refuse)
+        short = min(seconds / 2, _SHORT_SECONDS)
+        timer = loop.call_later(short, _watch, waiter, seconds - short, refuse)
         try:
             return await waiter
         except BaseException:
