@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,12 +57,12 @@ def dev() -> None:
     if "DATABASE_URL" in given:
         _serve(settings, sockets)
         return
-    try:
-        with _database() as url:
-            os.environ["DATABASE_URL"] = url
-            _serve(replace(settings, database_url=url), sockets)
-    except OSError as error:  # something else has the name of one of its files, or is not writable
-        exit_with(f"{error}; to start afresh, move {HOME} away")
+    with ExitStack() as stack:
+        try:
+            os.environ["DATABASE_URL"] = url = stack.enter_context(_database())
+        except OSError as error:  # something else has the name of a file, or it is not writable
+            exit_with(f"{error}; to start afresh, move {HOME} away")
+        _serve(replace(settings, database_url=url), sockets)
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def _database() -> Iterator[str]:
             try:
                 yield url
             finally:
-                DEV_DATABASE_URL.unlink()
+                DEV_DATABASE_URL.unlink(missing_ok=True)
 
 
 def _serve(settings: Settings, sockets: list[socket.socket]) -> None:

@@ -1,7 +1,4 @@
-"""DATABASE_URL: read by libpq's own parser, then handed to both drivers in parts.
-
-The keywords are those of libpq's manual, "Parameter Key Words"; URLs and keyword strings both work.
-"""
+"""DATABASE_URL, a URL or a keyword string: read by libpq's own parser for both drivers."""
 
 import os
 import pwd
@@ -14,9 +11,7 @@ from urllib.parse import quote, urlencode
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
-_ENCODE = (
-    "Percent-encode special characters in user name and password: %40 for @, %2F for /, %25 for %."
-)
+_ENCODE = "Percent-encode special characters in user and password: %40 for @, %2F for /, %25 for %."
 _INTEGER = re.compile(r"connect_timeout|keepalives\w*|tcp_user_timeout")
 # What asyncpg reads from a URL as libpq does. Any other keyword is dropped: DB_CONNECT_TIMEOUT is
 # in place of connect_timeout, and TCP's keepalives, channel binding and GSSAPI are not asyncpg's.
@@ -24,15 +19,13 @@ _ASYNCPG = re.compile(
     "user|password|passfile|dbname|service|krbsrvname|gsslib|ssl_m(in|ax)_protocol_version"
     "|ssl(mode|negotiation|cert|key|password|rootcert|crl)"
 )
-# A host that cannot be reached at all: libpq checks every value before it tries to.
-_NOWHERE = "/dev/null/nowhere"
 
 
 class DatabaseURLError(ValueError):
     """libpq does not take the address; the text names the parameter and shows no value."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class DatabaseURL:
     """One address in the parts that asyncpg takes. No text of it shows a value."""
 
@@ -43,9 +36,6 @@ class DatabaseURL:
     target_session_attrs: str | None
     uses_system_certificates: bool
     client_certificate: tuple[str | None, ...]  # of sslcert, sslkey and sslpassword
-
-    def __repr__(self) -> str:
-        return "DatabaseURL(...)"
 
 
 def parse_database_url(url: str) -> DatabaseURL:
@@ -91,9 +81,7 @@ def _parse(url: str) -> dict[str, str]:
     try:
         parts: dict[str, str] = parse_dsn(url)
     except (psycopg2.Error, UnicodeError) as error:
-        named = re.search(
-            r'(?:query parameter|connection option):? "([a-z_]{1,40})"\s*$', str(error)
-        )
+        named = re.search(r'(?:parameter|option):? "([a-z_]{1,40})"\s*$', str(error))
         if named and "@" not in url.partition("?")[2]:  # else it may be a piece of a password
             message = f"libpq does not know the parameter {named[1]!r}."
         elif re.match(r"postgres(ql)?://", url):
@@ -116,7 +104,7 @@ def _user() -> str:
 
 
 def _check(parts: dict[str, str]) -> None:
-    """Let libpq check every value, as it does before it connects."""
+    """Let libpq check every value, as it does before it tries to reach a host that is nowhere."""
     for name, value in parts.items():
         if _INTEGER.fullmatch(name) and not re.fullmatch(r"-?\d{1,9}", value.strip()):
             raise _invalid(name)
@@ -126,7 +114,7 @@ def _check(parts: dict[str, str]) -> None:
     hosts, addresses = parts.get("host", ""), parts.get("hostaddr", "")
     if hosts and addresses and hosts.count(",") != addresses.count(","):
         raise _invalid("hostaddr")  # noqa: EM101 - no message
-    nowhere = ",".join([_NOWHERE] * ((hosts or addresses).count(",") + 1))
+    nowhere = ",".join(["/dev/null/nowhere"] * ((hosts or addresses).count(",") + 1))
     try:
         psycopg2.connect(**{**parts, "host": nowhere, "hostaddr": ""})
     except psycopg2.Error as error:
