@@ -15,8 +15,6 @@ type Reason = Literal[
     "pool_saturated",
 ]
 
-# What a lost, late or refusing database raises; a refused connection is an OSError.
-ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 # SQLSTATE classes and codes (PostgreSQL's manual, appendix A); the longest prefix counts.
 _REASONS: dict[str, Reason] = {
     "08": "database_unreachable",  # connection exceptions
