@@ -5,24 +5,15 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Annotated, Any, cast, get_args, get_type_hints, override
 
-from environs import Env, EnvValidationError, ValidationError
+from environs import Env, EnvValidationError
 from environs import validate as check
 
-from groundwork.core.database_url import DatabaseURLError, parse_database_url
+from groundwork.core.database_url import parse_database_url
 from groundwork.core.environment import exit_with, read_environment
 
 DEVELOPMENT_SECRET = "development-only-secret-replace-me"  # noqa: S105 - refused elsewhere
 ENVIRONMENTS = ("development", "staging", "production")
 _SECRET_LENGTH = 32
-
-
-def _postgres_url(value: str) -> None:
-    """Reject what libpq does not take."""
-    try:
-        parse_database_url(value)
-    except DatabaseURLError as error:
-        raise ValidationError(str(error)) from None
-
 
 # Each kind of value: its type, the rule that it has to pass, and what the message says is expected.
 _Text = Annotated[str, check.Length(1, 200), "1 to 200 characters"]
@@ -30,7 +21,7 @@ _Environment = Annotated[str, check.OneOf(ENVIRONMENTS), ", ".join(ENVIRONMENTS)
 _Flag = Annotated[bool, None, "true or false"]
 _Host = Annotated[str, check.Regexp(r"[\w.:%[\]-]{1,255}\Z", re.ASCII), "an address or host name"]
 _Port = Annotated[int, check.Range(1, 65_535), "1 to 65535"]
-_Url = Annotated[str, _postgres_url, "postgresql://user:password@host:5432/database"]
+_Url = Annotated[str, parse_database_url, "postgresql://user:password@host:5432/database"]
 _Whole = Annotated[int, check.Range(1, 525_600), "1 to 525600"]
 _CacheSize = Annotated[int, check.Range(0, 10_000), "0 to 10000"]
 _Timeout = Annotated[float, check.Range(0.001, 86_400), "seconds, 0.001 to 86400"]

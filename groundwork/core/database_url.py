@@ -9,6 +9,7 @@ from itertools import zip_longest
 from urllib.parse import quote, urlencode
 
 import psycopg2
+from environs import ValidationError
 from psycopg2.extensions import parse_dsn
 
 _ENCODE = "Percent-encode special characters in user and password: %40 for @, %2F for /, %25 for %."
@@ -21,7 +22,7 @@ _ASYNCPG = re.compile(
 )
 
 
-class DatabaseURLError(ValueError):
+class DatabaseURLError(ValidationError):
     """libpq does not take the address; the text names the parameter and shows no value."""
 
 
