@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
+from functools import cache
 from threading import Thread
 from typing import Any
 
@@ -63,7 +64,7 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
         self.autocommit = True
         self._blocker = ""
         self._settings = settings
-        self._logged: set[str] = set()
+        self._log_once = cache(logger.warning)
 
     def run(self, statements: str, **parameters: Any) -> Any:
         """Run statements; return the value in the last one's row, None where there is no row."""
@@ -134,8 +135,3 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
                 if observer.run(_OVERDUE, pid=pid, seconds=self._settings.migration_lock_timeout):
                     self.cancel()
                 time.sleep(_LOOK_SECONDS)
-
-    def _log_once(self, message: str) -> None:
-        if message not in self._logged:
-            self._logged.add(message)
-            logger.warning(message)
