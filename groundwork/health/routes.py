@@ -13,8 +13,9 @@ from groundwork.core.http.operations import operation
 from groundwork.core.http.ops_token import require_ops_token
 from groundwork.core.http.probes import Probe
 from groundwork.core.http.responses import NO_STORE, Json
+from groundwork.core.readiness.result import Reason
 from groundwork.core.state import State
-from groundwork.health.services import Details, Reason, get_details
+from groundwork.health.services import Details, get_details
 
 
 class Ok(Struct):

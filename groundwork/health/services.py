@@ -16,11 +16,10 @@ from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.observability.event_loop import loop_lag
 from groundwork.core.observability.logging import dropped_lines
 from groundwork.core.readiness.check import Readiness
-from groundwork.core.readiness.result import REASONS, Result, Status
+from groundwork.core.readiness.result import Change, Reason, Result, Status
 from groundwork.core.structs import DateTime
 from groundwork.core.tasks import run_with_timeout
 
-type Reason = Annotated[str, Meta(extra_json_schema={"enum": [*REASONS[1:]]})]
 type Count = Annotated[int, Meta(ge=0)]
 type Number = Annotated[float, Meta(ge=0)]
 
@@ -31,16 +30,6 @@ class Installation(Struct):
     id: UUID
     created_at: DateTime
     updated_at: DateTime
-
-
-class Change(Struct):
-    """A change of status or reason, and for how long the previous one held."""
-
-    at: DateTime
-    status: Status
-    reason: Reason | None
-    previous: str
-    lasted_seconds: Number
 
 
 class Process(Struct):
@@ -129,7 +118,7 @@ async def get_details(
         uptime_seconds=round(time.monotonic() - lifecycle.started, 3),
         installation=installation,
         installation_reason=missing,
-        transitions=[Change(*transition) for transition in readiness.history.transitions],
+        transitions=[*readiness.history.transitions],
         process=Process(int(memory) if memory else None, lag, dropped_lines()),
         components=Components(_database(pool, result)),
     )

@@ -240,7 +240,7 @@ async def test_every_state_is_described(
 @pytest.mark.parametrize(
     "result",
     [
-        Result("unavailable", "full_moon"),
+        Result("unavailable", "full_moon"),  # type: ignore[arg-type]
         Result("unavailable"),
         Result("degraded"),
         Result("unavailable", "migrations_pending"),

@@ -7,7 +7,7 @@ import asyncpg
 
 from groundwork.core.database.connections import Connection
 
-type Reason = Literal[
+Reason = Literal[
     "database_unreachable",
     "database_timeout",
     "database_rejected",

@@ -6,7 +6,7 @@ from collections import deque
 from datetime import UTC, datetime
 
 from groundwork.core.observability import metrics
-from groundwork.core.readiness.result import REASONS, Result, Sample, Transition
+from groundwork.core.readiness.result import REASONS, Change, Result, Sample
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ class History:
 
     def __init__(self) -> None:
         self.latest = Result("unavailable", "starting")
-        self.transitions: deque[Transition] = deque(maxlen=20)
+        self.transitions: deque[Change] = deque(maxlen=20)
         self.samples: deque[Sample] = deque(maxlen=_SAMPLES)
         self._since = time.monotonic()
         self._export()
@@ -33,7 +33,7 @@ class History:
         lasted, self._since = round(now - self._since, 3), now
         before = previous.reason or previous.status
         self.transitions.append(
-            Transition(datetime.now(UTC), result.status, result.reason, before, lasted)
+            Change(datetime.now(UTC), result.status, result.reason, before, lasted)
         )
         level = logging.INFO if result.reason in {None, "draining"} else logging.WARNING
         fields = {

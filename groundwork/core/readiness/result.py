@@ -2,29 +2,21 @@
 
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import asyncpg
+from msgspec import Meta, Struct
 
+from groundwork.core.database.errors import Reason as DatabaseReason
 from groundwork.core.database.errors import connect_reason_of
 from groundwork.core.database.pool import Pool
 from groundwork.core.readiness.query import Database
+from groundwork.core.structs import DateTime
 
 type Status = Literal["ok", "degraded", "unavailable"]
 
-REASONS = (
-    "ok",
-    "starting",
-    "database_unreachable",
-    "database_timeout",
-    "database_rejected",
-    "database_read_only",
-    "migrations_pending",
-    "pool_saturated",
-    "event_loop_blocked",
-    "draining",
-)
+Reason = Literal[DatabaseReason, "starting", "migrations_pending", "event_loop_blocked", "draining"]
+REASONS = ("ok", *get_args(Reason))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +24,7 @@ class Result:
     """What a check found. Latency in seconds; `cause` is for the log, never for a response."""
 
     status: Status
-    reason: str | None = None
+    reason: Reason | None = None
     pending: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     applied: tuple[str, ...] = ()
@@ -49,14 +41,14 @@ class Sample(NamedTuple):
     latency: float | None
 
 
-class Transition(NamedTuple):
-    """A change of status or reason, and for how many seconds the last one had held."""
+class Change(Struct):
+    """A change of status or reason, and for how long the previous one held."""
 
-    at: datetime
-    status: Literal["ok", "degraded", "unavailable"]
-    reason: str | None
+    at: DateTime
+    status: Status
+    reason: Reason | None
     previous: str
-    lasted_seconds: float
+    lasted_seconds: Annotated[float, Meta(ge=0)]
 
 
 def judge(
@@ -93,7 +85,7 @@ def judge_failure(error: Exception, blocked: float, timeout: float) -> Result:
 
 def _status(
     row: Database, pending: tuple[str, ...], pool: Pool, failure: Exception | None
-) -> tuple[Status, str | None]:
+) -> tuple[Status, Reason | None]:
     if row.is_read_only:
         return "unavailable", "database_read_only"
     if pending:

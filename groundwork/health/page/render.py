@@ -11,9 +11,9 @@ from msgspec.structs import asdict
 
 from groundwork.core.http.html import Html, fill
 from groundwork.core.observability.recent import Activity, Query
-from groundwork.core.readiness.result import Sample
+from groundwork.core.readiness.result import Change, Sample
 from groundwork.health.page import plot, status_text
-from groundwork.health.services import Change, Details
+from groundwork.health.services import Details
 
 _NEXT_STEP = "To build on this service, see “Add a feature” in README.md."
 
