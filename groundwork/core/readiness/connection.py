@@ -8,12 +8,13 @@ from weakref import WeakSet
 import asyncpg
 
 from groundwork.core.database.connections import Connect, Connection
-from groundwork.core.readiness.query import CANCEL_SECONDS, Database, query_until
+from groundwork.core.readiness.query import Database, query_until
 from groundwork.core.tasks import run_with_timeout, spawn
 
 # A kept session is no proof of what the next one meets: after so long another one is opened.
 RENEW_SECONDS = 1.5
 _RENEW_TIMEOUT = 2.0
+_CLOSE_SECONDS = 1.0
 _FIRST = asyncio.FIRST_COMPLETED
 
 
@@ -71,9 +72,7 @@ class CheckConnection:
 
     def drop(self) -> None:
         """Close the kept session, so that the next check opens one."""
-        if self._connection is not None:
-            spawn(self._connection.close(timeout=CANCEL_SECONDS))
-            self._connection = None
+        self._keep(None, self._connection)
 
     def close(self) -> None:
         """Cancel the attempts under way; terminate every connection, at once."""
@@ -133,7 +132,7 @@ class CheckConnection:
         if isinstance(self.failure, asyncpg.UndefinedTableError):
             self.drop()  # what a new session finds is for the next check
 
-    def _keep(self, connection: Connection, other: Connection | None) -> None:
+    def _keep(self, connection: Connection | None, other: Connection | None) -> None:
         self._connection = connection
         if other is not None and other is not connection:
-            spawn(other.close(timeout=CANCEL_SECONDS))
+            spawn(other.close(timeout=_CLOSE_SECONDS))
