@@ -3,7 +3,7 @@
 SELECT
     current_setting('transaction_read_only') = 'on' AS is_read_only,
     current_setting('server_version') AS postgres_version,
-    array(SELECT m.migration_id::text FROM _yoyo_migration AS m) AS applied,
+    array(SELECT m.migration_id::text FROM _yoyo_migration AS m ORDER BY m.migration_id) AS applied,
     concat_ws(
         ' ',
         current_user,

@@ -67,7 +67,7 @@ def judge(
         failure: why no new connection can be opened, if so.
         latency: of the check, in seconds.
     """
-    applied = tuple(sorted(row.applied))
+    applied = tuple(row.applied)
     pending = tuple(name for name in known if name not in applied)
     unknown = tuple(name for name in applied if name not in known)
     status, reason = _status(row, pending, pool, failure)
