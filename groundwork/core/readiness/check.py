@@ -8,7 +8,6 @@ import asyncpg
 
 from groundwork.core.config import Settings
 from groundwork.core.database.connections import Connect
-from groundwork.core.database.migration_files import migration_ids
 from groundwork.core.database.pool import Pool
 from groundwork.core.observability import metrics
 from groundwork.core.observability.event_loop import LoopMonitor
@@ -19,6 +18,8 @@ from groundwork.core.readiness.result import Result, Sample, judge, judge_failur
 from groundwork.core.tasks import run_with_timeout, spawn
 
 _LOST = ("database_unreachable", "database_timeout")
+# After these, what an idle session of the pool finds is out of date.
+_FINAL = (asyncpg.CannotConnectNowError, asyncpg.UndefinedTableError)
 # A check ends a little before its callers' timeout, so that they get what it found.
 _CHECK_SHARE = 0.95
 
@@ -99,13 +100,11 @@ class Readiness:
         deadline = started + self._timeout * _CHECK_SHARE
         try:
             row, failure = await self._query(deadline)
-        except asyncpg.UndefinedTableError:
-            result = Result("unavailable", "migrations_pending", pending=migration_ids())
         except Exception as error:  # noqa: BLE001 - whatever it is, this instance is not ready
             await asyncio.sleep(0)  # the monitor's tick is due as well, where the loop was blocked
             result = self._failed(error)
         else:
-            result = judge(row, migration_ids(), self._pool, failure, time.monotonic() - started)
+            result = judge(row, self._pool, failure, time.monotonic() - started)
             if self._sessions.are_stale(row) or isinstance(failure, asyncpg.CannotConnectNowError):
                 self._pool.expire()  # also lets a server end that waits for its sessions
                 self._connection.drop()
@@ -124,12 +123,9 @@ class Readiness:
         """
         try:
             row = await self._connection.query(deadline)
-        except asyncpg.UndefinedTableError:
-            raise
         except Exception as error:
             left = deadline - time.monotonic()
-            is_starting = isinstance(error, asyncpg.CannotConnectNowError)
-            if left <= 0 or is_starting or not self._pool.get_idle_size():
+            if left <= 0 or isinstance(error, _FINAL) or not self._pool.get_idle_size():
                 raise
             return await run_with_timeout(left, READY.one(self._pool)), error
         return row, self._connection.failure

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from groundwork.core.database.errors import Reason as DatabaseReason
 from groundwork.core.database.errors import connect_reason_of
+from groundwork.core.database.migration_files import migration_ids
 from groundwork.core.database.pool import Pool
 from groundwork.core.readiness.query import Database
 from groundwork.core.structs import DateTime
@@ -51,23 +52,9 @@ class Change(Struct):
     lasted_seconds: Annotated[float, Meta(ge=0)]
 
 
-def judge(
-    row: Database,
-    known: tuple[str, ...],
-    pool: Pool,
-    failure: Exception | None,
-    latency: float,
-) -> Result:
-    """Return what a check found.
-
-    Args:
-        row: of sql/health/ready.sql.
-        known: the migrations that this code brings.
-        pool: what requests get their connections from.
-        failure: why no new connection can be opened, if so.
-        latency: of the check, in seconds.
-    """
-    applied = tuple(row.applied)
+def judge(row: Database, pool: Pool, failure: Exception | None, latency: float) -> Result:
+    """Return what a check found, with its latency in seconds; a new connection may have failed."""
+    known, applied = migration_ids(), tuple(row.applied)
     pending = tuple(name for name in known if name not in applied)
     unknown = tuple(name for name in applied if name not in known)
     status, reason = _status(row, pending, pool, failure)
@@ -77,6 +64,8 @@ def judge(
 
 def judge_failure(error: Exception, blocked: float, timeout: float) -> Result:
     """Return what a failed check found, during which the event loop was blocked for so long."""
+    if isinstance(error, asyncpg.UndefinedTableError):
+        return Result("unavailable", "migrations_pending", pending=migration_ids())
     if isinstance(error, TimeoutError) and blocked >= timeout / 2:
         cause = f"the event loop was blocked for {blocked:.2f} s"
         return Result("degraded", "event_loop_blocked", cause=cause)
