@@ -45,7 +45,7 @@ class Connector:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._read = _reader(settings.database_url)
+        self._url = parse_database_url(settings.database_url)
         self._timeout = settings.db_connect_timeout
         self._last_good: _Target | None = None
         self._options: dict[str, Any] = {
@@ -62,7 +62,7 @@ class Connector:
             asyncpg.TargetServerAttributeNotMatched: no host is what target_session_attrs asks for.
         """
         deadline = time.monotonic() + self._timeout
-        url = self._read()
+        url = self._read_url()
         targets = await self._targets(url, deadline)
         for index, target in enumerate(targets):
             share = (deadline - time.monotonic()) / (len(targets) - index)
@@ -105,24 +105,16 @@ class Connector:
             targets.insert(0, self._last_good)
         return targets or [_Target()]
 
-
-def _reader(url: str) -> Callable[[], DatabaseURL]:
-    """Return a function that returns the address, read again if DATABASE_URL_FILE names it."""
-    last = parse_database_url(url)
-    in_file = "DATABASE_URL_FILE" in os.environ
-
-    def read() -> DatabaseURL:
-        nonlocal last
-        if in_file:
+    def _read_url(self) -> DatabaseURL:
+        """Return the address, read again if DATABASE_URL_FILE names it."""
+        if "DATABASE_URL_FILE" in os.environ:
             values, errors = read_environment(["DATABASE_URL"])
             try:
-                last = parse_database_url(values.get("DATABASE_URL", ""))
+                self._url = parse_database_url(values.get("DATABASE_URL", ""))
             except DatabaseURLError as error:
                 cause = errors.get("DATABASE_URL", str(error))
                 logger.warning("DATABASE_URL_FILE is invalid", extra={"cause": cause})
-        return last
-
-    return read
+        return self._url
 
 
 _PACKAGE = Path(__file__).parents[2]
