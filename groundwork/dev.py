@@ -25,6 +25,7 @@ from groundwork.serve import serve
 HOME = DEV_DATABASE_URL.parent
 # What development wants otherwise; the environment and .env still win.
 _DEFAULTS = {
+    "DATABASE_URL": "postgresql://",  # until the address of its own PostgreSQL is known
     "DEBUG": "true",
     "LOG_JSON": "false",
     "SHUTDOWN_DRAIN_SECONDS": "0",
@@ -43,15 +44,12 @@ def dev() -> None:
     for number in _STOP_SIGNALS:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # by nohup
             signal.signal(number, _leave)
-    names = (*_DEFAULTS, "DATABASE_URL", "ENVIRONMENT")
-    given, unread = read_environment(names, running_dev=False)
+    given, unread = read_environment((*_DEFAULTS, "ENVIRONMENT"), running_dev=False)
     if given.get("ENVIRONMENT") in {"staging", "production"}:
         exit_with("`groundwork dev` is for ENVIRONMENT=development")
     if "DATABASE_URL" not in given:
         forget_other_servers()
-    # While the other settings are read, the address of its own PostgreSQL is not known yet.
-    defaults = _DEFAULTS | {"DATABASE_URL": "postgresql://"}
-    os.environ |= {name: defaults[name] for name in defaults.keys() - given.keys() - unread.keys()}
+    os.environ |= {name: value for name, value in _DEFAULTS.items() if name not in given | unread}
     settings = settings_or_exit()
     sockets = listen(settings.host, settings.port)
     if "DATABASE_URL" in given:
