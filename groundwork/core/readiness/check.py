@@ -12,9 +12,8 @@ from groundwork.core.database.pool import Pool
 from groundwork.core.observability import metrics
 from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.readiness.connection import CheckConnection
-from groundwork.core.readiness.history import History
 from groundwork.core.readiness.query import READY, Database, Sessions
-from groundwork.core.readiness.result import Result, Sample, judge, judge_failure
+from groundwork.core.readiness.result import History, Result, Sample, judge, judge_failure
 from groundwork.core.tasks import run_with_timeout, spawn
 
 _LOST = ("database_unreachable", "database_timeout")

@@ -1,7 +1,10 @@
-"""What a check of the database found: results, the reasons they give, and how they change."""
+"""What checks of the database found: results with their reasons, and the last ten minutes."""
 
+import logging
 import time
+from collections import deque
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Annotated, Literal, NamedTuple, get_args
 
 import asyncpg
@@ -11,13 +14,17 @@ from groundwork.core.database.errors import Reason as DatabaseReason
 from groundwork.core.database.errors import connect_reason_of
 from groundwork.core.database.migration_files import migration_ids
 from groundwork.core.database.pool import Pool
+from groundwork.core.observability import metrics
 from groundwork.core.readiness.query import Database
 from groundwork.core.structs import DateTime
+
+logger = logging.getLogger(__name__)
 
 type Status = Literal["ok", "degraded", "unavailable"]
 
 Reason = Literal[DatabaseReason, "starting", "migrations_pending", "event_loop_blocked", "draining"]
 REASONS = ("ok", *get_args(Reason))
+_SAMPLES = 600  # ten minutes of checks at the default READINESS_TTL
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +98,41 @@ def _status(
 def describe(error: BaseException) -> str:
     """Return an error for the log."""
     return f"{type(error).__name__}: {error}"
+
+
+class History:
+    """Keeps results, exports them as metrics, and logs each transition once."""
+
+    def __init__(self) -> None:
+        self.latest = Result("unavailable", "starting")
+        self.transitions: deque[Change] = deque(maxlen=20)
+        self.samples: deque[Sample] = deque(maxlen=_SAMPLES)
+        self._since = time.monotonic()
+        self._export()
+
+    def publish(self, result: Result) -> None:
+        """Make a result the latest one."""
+        previous, self.latest = self.latest, result
+        self._export()
+        if (result.status, result.reason) == (previous.status, previous.reason):
+            return
+        now = time.monotonic()
+        lasted, self._since = round(now - self._since, 3), now
+        before = previous.reason or previous.status
+        self.transitions.append(
+            Change(datetime.now(UTC), result.status, result.reason, before, lasted)
+        )
+        level = logging.INFO if result.reason in {None, "draining"} else logging.WARNING
+        fields = {
+            "reason": result.reason,
+            "cause": result.cause,
+            "previous": before,
+            "lasted_seconds": lasted,
+        }
+        logger.log(level, "readiness is %s", result.status, extra=fields)
+
+    def _export(self) -> None:
+        metrics.READY.set(self.latest.status != "unavailable")
+        for reason in REASONS:
+            is_current = reason == (self.latest.reason or "ok")
+            metrics.READINESS_STATE.labels(reason).set(is_current)
