@@ -1,4 +1,4 @@
-"""Fill the templates of the status page."""
+"""Fill the templates of the status page, and draw the plot of the latency of the database."""
 
 import math
 import time
@@ -12,10 +12,13 @@ from msgspec.structs import asdict
 from groundwork.core.http.html import Html, fill
 from groundwork.core.observability.recent import Activity, Query
 from groundwork.core.readiness.result import Change, Sample
-from groundwork.health.page import plot, status_text
+from groundwork.health.page import status_text
 from groundwork.health.services import Details
 
 _NEXT_STEP = "To build on this service, see “Add a feature” in README.md."
+_WINDOW_SECONDS = 600
+# A line across a longer pause would suggest checks that were not made.
+_PAUSE_SECONDS = 20
 
 
 @cache
@@ -32,8 +35,8 @@ def render_public(app_name: str, status: str, *, has_token: bool) -> Html:
 def render(app_name: str, details: Details, history: Iterable[Sample], activity: Activity) -> Html:
     """Return the page for operators, with the checks and the activity of the last ten minutes."""
     now, database = time.monotonic(), details.components.database
-    checks = [one for one in history if now - one.at <= plot.WINDOW_SECONDS]
-    curve, failures = plot.draw(checks, now)
+    checks = [one for one in history if now - one.at <= _WINDOW_SECONDS]
+    curve, failures = draw(checks, now)
     rate, errors, queries = activity
     main = fill(
         template("details.html"),
@@ -96,3 +99,21 @@ def _transitions(transitions: list[Change]) -> Iterator[Html]:
             at=f"{change.at:%-d %b %H:%M:%S}",
         )
         until = change.at
+
+
+def draw(samples: Iterable[Sample], now: float) -> tuple[str, str]:
+    """Return two paths for a box of 600 by 100 that ends at `now`: latencies and failed checks.
+
+    A check ends within a second, so a logarithmic axis from 0.1 ms to 1 s holds all of them.
+    """
+    curve, failures, before = "", "", -math.inf
+    for at, latency in samples:
+        x = f"{_WINDOW_SECONDS - (now - at):.1f}"
+        if latency is None:
+            failures += f"M{x} 0v100"
+            before = -math.inf
+        else:
+            y = 100 - 25 * min(math.log10(max(latency, 0.0001) / 0.0001), 4)
+            curve += f"{'L' if at - before <= _PAUSE_SECONDS else 'M'}{x} {y:.1f}h0"
+            before = at
+    return curve, failures

@@ -5,8 +5,7 @@ import re
 import pytest
 
 from groundwork.core.readiness.result import Sample
-from groundwork.health.page.plot import draw
-from groundwork.health.page.render import template
+from groundwork.health.page.render import draw, template
 
 
 def paths(*samples: tuple[float, float | None]) -> tuple[str, str]:
