@@ -75,10 +75,7 @@ class Readiness:
             await asyncio.sleep(max(self._ttl, 1.0))
 
     async def sessions_were_renewed(self) -> bool:
-        """Check now; return whether the sessions were replaced just now or a moment ago.
-
-        What was prepared in one of them may not fit the tables any more after a migration.
-        """
+        """Check now; return whether the sessions were replaced just now or a moment ago."""
         self._recheck()
         await self.check()
         return self._sessions.were_renewed()
