@@ -2,7 +2,6 @@
 
 import inspect
 import re
-import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
@@ -41,12 +40,8 @@ def describe(app_name: str, routes: Iterable[BaseRoute], probes: Mapping[str, Pr
     paths: dict[str, _Json] = {}
     for path, method, handler, one in handlers:
         paths.setdefault(path, {})[method.lower()] = _operation(handler, one, by_kind, common)
-    tags = dict.fromkeys(entry["tags"][0] for path in paths.values() for entry in path.values())
     document: _Json = common["document"]
     document["info"] |= {"title": app_name, "version": __version__}
-    document["tags"] = [
-        {"name": tag, "description": sys.modules[f"groundwork.{tag}"].__doc__} for tag in tags
-    ]
     document["paths"] = paths
     document["components"]["schemas"] = components
     document["components"]["responses"] = {
