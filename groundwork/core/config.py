@@ -28,7 +28,7 @@ _Timeout = Annotated[float, check.Range(0.001, 86_400), "seconds, 0.001 to 86400
 _Seconds = Annotated[float, check.Range(0, 86_400), "seconds, 0 to 86400"]
 _ProbeTimeout = Annotated[float, check.Range(0.001, 0.999), "seconds, 0.001 to 0.999"]
 _Secret = Annotated[str, check.Length(1), "32 or more random characters: openssl rand -hex 32"]
-_Token = Annotated[str | None, check.Regexp(r"[!-~]*\Z"), "printable ASCII without spaces"]
+_Token = Annotated[str, check.Regexp(r"[!-~]*\Z"), "printable ASCII without spaces"]
 _LEVELS = "DEBUG|INFO|WARNING|ERROR|CRITICAL"
 _LogLevel = Annotated[str, check.Regexp(rf"({_LEVELS})\Z", re.IGNORECASE), _LEVELS]
 # Origins are compared with what browsers send: no path, no default port.
@@ -59,7 +59,7 @@ class Settings:
     migration_lock_timeout: _Timeout = 300.0
     secret_key: _Secret = field(default=DEVELOPMENT_SECRET, repr=False)
     access_token_expire_minutes: _Whole = 30
-    ops_token: _Token = field(default=None, repr=False)
+    ops_token: _Token = field(default="", repr=False)
     cors_allow_origins: _Origins = ()
     log_level: _LogLevel = "INFO"
     log_json: _Flag = True
@@ -93,7 +93,6 @@ def settings_or_exit() -> Settings:
         reader: Any = {bool: env.bool, int: env.int, float: env.float}.get(kind, env.str)
         default = ... if item.default is MISSING else item.default
         values[item.name] = reader(item.name.upper(), default, validate=rule)
-    values["ops_token"] = values["ops_token"] or None
     values["cors_allow_origins"] = tuple(re.findall(r"[^\s,]+", values["cors_allow_origins"] or ""))
     invalid = _contradictions(values)
     try:

@@ -49,7 +49,7 @@ def test_values_are_read_and_typed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert (settings.port, settings.debug, settings.readiness_ttl) == (9000, True, 0.5)
     assert settings.cors_allow_origins == ("https://a.example", "https://b.example")
-    assert settings.ops_token is None
+    assert settings.ops_token == ""
 
 
 def test_a_missing_address_is_named(errors: Errors) -> None:

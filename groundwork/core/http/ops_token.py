@@ -17,16 +17,14 @@ def is_operator(request: Request[State]) -> bool:
     settings = request.state["settings"]
     if settings.environment == "development":
         return True
-    if settings.ops_token is None:
-        return False
     given = _token(request.headers.get("authorization", ""))
-    return hmac.compare_digest(given, settings.ops_token.encode())
+    return bool(settings.ops_token) and hmac.compare_digest(given, settings.ops_token.encode())
 
 
 def require_ops_token(request: Request[State]) -> None:
     """Raise 404 if no token is configured, 401 if it is missing or wrong; not in development."""
     if not is_operator(request):
-        is_configured = request.state["settings"].ops_token is not None
+        is_configured = request.state["settings"].ops_token
         raise HTTPException(401, headers=_CHALLENGE) if is_configured else HTTPException(404)
 
 
