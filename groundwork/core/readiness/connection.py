@@ -26,10 +26,7 @@ class CheckConnection:
     """
 
     def __init__(
-        self,
-        connect: Connect,
-        connect_timeout: float,
-        on_failure: Callable[[], object] = lambda: None,
+        self, connect: Connect, connect_timeout: float, on_failure: Callable[[], object]
     ) -> None:
         self.reconnected = False
         self.failure: Exception | None = None  # of the last attempt to connect

@@ -53,7 +53,7 @@ async def test_a_connection_is_kept_while_it_answers() -> None:
         connection("first", ConnectionResetError()),
         connection("second", "third", "fourth"),
     )
-    check = CheckConnection(AsyncMock(side_effect=[stale, new]), 5)
+    check = CheckConnection(AsyncMock(side_effect=[stale, new]), 5, Mock())
 
     told = [((await check.query(late())).postgres_version, check.reconnected) for _ in range(4)]
 
@@ -66,7 +66,7 @@ async def test_a_connection_is_kept_while_it_answers() -> None:
 async def test_only_a_kept_connection_can_be_lost() -> None:
     """The end of the one it keeps is told, until the next question finds out."""
     kept = connection("first", ConnectionResetError())
-    check = CheckConnection(AsyncMock(side_effect=[kept, OSError()]), 5)
+    check = CheckConnection(AsyncMock(side_effect=[kept, OSError()]), 5, Mock())
     told = [check.is_lost()]
 
     await check.query(late())
@@ -89,7 +89,7 @@ async def test_an_attempt_outlives_its_check() -> None:
         await (gate.wait() if len(attempts) == 1 else never())
         return connection("row")
 
-    check = CheckConnection(connect, 5)
+    check = CheckConnection(connect, 5, Mock())
     for _ in range(3):
         with pytest.raises(TimeoutError, match="no response in time"):
             await check.query(soon())
@@ -105,7 +105,7 @@ async def test_an_attempt_outlives_its_check() -> None:
 async def test_a_query_that_times_out_is_cancelled() -> None:
     """Its connection has a moment to send the cancel request, and is closed then."""
     silent = Mock(fetchrow=AsyncMock(side_effect=never))
-    check = CheckConnection(AsyncMock(return_value=silent), 0.01)
+    check = CheckConnection(AsyncMock(return_value=silent), 0.01, Mock())
 
     with pytest.raises(TimeoutError):
         await check.query(late())
@@ -119,7 +119,7 @@ async def test_a_kept_session_that_hangs_is_a_timeout() -> None:
     """No other attempt is made beside it: the time is over."""
     kept = connection("first")
     connect = AsyncMock(return_value=kept)
-    check = CheckConnection(connect, 5)
+    check = CheckConnection(connect, 5, Mock())
     await check.query(late())
     kept.fetchrow = never
     with pytest.raises(TimeoutError):
@@ -133,7 +133,7 @@ async def test_a_kept_session_that_hangs_is_a_timeout() -> None:
 async def test_closing_ends_what_is_kept() -> None:
     """The connection that waits for the next check is closed."""
     kept = connection("row")
-    check = CheckConnection(AsyncMock(return_value=kept), 5)
+    check = CheckConnection(AsyncMock(return_value=kept), 5, Mock())
     await check.query(late())
 
     check.close()
@@ -144,7 +144,7 @@ async def test_closing_ends_what_is_kept() -> None:
 async def test_closing_ends_an_attempt_under_way() -> None:
     """A connect that goes on without its check goes on no longer."""
     before = asyncio.all_tasks()
-    check = CheckConnection(AsyncMock(side_effect=never), 5)
+    check = CheckConnection(AsyncMock(side_effect=never), 5, Mock())
     with pytest.raises(TimeoutError):
         await check.query(soon())
 
@@ -167,7 +167,7 @@ async def test_a_patient_attempt_that_fails_leaves_the_fresh_one_its_time() -> N
         await asyncio.sleep(0.05)
         return fresh
 
-    check = CheckConnection(Mock(side_effect=[fail_late(), connect_later()]), 20)
+    check = CheckConnection(Mock(side_effect=[fail_late(), connect_later()]), 20, Mock())
     with pytest.raises(TimeoutError):
         await check.query(time.monotonic() + 0.01)
 
@@ -182,7 +182,7 @@ async def test_of_two_that_connect_at_once_one_is_kept() -> None:
         await up.wait()
         return made[number]
 
-    check = CheckConnection(Mock(side_effect=[connect(0), connect(1)]), 20)
+    check = CheckConnection(Mock(side_effect=[connect(0), connect(1)]), 20, Mock())
     with pytest.raises(TimeoutError):
         await check.query(time.monotonic() + 0.01)
     asyncio.get_running_loop().call_soon(up.set)
@@ -196,7 +196,7 @@ async def test_of_two_that_connect_at_once_one_is_kept() -> None:
 async def test_close_terminates_a_connection_whose_query_hangs() -> None:
     """A query that has timed out has a second to be cancelled, but not after close."""
     hung = Mock(fetchrow=never, is_closed=Mock(return_value=False))
-    check = CheckConnection(AsyncMock(return_value=hung), 5)
+    check = CheckConnection(AsyncMock(return_value=hung), 5, Mock())
     with pytest.raises(TimeoutError):
         await check.query(soon())
     hung.terminate.assert_not_called()
@@ -216,7 +216,7 @@ def renewing(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_session_is_renewed_in_the_background() -> None:
     """The next check uses a session that is new, and the old one is closed."""
     old, new = connection("first", "second"), connection("new", "third")
-    check = CheckConnection(AsyncMock(side_effect=[old, new, OSError()]), 5)
+    check = CheckConnection(AsyncMock(side_effect=[old, new, OSError()]), 5, Mock())
 
     versions = []
     for _ in range(3):
@@ -239,7 +239,7 @@ async def test_a_session_that_is_renewed_while_it_is_in_use_is_closed() -> None:
         return row("second")
 
     old = connection("first")
-    check = CheckConnection(AsyncMock(side_effect=[old, new, OSError()]), 5)
+    check = CheckConnection(AsyncMock(side_effect=[old, new, OSError()]), 5, Mock())
     await check.query(late())
     old.fetchrow = wait
     under_way = asyncio.create_task(check.query(late()))
@@ -274,7 +274,7 @@ async def test_a_renewal_that_hangs_is_a_failure(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(check_connection, "_RENEW_TIMEOUT", 0.05)
     kept = connection("first", "second", "third")
     connect = AsyncMock(side_effect=[kept])
-    check = CheckConnection(connect, 5)
+    check = CheckConnection(connect, 5, Mock())
     await check.query(late())
     connect.side_effect = never
     await check.query(late())
@@ -299,7 +299,7 @@ async def test_a_blocked_event_loop_fails_no_renewal(monkeypatch: pytest.MonkeyP
         return renewed
 
     connect = AsyncMock(side_effect=[kept])
-    check = CheckConnection(connect, 5)
+    check = CheckConnection(connect, 5, Mock())
     await check.query(late())
     connect.side_effect = connect_while_blocked
     await check.query(late())
@@ -314,7 +314,7 @@ async def test_a_session_that_would_find_no_table_takes_the_place() -> None:
     """Where a new session finds no table of migrations, the old one proves nothing."""
     kept = connection("first", "second", "third")
     attempts = [kept, connection(asyncpg.UndefinedTableError()), OSError()]
-    check = CheckConnection(AsyncMock(side_effect=attempts), 5)
+    check = CheckConnection(AsyncMock(side_effect=attempts), 5, Mock())
     for _ in range(3):
         await check.query(late())
         await asyncio.sleep(0.01)
@@ -325,7 +325,7 @@ async def test_a_session_that_would_find_no_table_takes_the_place() -> None:
 async def test_a_dropped_session_is_closed_once() -> None:
     """Without one there is nothing to drop."""
     kept = connection("first")
-    check = CheckConnection(AsyncMock(return_value=kept), 5)
+    check = CheckConnection(AsyncMock(return_value=kept), 5, Mock())
     await check.query(late())
 
     check.drop()
