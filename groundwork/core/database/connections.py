@@ -100,9 +100,7 @@ class Connector:
             timeout = max((deadline - time.monotonic()) / 2, 0.001)
             addresses = [known] if known else await addresses_of(host, timeout)
             targets += [_Target(host, port, address) for address in addresses]
-        if self._last_good in targets:
-            targets.remove(self._last_good)
-            targets.insert(0, self._last_good)
+        targets.sort(key=lambda target: target != self._last_good)
         return targets or [_Target()]
 
     def _read_url(self) -> DatabaseURL:
