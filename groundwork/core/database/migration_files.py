@@ -26,8 +26,7 @@ class MigrationError(SystemExit):
 @cache
 def migration_ids() -> tuple[str, ...]:
     """Return the IDs of this release's migrations: file names without .sql, in order."""
-    names = (path.name for path in FOLDER.glob("*") if _NAME.fullmatch(path.name))
-    ids = (name.removesuffix(".sql") for name in names)
+    ids = (path.stem for path in FOLDER.glob("*") if _NAME.fullmatch(path.name))
     return tuple(sorted(name for name in ids if not name.endswith(".rollback")))
 
 
