@@ -45,7 +45,6 @@ class Lifecycle:
             return
         loop = asyncio.get_running_loop()
         found = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        self.started = time.monotonic()
 
         def handle(number: int, _: FrameType | None) -> None:
             is_known = time.monotonic() - self.started >= _UNKNOWN_SECONDS
