@@ -12,7 +12,7 @@ from groundwork.core.database.pool import Pool
 from groundwork.core.observability import metrics
 from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.readiness.connection import CheckConnection
-from groundwork.core.readiness.query import READY, Database, Sessions
+from groundwork.core.readiness.query import READY, Database
 from groundwork.core.readiness.result import History, Result, Sample, judge, judge_failure
 from groundwork.core.tasks import run_with_timeout, spawn
 
@@ -21,17 +21,15 @@ _LOST = ("database_unreachable", "database_timeout")
 _FINAL = (asyncpg.CannotConnectNowError, asyncpg.UndefinedTableError)
 # A check ends a little before its callers' timeout, so that they get what it found.
 _CHECK_SHARE = 0.95
+# How long after the sessions were renewed an error may come from a plan of before.
+_RENEWED_SECONDS = 5.0
 
 
 class Readiness:
     """Queries the database on a connection of its own, so that a full pool is not an outage."""
 
     def __init__(
-        self,
-        settings: Settings,
-        pool: Pool,
-        connect: Connect,
-        loop_monitor: LoopMonitor,
+        self, settings: Settings, pool: Pool, connect: Connect, loop_monitor: LoopMonitor
     ) -> None:
         self.history = History()
         self._timeout = settings.readiness_timeout
@@ -42,7 +40,8 @@ class Readiness:
         self._connection = CheckConnection(connect, settings.db_connect_timeout, self._recheck)
         self._check: asyncio.Task[None] | None = None
         self._draining = False
-        self._sessions = Sessions()
+        self._row: Database | None = None
+        self._renewed_at = -_RENEWED_SECONDS
         # When the next check is due, and until when the latest result may be given meanwhile.
         self._due = self._good_until = time.monotonic()
 
@@ -78,7 +77,7 @@ class Readiness:
         """Check now; return whether the sessions were replaced just now or a moment ago."""
         self._recheck()
         await self.check()
-        return self._sessions.were_renewed()
+        return time.monotonic() - self._renewed_at < _RENEWED_SECONDS
 
     def drain(self) -> None:
         """Be unavailable from now on: this instance is about to stop."""
@@ -101,7 +100,7 @@ class Readiness:
             result = self._failed(error)
         else:
             result = judge(row, self._pool, failure, time.monotonic() - started)
-            if self._sessions.are_stale(row) or isinstance(failure, asyncpg.CannotConnectNowError):
+            if self._are_stale(row) or isinstance(failure, asyncpg.CannotConnectNowError):
                 self._pool.expire()  # also lets a server end that waits for its sessions
                 self._connection.drop()
         metrics.READINESS_CHECKS.observe(time.monotonic() - started)
@@ -125,6 +124,14 @@ class Readiness:
                 raise
             return await run_with_timeout(left, READY.one(self._pool)), error
         return row, self._connection.failure
+
+    def _are_stale(self, row: Database) -> bool:
+        """Return whether what sessions are given has changed: role, host, settings, migrations."""
+        previous, self._row = self._row, row
+        if previous in (None, row):
+            return False
+        self._renewed_at = time.monotonic()
+        return True
 
     def _failed(self, error: Exception) -> Result:
         blocked = self._loop_monitor.blocked_seconds - self._blocked

@@ -274,15 +274,16 @@ def database(version: str = "18", *, given: str = "", applied: list[str] | None 
 
 async def check_each(
     settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch, *found: Database | Exception
-) -> tuple[Readiness, list[Result]]:
-    """Return what readiness says of each result of the check's own session."""
+) -> tuple[bool, list[Result]]:
+    """Return whether sessions were renewed, and what each result of the check's own means."""
     readiness = Readiness(
         dataclasses.replace(settings, readiness_ttl=0), pool, AsyncMock(), LoopMonitor()
     )
-    monkeypatch.setattr(readiness._connection, "query", AsyncMock(side_effect=found))  # noqa: SLF001
+    monkeypatch.setattr(readiness._connection, "query", AsyncMock(side_effect=[*found, found[-1]]))  # noqa: SLF001
     results = [await readiness.check() for _ in found]
+    renewed = await readiness.sessions_were_renewed()
     readiness.close()
-    return readiness, results
+    return renewed, results
 
 
 @pytest.mark.parametrize(
@@ -296,13 +297,13 @@ async def test_sessions_are_replaced_when_what_they_were_given_changes(
     """When role, host, settings or migrations change, the pool's sessions are renewed."""
     monkeypatch.setattr(pool, "expire", expire := Mock())
     first = database()
-    readiness, _ = await check_each(settings, pool, monkeypatch, first, first)
+    renewed, _ = await check_each(settings, pool, monkeypatch, first, first)
     expire.assert_not_called()
-    assert not readiness._sessions.were_renewed()  # noqa: SLF001
+    assert not renewed
 
-    readiness, _ = await check_each(settings, pool, monkeypatch, first, second, second)
+    renewed, _ = await check_each(settings, pool, monkeypatch, first, second, second)
     expire.assert_called_once_with()
-    assert readiness._sessions.were_renewed()  # noqa: SLF001
+    assert renewed
 
 
 async def test_a_session_of_the_pool_shows_that_those_serve(
