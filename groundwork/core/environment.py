@@ -65,7 +65,10 @@ def _add(
         try:
             if file is not None and value is not None:
                 _refuse(f"{name} is set too; set one of them.")
-            values[name] = _checked(value or "" if file is None else _read(file))
+            text = (value or "" if file is None else _read(file)).strip()
+            if _UNPRINTABLE.search(text):
+                _refuse("Contains a line break, another control character, or what is not UTF-8.")
+            values[name] = text
         except ValueError as error:
             errors[name] = str(error) if file is None else f"{name}_FILE: {error}"
 
@@ -92,13 +95,6 @@ def _read(path: str) -> str:
         return Path(path).read_text("utf-8-sig")
     except (OSError, UnicodeError) as error:
         _refuse(f"The file cannot be read: {getattr(error, 'strerror', 'not UTF-8')}.")
-
-
-def _checked(value: str) -> str:
-    """Return the value without white space around it."""
-    if _UNPRINTABLE.search(value.strip()):
-        _refuse("Contains a line break, another control character, or what is not UTF-8.")
-    return value.strip()
 
 
 def _refuse(message: str) -> NoReturn:
