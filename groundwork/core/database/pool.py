@@ -6,8 +6,9 @@ sessions while the server wants to shut down, and waits for a frozen server at e
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import override
 from weakref import WeakSet
 
 from groundwork.core.database.connections import Connect, Connection
@@ -23,16 +24,36 @@ _RETRY_SECONDS = 1.0
 _CLOSE_SECONDS = 1.0
 
 
+class _Checkout(AbstractAsyncContextManager[Connection]):
+    def __init__(
+        self,
+        take: Callable[[], Awaitable[Connection]],
+        release: Callable[[Connection, float, BaseException | None], None],
+    ) -> None:
+        self._take, self._release = take, release
+
+    @override
+    async def __aenter__(self) -> Connection:
+        self._connection = await self._take()
+        self._started = time.monotonic()
+        return self._connection
+
+    @override
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._release(self._connection, time.monotonic() - self._started, error)
+        if error and (translated := unavailable(error, self._connection)):
+            raise translated from error
+
+
 class Pool(Statements):
     """Hands out connections, the most recently used first; opens them when they are needed."""
 
     def __init__(self, connect: Connect, max_size: int, timeout: float) -> None:
         self._connect = connect
         self._max_size = max_size
-        self._timeout = timeout
         self._sessions: set[Connection] = set()
         self._stale: set[Connection] = set()
-        self._waiters = Waiters(max_size)
+        self._waiters = Waiters(max_size, timeout, self._refusal)
         self._open = WeakSet[Connection]()  # also what is being closed
         self._opening = 0
         self._retry_at = 0.0
@@ -41,25 +62,14 @@ class Pool(Statements):
         metrics.USED_CONNECTIONS.set_function(lambda: self.get_size() - self.get_idle_size())
         metrics.PENDING_REQUESTS.set_function(lambda: len(self._waiters))
 
-    @asynccontextmanager
-    async def acquire(self) -> AsyncGenerator[Connection]:
+    def acquire(self) -> AbstractAsyncContextManager[Connection]:
         """Check out a connection, with nothing begun on it.
 
         Raises:
             UnavailableError: there is none within DB_POOL_TIMEOUT, none can be opened, or the
                 database failed while it was in use.
         """
-        connection = await self._take()
-        started, failure = time.monotonic(), None
-        try:
-            yield connection
-        except BaseException as error:
-            failure = error
-            if translated := unavailable(error, connection):
-                raise translated from error
-            raise
-        finally:
-            self._release(connection, time.monotonic() - started, failure)
+        return _Checkout(self._take, self._release)
 
     def get_size(self) -> int:
         """Return the number of open connections."""
@@ -93,11 +103,11 @@ class Pool(Statements):
                 return connection
             self._forget(connection)
         self._open_one(joining=1)
-        return await self._waiters.wait(self._timeout, self._refusal)
+        return await self._waiters.wait()
 
     def _release(self, connection: Connection, seconds: float, error: BaseException | None) -> None:
         self._waiters.mean_use += (seconds - self._waiters.mean_use) / 10
-        if isinstance(error, TimeoutError) or not isinstance(error, Exception | None):
+        if isinstance(error, TimeoutError) or (error and not isinstance(error, Exception)):
             self._forget(connection)
             abandon(connection)  # its statement may be under way
         elif connection.is_closed() or connection in self._stale or connection.is_in_transaction():

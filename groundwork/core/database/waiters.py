@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 from groundwork.core.database.connections import Connection
@@ -17,56 +18,68 @@ type Watch = Callable[[], Coroutine[Any, Any, None]]
 # Set for each request: a function that raises once its client has disconnected.
 client_disconnect: ContextVar[Watch | None] = ContextVar("client_disconnect", default=None)
 _QUEUE_PER_CONNECTION = 100
-# Until then a wait costs next to nothing; to watch its client takes a task, which a service that
-# has too much to do cannot afford for each request.
-_SHORT_SECONDS = 0.5
+# A wait lasts so many turns of one timer for all: a blocked event loop uses up one turn, not the
+# time of those it has blocked. To watch a client takes a task, which a service that has too much
+# to do cannot afford for a short wait.
+_TURNS, _WATCHED_AFTER = 20, 4
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    connection: asyncio.Future[Connection]
+    watch: Watch | None
+    turns: int = 0
 
 
 class Waiters:
     """First come, first served, each for a limited time and while its client is connected."""
 
-    def __init__(self, max_connections: int) -> None:
+    def __init__(
+        self, max_connections: int, timeout: float, refuse: Callable[[], UnavailableError]
+    ) -> None:
+        self.idle: list[Connection] = []
         self.mean_use = 0.0  # seconds for which a connection is in use
         self._max_connections = max_connections
-        self.idle: list[Connection] = []
-        self._queue: deque[asyncio.Future[Connection]] = deque()
+        self._timeout = timeout
+        self._refuse = refuse
+        self._queue: deque[_Waiter] = deque()
+        self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._queue)
 
-    async def wait(self, seconds: float, refuse: Callable[[], UnavailableError]) -> Connection:
+    async def wait(self) -> Connection:
         """Return the connection that is given to this waiter.
 
         Raises:
-            UnavailableError: what `refuse` returns after so many seconds, or at once if they would
-                not do; or what fail() sets.
+            UnavailableError: what `refuse` returns after the timeout, or at once if it would not
+                do; or what fail() sets.
             Exception: what client_disconnect raises.
         """
         due = len(self) * self.mean_use / self._max_connections
-        if due > seconds or len(self) >= self._max_connections * _QUEUE_PER_CONNECTION:
+        if due > self._timeout or len(self) >= self._max_connections * _QUEUE_PER_CONNECTION:
             metrics.TIMEOUTS.inc()
-            raise refuse()
+            raise self._refuse()
         started, loop = time.monotonic(), asyncio.get_running_loop()
-        waiter: asyncio.Future[Connection] = loop.create_future()
+        waiter = _Waiter(loop.create_future(), client_disconnect.get())
         self._queue.append(waiter)
-        short = min(seconds / 2, _SHORT_SECONDS)
-        timer = loop.call_later(short, _watch, waiter, seconds - short, refuse)
+        if self._timer is None:
+            self._timer = loop.call_later(self._timeout / _TURNS, self._turn)
         try:
-            return await waiter
+            return await waiter.connection
         except BaseException:
             if waiter in self._queue:
                 self._queue.remove(waiter)
-            elif not waiter.cancelled() and waiter.exception() is None:
-                self.give(waiter.result())
+            elif not waiter.connection.cancelled() and waiter.connection.exception() is None:
+                self.give(waiter.connection.result())
             raise
         finally:
-            timer.cancel()
             metrics.WAIT_TIME.observe(time.monotonic() - started)
 
     def give(self, connection: Connection) -> None:
         """Give a connection to the first waiter, or let it be idle."""
         while self._queue:
-            waiter = self._queue.popleft()
+            waiter = self._queue.popleft().connection
             if not waiter.done():
                 waiter.set_result(connection)
                 return
@@ -77,27 +90,30 @@ class Waiters:
         for waiter in self._queue:
             failure = UnavailableError(connect_reason_of(error))
             failure.__cause__ = error
-            _fail(waiter, failure)
+            _fail(waiter.connection, failure)
         self._queue.clear()
 
+    def _turn(self) -> None:
+        """End the waits whose time is over; watch the clients of those that take long."""
+        for waiter in self._queue:
+            waiter.turns += 1
+            if waiter.turns == _WATCHED_AFTER and waiter.watch:
+                _watch(waiter.connection, waiter.watch)
+            if waiter.turns == _TURNS:
+                metrics.TIMEOUTS.inc()
+                _fail(waiter.connection, self._refuse())
+        self._timer = None
+        if self._queue:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._timeout / _TURNS, self._turn)
 
-def _watch(
-    waiter: asyncio.Future[Connection], seconds: float, refuse: Callable[[], UnavailableError]
-) -> None:
-    """End a wait when its time is over or its client has disconnected."""
-    timer = asyncio.get_running_loop().call_later(seconds, _time_out, waiter, refuse)
-    waiter.add_done_callback(lambda _: timer.cancel())
-    if watch := client_disconnect.get():
-        task = spawn(watch())
-        task.add_done_callback(
-            lambda done: _fail(waiter, None if done.cancelled() else done.exception())
-        )
-        waiter.add_done_callback(lambda _: task.cancel())
 
-
-def _time_out(waiter: asyncio.Future[Connection], refuse: Callable[[], UnavailableError]) -> None:
-    metrics.TIMEOUTS.inc()
-    _fail(waiter, refuse())
+def _watch(waiter: asyncio.Future[Connection], watch: Watch) -> None:
+    task = spawn(watch())
+    task.add_done_callback(
+        lambda done: _fail(waiter, None if done.cancelled() else done.exception())
+    )
+    waiter.add_done_callback(lambda _: task.cancel())
 
 
 def _fail(waiter: asyncio.Future[Connection], error: BaseException | None) -> None:
