@@ -5,16 +5,18 @@ import random
 import re
 import time
 from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
 from http import HTTPStatus
 
+from msgspec import UNSET
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.observability import metrics
+from groundwork.core.observability.access_log import AccessLine, AccessRecord
+from groundwork.core.observability.access_log import logger as access_log
 from groundwork.core.observability.logging import request_id, traceparent
-
-access = logging.getLogger("groundwork.access")
 
 CLIENT_CLOSED_REQUEST = 499  # nginx's status code for a client that disconnected
 
@@ -77,7 +79,7 @@ class RequestContext:
             seconds = time.perf_counter() - started
             route = path if path in self.probes else getattr(scope.get("route"), "path", "")
             metrics.request_duration(method, route, status).observe(seconds)
-            self._log(scope, status, seconds)
+            self._log(scope, current, status, seconds)
             request_id.reset(tokens[0])
             traceparent.reset(tokens[1])
 
@@ -90,22 +92,28 @@ class RequestContext:
             headers.append((b"connection", b"close"))
         return headers
 
-    def _log(self, scope: Scope, status: int, seconds: float) -> None:
+    def _log(self, scope: Scope, current: str, status: int, seconds: float) -> None:
         level = logging.ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
         # A probe that fails has succeeded as a request; readiness logs its transitions itself.
         if scope["path"] in self.quiet and status in {200, 503}:
             level = logging.DEBUG
-        if not access.isEnabledFor(level):
+        if not access_log.isEnabledFor(level):
             return
-        client = scope.get("client")
-        fields = {
-            "method": scope["method"],
-            "path": scope["path"],
-            "status": status,
-            "duration_ms": round(seconds * 1000, 3),
-            "client": client[0] if client else None,
-        }
-        access.log(level, "%s %s %d", scope["method"], scope["path"], status, extra=fields)
+        trace, client = traceparent.get(), scope.get("client")
+        line = AccessLine(
+            timestamp=datetime.now(UTC),
+            level=logging.getLevelName(level),
+            logger=access_log.name,
+            message=f"{scope['method']} {scope['path']} {status}",
+            request_id=current,
+            trace_id=trace.split("-")[1] if trace else UNSET,
+            method=scope["method"],
+            path=scope["path"],
+            status=status,
+            duration_ms=round(seconds * 1_000_000) / 1000,
+            client=client[0] if client else None,
+        )
+        access_log.handle(AccessRecord(level, line))
 
 
 def _read(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str | None]:
@@ -116,4 +124,4 @@ def _read(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str | None]:
             current = value.decode()
         elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
             trace = value.decode()
-    return current or f"{random.getrandbits(128):032x}", trace
+    return current or random.getrandbits(128).to_bytes(16).hex(), trace

@@ -11,6 +11,7 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.msgspec import MsgspecFormatter
 
 from groundwork.core.config import Settings
+from groundwork.core.observability.access_log import AccessRecord
 from groundwork.core.observability.log_queue import QueueHandler
 from groundwork.core.observability.metrics import LOG_LINES_DROPPED
 
@@ -20,7 +21,8 @@ traceparent: ContextVar[str | None] = ContextVar("traceparent", default=None)
 
 # uvicorn repeats its messages with ANSI codes in color_message.
 _NOT_EXTRAS = frozenset({*RESERVED_ATTRS, "color_message"})
-_OURS = ("timestamp", "level", "logger", "request_id", "trace_id", "exception")
+_HEAD = ("timestamp", "level", "logger", "message")
+_OURS = (*_HEAD, "request_id", "trace_id", "exception")
 # Control characters, line breaks, and characters that change the direction of text.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
@@ -51,6 +53,8 @@ def dropped_lines() -> int:
 
 def _extras(record: logging.LogRecord) -> dict[str, Any]:
     """Return the IDs of the request, and the `extra` fields; `_` is appended to a reserved name."""
+    if isinstance(record, AccessRecord):
+        return {key: value for key, value in record.line.as_dict().items() if key not in _HEAD}
     fields: dict[str, Any] = {}
     if (current := request_id.get()) is not None:
         fields["request_id"] = current
@@ -66,6 +70,12 @@ class Json(MsgspecFormatter):
     """Formats a record as JSON: the fields of _OURS and the message, then the extra fields."""
 
     @override
+    def format(self, record: logging.LogRecord) -> str:
+        if isinstance(record, AccessRecord):
+            return self.jsonify_log_record(record.line)
+        return super().format(record)
+
+    @override
     def add_fields(
         self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
     ) -> None:
@@ -79,13 +89,14 @@ class Json(MsgspecFormatter):
         log_data |= message_dict
 
     @override
-    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
+    def jsonify_log_record(self, log_data: Any) -> str:
         try:
             line: str = super().jsonify_log_record(log_data)
         except (TypeError, ValueError, RecursionError):
             # Keys that are not strings, cycles, surrogates: keep the line, as escaped text.
             kept = (str, int, datetime, type(None))
-            plain = {k: v if isinstance(v, kept) else repr(v) for k, v in log_data.items()}
+            fields = log_data if isinstance(log_data, dict) else log_data.as_dict()
+            plain = {k: v if isinstance(v, kept) else repr(v) for k, v in fields.items()}
             line = json.dumps(plain, default=str)
         # Some readers end a line at U+2028, some terminals obey U+009B.
         return line if line.isascii() else _CONTROL.sub(lambda one: rf"\u{ord(one[0]):04x}", line)

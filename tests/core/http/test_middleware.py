@@ -24,6 +24,7 @@ from groundwork.core.http.error_boundary import ErrorBoundary
 from groundwork.core.http.middleware import RequestContext
 from groundwork.core.http.receiving import MAX_BODY_BYTES, ClientLimits
 from groundwork.core.http.responses import problem
+from groundwork.core.observability.access_log import AccessRecord
 from groundwork.core.observability.logging import request_id
 from groundwork.core.state import State
 
@@ -415,6 +416,21 @@ async def test_cors_without_configured_origins(
     assert response.headers.get("access-control-allow-origin") == allowed
 
 
+async def test_cors_keeps_what_a_response_varies_by(
+    app: Starlette, client: httpx.AsyncClient
+) -> None:
+    """Each response varies by Origin, beside what its handler names."""
+    headers = {"Vary": "Accept"}
+    app.router.routes.append(Route("/varied", lambda _: Response(headers=headers)))
+    responses = [
+        await client.get("/varied"),
+        await client.get("/varied", headers={"Origin": ORIGIN}),
+        await client.get("/varied", headers={"Origin": "https://evil.example"}),
+    ]
+
+    assert [one.headers["vary"] for one in responses] == ["Accept, Origin"] * 3
+
+
 async def test_cors_allows_methods_and_exposes_headers(client: httpx.AsyncClient) -> None:
     """An allowed origin may use any method and header, and read the service's own headers."""
     wanted = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "X-Own"}
@@ -506,14 +522,15 @@ async def test_a_preflight_request_has_an_id(client: httpx.AsyncClient) -> None:
 async def test_the_access_log(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
     """Each request has one line with method, path, status, duration and client."""
     caplog.set_level(logging.INFO)
-    await client.get("/nowhere?token=hunter2")
+    response = await client.get("/nowhere?token=hunter2")
 
-    (entry,) = [entry for entry in caplog.records if entry.name == "groundwork.access"]
-    fields = vars(entry)
-    assert (fields["method"], fields["path"], fields["status"]) == ("GET", "/nowhere", 404)
-    assert fields["duration_ms"] == 2.247
-    assert fields["client"] == "127.0.0.1"
-    assert entry.getMessage() == "GET /nowhere 404"
+    (entry,) = [entry for entry in caplog.records if isinstance(entry, AccessRecord)]
+    line = entry.line
+    assert (line.method, line.path, line.status) == ("GET", "/nowhere", 404)
+    assert line.duration_ms == 2.247
+    assert line.client == "127.0.0.1"
+    assert line.request_id == response.headers["x-request-id"]
+    assert entry.getMessage() == line.message == "GET /nowhere 404"
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/"])
@@ -564,5 +581,6 @@ async def test_a_client_that_disconnects(
 
     await service(scope, receive, send)
 
-    assert [vars(entry).get("status") for entry in caplog.records] == [None, 499]
+    lines = [entry.line for entry in caplog.records if isinstance(entry, AccessRecord)]
+    assert [line.status for line in lines] == [499]
     assert {entry.levelno for entry in caplog.records} == {logging.INFO}

@@ -5,12 +5,14 @@ import json
 import logging
 import re
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec import UNSET, UnsetType
 
 from groundwork.core.config import Settings
+from groundwork.core.observability.access_log import AccessLine, AccessRecord
 from groundwork.core.observability.log_queue import QueueHandler
 from groundwork.core.observability.logging import Json, Readable, configure_logging, request_id
 
@@ -139,6 +141,62 @@ def test_a_readable_line_in_a_request_has_its_id() -> None:
         assert Readable().format(record()).endswith("hello request_id='abc'")
     finally:
         request_id.reset(token)
+
+
+def access_record(path: str, trace_id: str | UnsetType = UNSET) -> AccessRecord:
+    """Return the access log's record of a request."""
+    line = AccessLine(
+        datetime(2026, 11, 26, tzinfo=UTC),
+        "INFO",
+        "groundwork.access",
+        f"GET {path} 200",
+        "abc",
+        trace_id,
+        "GET",
+        path,
+        200,
+        1.5,
+        None,
+    )
+    return AccessRecord(logging.INFO, line)
+
+
+def test_a_line_of_the_access_log() -> None:
+    """Such a line has the fields of any other, then those of the request."""
+    written = Json().format(access_record("/notes", "def"))
+
+    assert written == (
+        '{"timestamp":"2026-11-26T00:00:00Z","level":"INFO","logger":"groundwork.access",'
+        '"message":"GET /notes 200","request_id":"abc","trace_id":"def","method":"GET",'
+        '"path":"/notes","status":200,"duration_ms":1.5,"client":null}'
+    )
+
+
+@pytest.mark.parametrize("sign", ["\n", "\x9b", "\u2028", "\ud800", "é"])
+def test_the_access_log_writes_any_path(sign: str) -> None:
+    """What would break a line or command a terminal is escaped, and no field is lost."""
+    written = Json().format(access_record(f"/a{sign}"))
+
+    parsed = json.loads(written)
+    assert (sign in written) is (sign == "é")
+    assert (parsed["path"], parsed["status"]) == (f"/a{sign}", 200)
+    assert "trace_id" not in parsed
+
+
+def test_a_readable_line_of_the_access_log() -> None:
+    """It has the message and then the fields, and no control character."""
+    written = Readable().format(access_record("/a\n"))
+
+    assert re.fullmatch(r"\d\d:\d\d:\d\d INFO     groundwork.access: GET /a\\n 200 .+", written)
+    assert "request_id='abc' method='GET' path='/a\\n' status=200" in written
+    assert "UNSET" not in written
+
+
+def test_any_handler_formats_the_access_log() -> None:
+    """The record has what formatters commonly ask for."""
+    formatter = logging.Formatter("%(levelname)s %(name)s:%(filename)s:%(lineno)d %(message)s")
+
+    assert formatter.format(access_record("/")) == "INFO groundwork.access::0 GET / 200"
 
 
 def test_logging_configured_twice_writes_once(
