@@ -5,15 +5,18 @@ import contextlib
 import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import override
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp
 
 from groundwork.core.config import Settings, settings_or_exit
 from groundwork.core.database import Connector, Pool
 from groundwork.core.database.queries import Query
+from groundwork.core.http.cors import CORS
 from groundwork.core.http.error_boundary import ErrorBoundary
 from groundwork.core.http.middleware import RequestContext
 from groundwork.core.http.problems import DATABASE_ERRORS, database_error, http_exception
@@ -32,6 +35,16 @@ from groundwork.health.page import routes as status_page
 from groundwork.openapi import routes as openapi
 
 ROUTES = [*health.routes, *status_page.routes, *openapi.routes]
+
+OWN_HEADERS = ("Location", "Retry-After", "X-Request-ID", "Server-Timing")
+
+
+class _Application(Starlette):
+    @override
+    def build_middleware_stack(self) -> ASGIApp:
+        outermost = super().build_middleware_stack()
+        assert isinstance(outermost, ServerErrorMiddleware)  # noqa: S101
+        return outermost.app  # ErrorBoundary does its work, inside CORS
 
 
 def create_app(settings: Settings | None = None) -> RequestContext:
@@ -63,17 +76,11 @@ def create_app(settings: Settings | None = None) -> RequestContext:
             await asyncio.wait_for(pool.close(), POOL_CLOSE_SECONDS)
 
     origins = settings.cors_allow_origins or (("*",) if settings.debug else ())
-    app = Starlette(
+    app = _Application(
         lifespan=lifespan,
         middleware=[
             *tracing(),
-            Middleware(
-                CORSMiddleware,
-                allow_origins=origins,
-                allow_methods=["*"],
-                allow_headers=["*"],
-                expose_headers=["Location", "Retry-After", "X-Request-ID", "Server-Timing"],
-            ),
+            Middleware(CORS, origins, OWN_HEADERS),
             Middleware(ErrorBoundary, debug=settings.debug),
             Middleware(ClientLimits),
         ],
