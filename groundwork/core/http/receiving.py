@@ -1,7 +1,6 @@
 """What a client sends: its body up to a limit, and that it has disconnected."""
 
 import asyncio
-from collections import deque
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -18,14 +17,16 @@ _CLOSE = {"Connection": "close"}  # the rest of the body is not read
 class Receiving:
     """The request's messages; while it waits, a disconnected client can be noticed."""
 
+    __slots__ = ("_read", "_receive", "_size")
+
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._read = deque[Message]()
+        self._read: list[Message] = []
         self._size = 0
 
     async def __call__(self) -> Message:
         """Return the next message, or raise 413 once the body is over MAX_BODY_BYTES."""
-        message = self._read.popleft() if self._read else await self._receive()
+        message = self._read.pop(0) if self._read else await self._receive()
         self._size += len(message.get("body", b""))
         if self._size > MAX_BODY_BYTES:
             raise HTTPException(413, _TOO_LARGE, _CLOSE)
@@ -72,6 +73,8 @@ class ClientLimits:
 
 def _content_length(scope: Scope) -> int:
     """Return Content-Length, 0 if it is not a number."""
-    given = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-    # Cut, as int() raises on thousands of digits, even zeros.
-    return int(given.lstrip(b"0")[:20] or 0) if given.isdigit() else 0
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            # Cut, as int() raises on thousands of digits, even zeros.
+            return int(value.lstrip(b"0")[:20] or 0)
+    return 0

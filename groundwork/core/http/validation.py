@@ -51,23 +51,29 @@ async def read_json[T: Input](request: Request[Any], kind: type[T]) -> T:
 def read_query[T: Input](request: Request[Any], kind: type[T]) -> T:
     """Return the query parameters, of several the last unless it is a list; else raise 400."""
     given: dict[str, Any] = {}
+    text = ""
     if request.scope["query_string"]:
         query = request.query_params
         lists = {name: query.getlist(name) for name in _list_fields(kind) if name in query}
         given = dict(query) | lists
+        text = "".join(map(str, given.values()))
     try:
-        return convert(given, kind)
+        if "\0" not in text:
+            return convert(given, kind)
     except msgspec.ValidationError:
-        parts = [
-            InvalidPart(detail, parameter=unquote(pointer.split("/")[1]))
-            for pointer, detail in _errors(given, kind, "", strict=False)
-        ]
-        raise Invalid(400, "The query is invalid.", parts) from None
+        pass  # each error is named below
+    parts = [
+        InvalidPart(detail, parameter=unquote(pointer.split("/")[1]))
+        for pointer, detail in _errors(given, kind, "", strict=False)
+    ]
+    raise Invalid(400, "The query is invalid.", parts)
 
 
 def read_path[T: Input](request: Request[Any], kind: type[T]) -> T:
     """Return the path parameters, or raise 404 if one is invalid, such as an id beyond bigint."""
     texts = request.path_params
+    if "\0" in request.scope["path"]:
+        raise HTTPException(404)
     try:
         given = convert(texts, kind)
     except msgspec.ValidationError:
@@ -87,8 +93,6 @@ def decoder[T](kind: type[T]) -> msgspec.json.Decoder[T]:
 
 def convert[T](given: dict[str, Any], kind: type[T]) -> T:
     """Return parameters, which are strings, as a Struct."""
-    if "\0" in "".join(map(str, given.values())):
-        raise msgspec.ValidationError
     return msgspec.convert(given, kind, strict=False)
 
 

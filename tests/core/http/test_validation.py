@@ -70,6 +70,12 @@ class BookPath(Input):
     book_id: Id
 
 
+class NamePath(Input):
+    """A path with a text."""
+
+    name: str
+
+
 async def body(request: Request) -> Json:
     """Return what was read."""
     return Json(await read_json(request, Book))
@@ -90,6 +96,11 @@ async def path(request: Request) -> Json:
     return Json(read_path(request, BookPath))
 
 
+async def name(request: Request) -> Json:
+    """Return what was read."""
+    return Json(read_path(request, NamePath))
+
+
 @pytest.fixture
 def app(app: Starlette) -> Starlette:
     """Give the application with routes that read."""
@@ -98,6 +109,7 @@ def app(app: Starlette) -> Starlette:
         Route("/values", values, methods=["POST"]),
         Route("/query", query),
         Route("/books/{book_id}", path),
+        Route("/names/{name}", name),
     ]
     return app
 
@@ -261,6 +273,26 @@ async def test_every_error_of_a_query_is_named(client: httpx.AsyncClient) -> Non
         "wrod": "Unknown field.",
         "tag": "Expected `int`, got `str`",
     }
+
+
+@pytest.mark.parametrize(("given", "status"), [("%00", 400), ("%00&word=a", 200), ("%2500", 200)])
+async def test_a_nul_character_in_a_query_is_an_error(
+    client: httpx.AsyncClient, given: str, status: int
+) -> None:
+    """PostgreSQL's text cannot hold it; only the value that counts is checked."""
+    response = await client.get(f"/query?year=1&word={given}")
+
+    assert response.status_code == status
+    errors = [{"parameter": "word", "detail": UNSTORABLE}] if status == 400 else None
+    assert response.json().get("errors") == errors
+
+
+@pytest.mark.parametrize(("given", "status"), [("a%00", 404), ("%2500", 200)])
+async def test_a_nul_character_in_a_path_is_not_found(
+    client: httpx.AsyncClient, given: str, status: int
+) -> None:
+    """No row can have such a name."""
+    assert (await client.get(f"/names/{given}")).status_code == status
 
 
 @pytest.mark.parametrize("given", ["1", str(2**63 - 1)])
