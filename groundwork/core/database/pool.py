@@ -6,14 +6,12 @@ sessions while the server wants to shut down, and waits for a frozen server at e
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import override
 from weakref import WeakSet
 
 from groundwork.core.database.connections import Connect, Connection
-from groundwork.core.database.errors import UnavailableError, abandon, unavailable
-from groundwork.core.database.statements import Statements
+from groundwork.core.database.errors import UnavailableError, abandon
+from groundwork.core.database.statements import Checkout, Statements
 from groundwork.core.database.waiters import Waiters
 from groundwork.core.observability import metrics
 from groundwork.core.tasks import spawn
@@ -22,27 +20,6 @@ type Executor = Connection | Pool  # a service takes either: in a transaction, o
 
 _RETRY_SECONDS = 1.0
 _CLOSE_SECONDS = 1.0
-
-
-class _Checkout(AbstractAsyncContextManager[Connection]):
-    def __init__(
-        self,
-        take: Callable[[], Awaitable[Connection]],
-        release: Callable[[Connection, float, BaseException | None], None],
-    ) -> None:
-        self._take, self._release = take, release
-
-    @override
-    async def __aenter__(self) -> Connection:
-        self._connection = await self._take()
-        self._started = time.monotonic()
-        return self._connection
-
-    @override
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._release(self._connection, time.monotonic() - self._started, error)
-        if error and (translated := unavailable(error, self._connection)):
-            raise translated from error
 
 
 class Pool(Statements):
@@ -69,7 +46,7 @@ class Pool(Statements):
             UnavailableError: there is none within DB_POOL_TIMEOUT, none can be opened, or the
                 database failed while it was in use.
         """
-        return _Checkout(self._take, self._release)
+        return Checkout(self._take, self._release)
 
     def get_size(self) -> int:
         """Return the number of open connections."""

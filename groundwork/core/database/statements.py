@@ -1,12 +1,38 @@
-"""Single statements on a pool, each on a connection of its own."""
+"""Checkouts of a pool, and its single statements, each on a connection of its own."""
 
+import time
 from abc import abstractmethod
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, override
 
 import asyncpg
 
 from groundwork.core.database.connections import Connection
+from groundwork.core.database.errors import unavailable
+
+
+class Checkout(AbstractAsyncContextManager[Connection]):
+    """A connection in use: it is released with its seconds of use and its exception, if any."""
+
+    def __init__(
+        self,
+        take: Callable[[], Awaitable[Connection]],
+        release: Callable[[Connection, float, BaseException | None], None],
+    ) -> None:
+        self._take, self._release = take, release
+
+    @override
+    async def __aenter__(self) -> Connection:
+        self._connection = await self._take()
+        self._started = time.monotonic()
+        return self._connection
+
+    @override
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._release(self._connection, time.monotonic() - self._started, error)
+        if error and (translated := unavailable(error, self._connection)):
+            raise translated from error
 
 
 class Statements:
