@@ -11,8 +11,8 @@ from benchmarks.machine import cpu_seconds, memory
 from benchmarks.servers import Server, get
 
 PATH = "/notes"
-SATURATING = 32  # connections; the CPU column shows whether they saturate a core
-FACTORS = (1, 2, 5, 10, 20)
+SATURATING = 4  # connections; the CPU column shows whether they saturate a core
+FACTORS = (1, 5, 20, 160)
 COLUMNS = {  # the format of each figure
     "200/s": "{:.0f}",
     "p50 ms": "{:.1f}",

@@ -18,10 +18,11 @@ type Watch = Callable[[], Coroutine[Any, Any, None]]
 # Set for each request: a function that raises once its client has disconnected.
 client_disconnect: ContextVar[Watch | None] = ContextVar("client_disconnect", default=None)
 _QUEUE_PER_CONNECTION = 100
-# A wait lasts so many turns of one timer for all: a blocked event loop uses up one turn, not the
-# time of those it has blocked. To watch a client takes a task, which a service that has too much
-# to do cannot afford for a short wait.
-_TURNS, _WATCHED_AFTER = 20, 4
+# A wait lasts for a number of turns of one timer: a blocked event loop uses up one turn, not the
+# time of those it has blocked.
+_TURNS, _TURN_SECONDS = 20, 0.25  # at least so many, each so long at most
+# To watch a client takes a task: a service that has too much to do has none for a short wait.
+_WATCHED_AFTER = 4
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +42,8 @@ class Waiters:
         self.mean_use = 0.0  # seconds for which a connection is in use
         self._max_connections = max_connections
         self._timeout = timeout
+        self._turn_seconds = min(timeout / _TURNS, _TURN_SECONDS)
+        self._turns = round(timeout / self._turn_seconds)
         self._refuse = refuse
         self._queue: deque[_Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -64,7 +67,7 @@ class Waiters:
         waiter = _Waiter(loop.create_future(), client_disconnect.get())
         self._queue.append(waiter)
         if self._timer is None:
-            self._timer = loop.call_later(self._timeout / _TURNS, self._turn)
+            self._timer = loop.call_later(self._turn_seconds, self._turn)
         try:
             return await waiter.connection
         except BaseException:
@@ -99,13 +102,13 @@ class Waiters:
             waiter.turns += 1
             if waiter.turns == _WATCHED_AFTER and waiter.watch:
                 _watch(waiter.connection, waiter.watch)
-            if waiter.turns == _TURNS:
+            if waiter.turns == self._turns:
                 metrics.TIMEOUTS.inc()
                 _fail(waiter.connection, self._refuse())
         self._timer = None
         if self._queue:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._timeout / _TURNS, self._turn)
+            self._timer = loop.call_later(self._turn_seconds, self._turn)
 
 
 def _watch(waiter: asyncio.Future[Connection], watch: Watch) -> None:
