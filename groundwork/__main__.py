@@ -1,6 +1,7 @@
 """The command line; a command's code is imported only when it runs."""
 
 import argparse
+import gc
 import os
 import pkgutil
 import signal
@@ -38,7 +39,9 @@ def main(arguments: list[str] | None = None) -> None:
     probe.set_defaults(run="groundwork.probe:probe")
     options = vars(parser.parse_args(arguments))
     if "run" in options:
+        gc.disable()  # what is imported is no garbage
         command = pkgutil.resolve_name(options.pop("run"))
+        gc.enable()
         sys.exit(command(**options))
     parser.print_help()
 

@@ -17,6 +17,7 @@ def serve(settings: Settings | None = None, sockets: list[socket.socket] | None 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     sockets = sockets or listen(settings.host, settings.port)
+    gc.disable()
     import uvicorn  # these take a while: what is wrong with the settings shows before
 
     from groundwork.main import create_app
@@ -38,6 +39,7 @@ def serve(settings: Settings | None = None, sockets: list[socket.socket] | None 
     # collection takes a tenth of a busy process' time.
     gc.freeze()
     gc.set_threshold(10_000)
+    gc.enable()
     where = {"host": settings.host, "port": settings.port}
     logging.getLogger(__name__).info("listening", extra=where)
     server = uvicorn.Server(config)

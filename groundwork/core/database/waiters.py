@@ -5,8 +5,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from groundwork.core.database.connections import Connection
 from groundwork.core.database.errors import UnavailableError, connect_reason_of
@@ -25,8 +26,7 @@ _TURNS, _TURN_SECONDS = 20, 0.25  # at least so many, each so long at most
 _WATCHED_AFTER = 4
 
 
-@dataclass(slots=True, eq=False)
-class _Waiter:
+class _Waiter(Struct, eq=False):
     connection: asyncio.Future[Connection]
     watch: Watch | None
     turns: int = 0

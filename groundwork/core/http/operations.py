@@ -1,7 +1,6 @@
 """What a handler takes and returns, declared beside it for the API description."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec import Struct
@@ -9,8 +8,7 @@ from msgspec import Struct
 from groundwork.core.structs import Input
 
 
-@dataclass(frozen=True, slots=True)
-class operation:  # noqa: N801 - a decorator
+class operation(Struct, frozen=True):  # noqa: N801 - a decorator
     """Declare what a handler takes and returns. Metadata only: it checks and injects nothing.
 
     The handler's docstring has the summary and the description.
@@ -28,7 +26,7 @@ class operation:  # noqa: N801 - a decorator
     path: type[Struct] | None = None
     query: type[Struct] | None = None
     body: type[Struct] | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     errors: Collection[int] = ()
     guarded: bool = False
     database: bool = True

@@ -3,12 +3,11 @@
 import logging
 import time
 from collections import deque
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Literal, NamedTuple, get_args
 
 import asyncpg
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from groundwork.core.database.errors import Reason as DatabaseReason
 from groundwork.core.database.errors import connect_reason_of
@@ -27,8 +26,7 @@ REASONS = ("ok", *get_args(Reason))
 _SAMPLES = 600  # ten minutes of checks at the default READINESS_TTL
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """What a check found. Latency in seconds; `cause` is for the log, never for a response."""
 
     status: Status
