@@ -110,7 +110,7 @@ def startup(run: Run) -> Iterator[str]:
 
 
 def surges(run: Run) -> Iterator[str]:
-    """Yield goodput, refusals and probes as connections grow to 20 times what a core can serve."""
+    """Yield goodput, refusals and probes as connections grow to 160 times what saturates a core."""
     counts = [1, *(overload.SATURATING * factor for factor in overload.FACTORS)]
     rounds, seconds = (run.rounds + 2) // 3, 2.5 * run.seconds
     found: dict[tuple[str, int], list[overload.Surge]] = {}
