@@ -14,7 +14,13 @@ from msgspec import UNSET, UnsetType
 from groundwork.core.config import Settings
 from groundwork.core.observability.access_log import AccessLine, AccessRecord
 from groundwork.core.observability.log_queue import QueueHandler
-from groundwork.core.observability.logging import Json, Readable, configure_logging, request_id
+from groundwork.core.observability.logging import (
+    Json,
+    Readable,
+    configure_logging,
+    request_id,
+    traceparent,
+)
 
 
 def record(message: str = "hello", **extra: Any) -> logging.LogRecord:
@@ -47,6 +53,16 @@ def test_a_line_in_a_request_has_its_id() -> None:
         assert line()["request_id"] == "abc"
     finally:
         request_id.reset(token)
+
+
+def test_a_line_in_a_trace_has_its_id() -> None:
+    """A line written during a traced request has the trace ID."""
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    token = traceparent.set(f"00-{trace}-b7ad6b7169203331-01")
+    try:
+        assert line()["trace_id"] == trace
+    finally:
+        traceparent.reset(token)
 
 
 def test_extra_fields_are_in_the_line() -> None:
