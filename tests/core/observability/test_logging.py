@@ -208,11 +208,12 @@ def test_a_readable_line_of_the_access_log() -> None:
     assert "UNSET" not in written
 
 
-def test_any_handler_formats_the_access_log() -> None:
-    """The record has what formatters commonly ask for."""
-    formatter = logging.Formatter("%(levelname)s %(name)s:%(filename)s:%(lineno)d %(message)s")
+@pytest.mark.parametrize("field", ["asctime", "module", "process", "filename", "lineno", "msecs"])
+def test_any_formatter_takes_the_access_log(field: str) -> None:
+    """The record has all that a formatter may ask for."""
+    text = logging.Formatter(f"%({field})s %(levelname)s %(name)s %(message)s")
 
-    assert formatter.format(access_record("/")) == "INFO groundwork.access::0 GET / 200"
+    assert text.format(access_record("/%s")).endswith(" INFO groundwork.access GET /%s 200")
 
 
 def test_logging_configured_twice_writes_once(
