@@ -1,6 +1,7 @@
 """Idle connections, and the requests that wait for one."""
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -42,8 +43,8 @@ class Waiters:
         self.mean_use = 0.0  # seconds for which a connection is in use
         self._max_connections = max_connections
         self._timeout = timeout
-        self._turn_seconds = min(timeout / _TURNS, _TURN_SECONDS)
-        self._turns = round(timeout / self._turn_seconds)
+        self._turns = max(_TURNS, math.ceil(timeout / _TURN_SECONDS))
+        self._turn_seconds = timeout / self._turns
         self._refuse = refuse
         self._queue: deque[_Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
