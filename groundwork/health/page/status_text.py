@@ -1,5 +1,6 @@
 """The words of the status page."""
 
+import tomllib
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -56,6 +57,4 @@ def duration(seconds: float) -> str:
 
 @cache
 def _tables() -> dict[str, dict[str, str]]:
-    import tomllib
-
     return tomllib.loads(Path(__file__).with_name("words.toml").read_text("utf-8"))
