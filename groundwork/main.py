@@ -10,7 +10,6 @@ from typing import override
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp
 
 from groundwork.core.config import Settings, settings_or_exit
@@ -42,9 +41,11 @@ OWN_HEADERS = ("Location", "Retry-After", "X-Request-ID", "Server-Timing")
 class _Application(Starlette):
     @override
     def build_middleware_stack(self) -> ASGIApp:
-        outermost = super().build_middleware_stack()
-        assert isinstance(outermost, ServerErrorMiddleware)  # noqa: S101
-        return outermost.app  # ErrorBoundary does its work, inside CORS
+        """Leave out Starlette's two layers for exceptions: ErrorBoundary does the work of both."""
+        app: ASGIApp = self.router
+        for cls, args, kwargs in reversed(self.user_middleware):
+            app = cls(app, *args, **kwargs)
+        return app
 
 
 def create_app(settings: Settings | None = None) -> RequestContext:

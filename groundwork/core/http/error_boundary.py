@@ -1,29 +1,36 @@
-"""Unhandled exceptions: one log entry, and 500 or in development a traceback."""
+"""Exceptions to responses: by their handlers, else 500 and in development a traceback."""
 
 import logging
 from html import escape
+from typing import Any
 
 import asyncpg
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from groundwork.core.http.responses import problem
 
 logger = logging.getLogger(__name__)
 
+_NO_HANDLERS: Any = {}, {}  # so that routes let exceptions through
+
 
 class ErrorBoundary(ServerErrorMiddleware):
-    """Turns unhandled exceptions into 500. Inside CORS, so that a browser may read the response.
+    """Does what Starlette does in two layers, around all of the application and around its router.
 
-    With `debug` a browser gets Starlette's page, and other clients the traceback as text.
+    Inside CORS, so that a browser may read an error; outside any other middleware, so that what
+    it raises is handled as well. With `debug` an unhandled exception gives a browser Starlette's
+    page, and other clients the traceback as text.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; log an unhandled exception once and respond to it."""
+        """Pass the request on; respond to an exception, and log it once if it is unhandled."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope["starlette.exception_handlers"] = _NO_HANDLERS
         started = False
 
         async def send_noting_start(message: Message) -> None:
@@ -35,12 +42,15 @@ class ErrorBoundary(ServerErrorMiddleware):
             await self.app(scope, receive, send_noting_start)
         except ClientDisconnect:
             logger.info("client disconnected")
-        except Exception as error:
-            await _note_pending(scope, error)
-            logger.exception("unhandled exception")
-            response = problem(scope, 500, "An unexpected error.")
-            if self.debug:
-                response = self.debug_response(Request(scope), error)
+        except Exception as error:  # noqa: BLE001 - raised again if it has no handler
+            try:
+                response = await _handle(Request(scope), error, started=started)
+            except Exception as unhandled:
+                await _note_pending(scope, unhandled)
+                logger.exception("unhandled exception")
+                response = problem(scope, 500, "An unexpected error.")
+                if self.debug:
+                    response = self.debug_response(Request(scope), unhandled)
             # An incomplete response makes the server close the connection.
             if not started:
                 await response(scope, receive, send)
@@ -49,6 +59,16 @@ class ErrorBoundary(ServerErrorMiddleware):
         """Return Starlette's page with the notes of the exception."""
         notes = escape("\n".join(getattr(exc, "__notes__", ())))
         return super().generate_html(exc, limit).replace("</h2>", f"</h2><pre>{notes}</pre>", 1)
+
+
+async def _handle(request: Request, error: Exception, *, started: bool) -> Response:
+    """Return what the application's handler returns; raise the error where there is none."""
+    handlers: dict[Any, Any] = {} if started else request.app.exception_handlers
+    for kind in type(error).__mro__:
+        if kind in handlers:
+            response: Response = await handlers[kind](request, error)
+            return response
+    raise error
 
 
 async def _note_pending(scope: Scope, error: Exception) -> None:

@@ -4,16 +4,19 @@ import dataclasses
 from pathlib import Path
 from unittest.mock import AsyncMock
 
+import asyncpg
 import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from groundwork.core.config import Settings
-from groundwork.core.database import Pool, queries
+from groundwork.core.database import Pool, UnavailableError, queries
 from groundwork.core.database.queries import Query
 from groundwork.core.http.problems import conflict, found
 from groundwork.core.readiness.result import Result
@@ -142,3 +145,34 @@ def test_a_row_that_is_not_there_is_404() -> None:
 
     assert raised.value.status_code == 404
     assert found(0) == 0
+
+
+class Guard:
+    """A middleware of a feature that raises before any route is reached."""
+
+    def __init__(self, app: ASGIApp, error: Exception) -> None:
+        self.app, self.error = app, error
+
+    async def __call__(self, _scope: Scope, _receive: Receive, _send: Send) -> None:
+        """Raise the error."""
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (HTTPException(401), 401),
+        (UnavailableError("database_unreachable"), 503),
+        (asyncpg.QueryCanceledError("cancelled"), 503),
+        (asyncpg.UndefinedTableError("no table"), 500),
+    ],
+)
+async def test_an_exception_of_a_middleware_has_the_same_response(
+    app: Starlette, client: httpx.AsyncClient, error: Exception, status: int
+) -> None:
+    """What a middleware raises, such as one that looks up a user, is handled as a route's is."""
+    app.user_middleware.append(Middleware(Guard, error))
+    response = await client.get("/shelf")
+
+    assert response.status_code == status
+    assert is_a_problem(response)
