@@ -100,10 +100,11 @@ class Pool(Statements):
 
         Without any session each attempt is made: a request then finds out that the outage is over.
         """
+        if len(self._sessions) + self._opening >= self._max_size:
+            return
         is_wanted = self._opening < len(self._waiters) + joining
-        is_full = len(self._sessions) + self._opening >= self._max_size
         is_early = self._sessions and time.monotonic() < self._retry_at
-        if is_wanted and not is_full and not is_early:
+        if is_wanted and not is_early:
             self._opening += 1
             spawn(self._open_for_waiter())
 

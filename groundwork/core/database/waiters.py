@@ -60,8 +60,9 @@ class Waiters:
                 do; or what fail() sets.
             Exception: what client_disconnect raises.
         """
-        due = len(self) * self.mean_use / self._max_connections
-        if due > self._timeout or len(self) >= self._max_connections * _QUEUE_PER_CONNECTION:
+        waiting = len(self._queue)
+        due = waiting * self.mean_use / self._max_connections
+        if due > self._timeout or waiting >= self._max_connections * _QUEUE_PER_CONNECTION:
             metrics.TIMEOUTS.inc()
             raise self._refuse()
         started, loop = time.monotonic(), asyncio.get_running_loop()
