@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from groundwork import __version__
 from groundwork.core.http.operations import operation
 from groundwork.core.http.probes import Probe
 from groundwork.core.http.responses import Problem
+from groundwork.core.http.routing import flatten
 from groundwork.core.structs import Input
 
 _STRING = {"type": "string"}
@@ -60,9 +61,7 @@ def _handlers(
 ) -> list[tuple[str, str, Callable[..., Any], operation]]:
     """Return path, method, handler and operation of each handler that has one."""
     served = [(path, {"GET"}, probe.respond) for path, probe in probes.items()] + [
-        (one.path_format, one.methods or set(), one.endpoint)
-        for one in routes
-        if isinstance(one, Route)
+        (path, one.methods or set(), one.endpoint) for path, one in flatten(routes)
     ]
     return [
         (path, method, handler, vars(handler)["operation"])
@@ -93,7 +92,7 @@ def _operation(
         responses[str(status)] = {"$ref": f"#/components/responses/{status}"}
     entry = {
         "operationId": handler.__name__,
-        "tags": [handler.__module__.split(".")[1]],
+        "tags": handler.__module__.split(".")[1:2],
         "summary": summary.rstrip("."),
         "description": description,
         "parameters": parameters,

@@ -8,10 +8,11 @@ from urllib.parse import parse_qsl
 
 import httpx
 import pytest
-from starlette.routing import Route, compile_path
+from starlette.routing import compile_path
 
 from groundwork.core.http import validation
 from groundwork.core.http.operations import operation
+from groundwork.core.http.routing import flatten
 from groundwork.core.structs import Input
 from groundwork.health.routes import PROBES
 from groundwork.main import ROUTES
@@ -173,9 +174,8 @@ def _in_handler(path: str, method: str, is_success: bool) -> Iterator[str]:  # n
 
 def _operation(path: str, method: str) -> operation:
     handlers = [PROBES[path].respond] if path in PROBES else []
-    for route in ROUTES:
-        assert isinstance(route, Route)
-        if route.path_format == path and method in (route.methods or ()):
+    for template, route in flatten(ROUTES):
+        if template == path and method in (route.methods or ()):
             handlers.append(route.endpoint)
     found: operation = vars(handlers[0])["operation"]
     return found

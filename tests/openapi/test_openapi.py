@@ -19,6 +19,7 @@ from starlette.routing import Route
 from groundwork import __version__
 from groundwork.core.config import Settings
 from groundwork.core.http.receiving import MAX_BODY_BYTES
+from groundwork.core.http.routing import flatten
 from groundwork.core.readiness.result import REASONS, Result
 from groundwork.core.state import State
 from groundwork.health.routes import PROBES
@@ -96,9 +97,8 @@ async def test_the_description_names_the_service(client: httpx.AsyncClient) -> N
 def test_every_route_has_an_entry_and_every_entry_a_route(app: Starlette) -> None:
     """The routes have the described methods, and HEAD with each GET."""
     served: defaultdict[str, set[str]] = defaultdict(set)
-    for route in app.routes:
-        assert isinstance(route, Route)
-        served[route.path_format] |= route.methods or set()
+    for path, route in flatten(app.routes):
+        served[path] |= route.methods or set()
 
     assert served | {path: {"GET", "HEAD"} for path in PROBES} == {
         path: methods(path) for path in PATHS

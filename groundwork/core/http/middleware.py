@@ -10,8 +10,10 @@ from http import HTTPStatus
 
 from msgspec import UNSET
 from starlette.applications import Starlette
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from groundwork.core.http.routing import flatten
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.observability import metrics
 from groundwork.core.observability.access_log import AccessLine, AccessRecord
@@ -50,6 +52,7 @@ class RequestContext:
         self.probes = probes
         self.quiet = {*quiet, *probes}
         self.server_timing = server_timing
+        self._templates: dict[int, str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; count, time and log it when its response is sent."""
@@ -77,11 +80,18 @@ class RequestContext:
         finally:
             active.count -= 1
             seconds = time.perf_counter() - started
-            route = path if path in self.probes else getattr(scope.get("route"), "path", "")
+            route = path if path in self.probes else self._template(scope.get("route"))
             metrics.request_duration(method, route, status).observe(seconds)
             self._log(scope, current, status, seconds)
             request_id.reset(tokens[0])
             traceparent.reset(tokens[1])
+
+    def _template(self, route: BaseRoute | None) -> str:
+        """Return the whole path template of a route, /api/notes/{id}; "" for none."""
+        if id(route) not in self._templates:
+            known = {id(one): path for path, one in flatten(self.app.routes)}
+            self._templates[id(route)] = known.get(id(route), getattr(route, "path", ""))
+        return self._templates[id(route)]
 
     def _headers(self, current: str, started: float) -> list[tuple[bytes, bytes]]:
         headers = [(b"x-request-id", current.encode())]

@@ -10,10 +10,10 @@ from msgspec import UNSET
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
 
 from groundwork.core.database.errors import UnavailableError, reason_of
 from groundwork.core.http.responses import MAX_ERRORS, InvalidPart, problem
+from groundwork.core.http.routing import methods_of
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +61,8 @@ async def http_exception(request: Request, error: Exception) -> Response:
     """Return the response for what a route or the router raised: 404, 405 with Allow and so on."""
     assert isinstance(error, HTTPException)  # noqa: S101 - Starlette calls it for no other
     headers = error.headers
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers = {"Allow": _allowed(request)}
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (allowed := _allowed(request)):
+        headers = {"Allow": allowed}  # else it comes from an endpoint that has no methods
     errors = error.errors if isinstance(error, Invalid) else UNSET
     return problem(request.scope, error.status_code, error.detail, headers, errors)
 
@@ -89,8 +89,6 @@ async def database_error(request: Request, error: Exception) -> Response:
 
 def _allowed(request: Request) -> str:
     """Return the methods of the path: Starlette knows only its first route (RFC 9110, 15.5.6)."""
-    methods: set[str] = set()
-    for route in request.app.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods or set()
-    return ", ".join(sorted(methods))
+    scope = request.scope
+    root = scope.get("app_root_path", scope.get("root_path", ""))  # a Mount has added to it
+    return ", ".join(sorted(methods_of(request.app.routes, {**scope, "root_path": root})))

@@ -79,8 +79,8 @@ def read_path[T: Input](request: Request[Any], kind: type[T]) -> T:
     except msgspec.ValidationError:
         raise HTTPException(404) from None
     for name, value in msgspec.structs.asdict(given).items():
-        # One resource, one path: msgspec reads 1.0 and 1e1 as numbers too.
-        if type(value) is int and texts.get(name) != str(value):
+        # One resource, one path: msgspec reads 1.0 and 1e1 as numbers too. {id:int} is no text.
+        if type(value) is int and str(texts.get(name)) != str(value):
             raise HTTPException(404)
     return given
 

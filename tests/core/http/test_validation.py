@@ -109,6 +109,8 @@ def app(app: Starlette) -> Starlette:
         Route("/values", values, methods=["POST"]),
         Route("/query", query),
         Route("/books/{book_id}", path),
+        Route("/numbers/{book_id:int}", path),
+        Route("/numbers/{book_id:int}", path),
         Route("/names/{name}", name),
     ]
     return app
@@ -299,6 +301,12 @@ async def test_a_nul_character_in_a_path_is_not_found(
 async def test_a_path_is_read(client: httpx.AsyncClient, given: str) -> None:
     """A path parameter has its type."""
     assert (await client.get(f"/books/{given}")).json() == {"book_id": int(given)}
+
+
+async def test_a_path_that_starlette_has_converted_is_read(client: httpx.AsyncClient) -> None:
+    """A route may be `{book_id:int}`, as Starlette's documentation has it."""
+    assert (await client.get("/numbers/12")).json() == {"book_id": 12}
+    assert (await client.get("/numbers/0")).status_code == 404
 
 
 @pytest.mark.parametrize(

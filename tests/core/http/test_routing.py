@@ -1,0 +1,76 @@
+"""Routes that are grouped by Starlette's Mount."""
+
+import httpx
+import pytest
+from prometheus_client import REGISTRY
+from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from groundwork.core.http.operations import operation
+from groundwork.openapi.describe import describe
+
+
+@operation({204: None})
+async def answer(_: Request) -> Response:
+    """Answer."""
+    return Response(status_code=204)
+
+
+class Endpoint(HTTPEndpoint):
+    """An endpoint with a method for each method of HTTP."""
+
+    async def get(self, _: Request) -> Response:
+        """Answer."""
+        return Response(status_code=204)
+
+
+def mount() -> Mount:
+    """Return a group of routes within a group, beside one with the same inner path."""
+    items = [Route("/{id:int}", answer), Route("/{id:int}", answer, methods=["PUT"])]
+    other = Mount("/other", routes=[Route("/{id:int}", answer, methods=["DELETE"])])
+    return Mount("/api", routes=[Mount("/items", routes=items), other])
+
+
+@pytest.fixture
+def app(app: Starlette) -> Starlette:
+    """Return the application with the group."""
+    app.router.routes += [mount(), Route("/endpoint", Endpoint)]
+    return app
+
+
+def count(route: str) -> float:
+    """Return how often the route has been requested."""
+    labels = {"http_request_method": "GET", "http_route": route, "http_response_status_code": "204"}
+    return REGISTRY.get_sample_value("http_server_request_duration_seconds_count", labels) or 0
+
+
+async def test_metrics_have_the_whole_route(client: httpx.AsyncClient) -> None:
+    """The label is the template with that of the group: not what is common to two groups."""
+    before = count("/api/items/{id}")
+    await client.get("/api/items/5")
+    await client.get("/api/items/6")
+
+    assert count("/api/items/{id}") == before + 2
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/api/items/5", "GET, HEAD, PUT"), ("/api/other/5", "DELETE"), ("/endpoint", "GET, HEAD")],
+)
+async def test_allow_has_the_methods(client: httpx.AsyncClient, path: str, allowed: str) -> None:
+    """A 405 lists the methods of all routes of the group with the path, or of an HTTPEndpoint."""
+    response = await client.post(path)
+
+    assert response.status_code == 405
+    assert response.headers["allow"] == allowed
+
+
+def test_the_description_has_the_routes_of_a_group() -> None:
+    """They are described under their whole path."""
+    paths = describe("Groups", [mount()], {})["paths"]
+
+    assert set(paths) == {"/api/items/{id}", "/api/other/{id}"}
+    assert set(paths["/api/items/{id}"]) == {"get", "put"}
