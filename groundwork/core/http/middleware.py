@@ -62,7 +62,9 @@ class RequestContext:
         started = time.perf_counter()
         current, trace = _read(scope["headers"])
         tokens = request_id.set(current), traceparent.set(trace)
-        status, path = CLIENT_CLOSED_REQUEST, scope["path"]
+        # As routes have it: without the prefix that `uvicorn --root-path` adds.
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        status = CLIENT_CLOSED_REQUEST
         method = metrics.method_label(scope["method"])
         active = metrics.active_requests(method, scope.get("scheme", "http"))
 
@@ -82,7 +84,7 @@ class RequestContext:
             seconds = time.perf_counter() - started
             route = path if path in self.probes else self._template(scope.get("route"))
             metrics.request_duration(method, route, status).observe(seconds)
-            self._log(scope, current, status, seconds)
+            self._log(scope, current, status, seconds, is_quiet=path in self.quiet)
             request_id.reset(tokens[0])
             traceparent.reset(tokens[1])
 
@@ -102,10 +104,12 @@ class RequestContext:
             headers.append((b"connection", b"close"))
         return headers
 
-    def _log(self, scope: Scope, current: str, status: int, seconds: float) -> None:
+    def _log(
+        self, scope: Scope, current: str, status: int, seconds: float, *, is_quiet: bool
+    ) -> None:
         level = logging.ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
         # A probe that fails has succeeded as a request; readiness logs its transitions itself.
-        if scope["path"] in self.quiet and status in {200, 503}:
+        if is_quiet and status in {200, 503}:
             level = logging.DEBUG
         if not access_log.isEnabledFor(level):
             return

@@ -461,6 +461,21 @@ async def test_a_probe_does_not_reach_the_application(
     assert plain.headers.keys() == other.headers.keys() == head.headers.keys()
 
 
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/echo"])
+async def test_a_prefix_belongs_to_no_route(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """With `uvicorn --root-path /gw` each path comes with the prefix; metrics are without it."""
+    labels = {"http_request_method": "GET", "http_route": path, "http_response_status_code": "200"}
+    name = "http_server_request_duration_seconds_count"
+    before = REGISTRY.get_sample_value(name, labels) or 0
+    monkeypatch.setattr(client._transport, "root_path", "/gw")  # noqa: SLF001 - there is no other
+    response = await client.get(f"/gw{path}")
+
+    assert response.status_code == 200
+    assert REGISTRY.get_sample_value(name, labels) == before + 1
+
+
 async def test_a_shared_response_keeps_no_header(client: httpx.AsyncClient) -> None:
     """Headers added to one response of a probe are not in the next."""
     responses = [await client.get("/health/live") for _ in range(3)]
