@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from types import NoneType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 from uuid import UUID
 
 import asyncpg
@@ -34,6 +34,9 @@ EXPLAIN = "EXPLAIN (VERBOSE, FORMAT JSON) EXECUTE checked"
 NULLABLE = """
     SELECT 1 FROM pg_attribute WHERE attrelid = $1::regclass AND attname = $2 AND NOT attnotnull
 """
+
+# The side of a join that has NULLs where no row matches.
+OPTIONAL = {("Left", "Inner"), ("Right", "Outer")}
 
 
 async def differences(query: Query[Any, *tuple[Any, ...]], connection: Connection) -> list[str]:
@@ -83,21 +86,27 @@ async def _nullable(text: str, parameters: int, connection: Connection) -> list[
     values = f"({', '.join(['NULL'] * parameters)})" if parameters else ""
     plan = json.loads(await connection.fetchval(EXPLAIN + values))[0]["Plan"]
     await connection.execute("DEALLOCATE checked")
-    tables = dict(_tables(plan))
+    tables = {alias: (table, is_optional) for alias, table, is_optional in _tables(plan)}
     found = []
     for output in plan["Output"]:
         alias, _, name = output.rpartition(".")
-        table = tables.get(alias) if alias else next(iter(tables.values()), None)
-        is_column = table is not None and re.fullmatch(r"\w+", name) and len(tables) >= 1
-        found.append(bool(is_column and await connection.fetchval(NULLABLE, table, name)))
+        table, is_optional = tables.get(alias, (None, False))
+        if not alias and tables:
+            table, is_optional = next(iter(tables.values()))
+        is_column = table is not None and re.fullmatch(r"\w+", name)
+        may_be_null = is_optional or await connection.fetchval(NULLABLE, table, name)
+        found.append(bool(is_column and may_be_null))
     return found
 
 
-def _tables(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _tables(plan: dict[str, Any], *, is_optional: bool = False) -> Iterator[tuple[str, str, bool]]:
+    """Yield alias and name of each table, and whether an outer join may find no row of it."""
     if "Relation Name" in plan:
-        yield plan["Alias"], f'{plan["Schema"]}."{plan["Relation Name"]}"'
+        yield plan["Alias"], f'{plan["Schema"]}."{plan["Relation Name"]}"', is_optional
     for inner in plan.get("Plans", ()):
-        yield from _tables(inner)
+        side = plan.get("Join Type"), inner["Parent Relationship"]
+        is_outer = side in OPTIONAL or side[0] == "Full"
+        yield from _tables(inner, is_optional=is_optional or is_outer)
 
 
 def _fields(row: Any, columns: dict[str, str]) -> dict[str, Any]:
@@ -114,6 +123,8 @@ def _fits(kind: Any, column: str) -> bool:
     bare = bare_type(kind)
     if column.endswith("[]"):
         return get_origin(bare) is list and _fits(get_args(bare)[0], column[:-2])
+    if get_origin(bare) is Literal:  # the values of an enum or of a CHECK
+        return all(_fits(type(value), column) for value in get_args(bare))
     return bool(bare is TYPES.get(column, str))
 
 

@@ -6,7 +6,7 @@ import pkgutil
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest.mock import Mock
 
 import asyncpg
@@ -119,6 +119,28 @@ def test_no_query_changes_its_session(path: Path) -> None:
             "SELECT b.size FROM box AS b, box AS c",
             Query[int]("box/x"),
             ["size may be NULL; int has int"],
+        ),
+        (
+            "SELECT c.name FROM box AS b LEFT JOIN box AS c ON c.size = b.size",
+            Query[str]("box/x"),
+            ["name may be NULL; str has str"],
+        ),
+        ("SELECT b.name FROM box AS b LEFT JOIN box AS c USING (size)", Query[str]("box/x"), []),
+        (
+            "SELECT c.name FROM box AS b RIGHT JOIN box AS c USING (size) WHERE b.name > ''",
+            Query[str]("box/x"),
+            [],
+        ),
+        (
+            "SELECT b.name FROM box AS b FULL JOIN box AS c USING (size)",
+            Query[str]("box/x"),
+            ["name may be NULL; str has str"],
+        ),
+        ("SELECT name FROM box", Query[Literal["a", "b"]]("box/x"), []),
+        (
+            "SELECT 1 AS size",
+            Query[Literal["a"]]("box/x"),
+            ["size is int4; typing.Literal['a'] has typing.Literal['a']"],
         ),
         ("SELECT colour FROM box", Query[str]("box/x"), ['column "colour" does not exist']),
         ("SELECT array_agg(name) FROM box", Query[list[str]]("box/x"), []),
