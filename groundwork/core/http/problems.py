@@ -41,10 +41,13 @@ class Invalid(HTTPException):
 
 @contextmanager
 def conflict(**details: str) -> Iterator[None]:
-    """Turn the violation of a unique constraint of this name into 409 with its detail."""
+    """Turn the violation of a constraint of this name into 409 with its detail.
+
+    For what a request cannot know: a value is taken, a row that it refers to is gone.
+    """
     try:
         yield
-    except asyncpg.UniqueViolationError as error:
+    except asyncpg.IntegrityConstraintViolationError as error:
         if error.constraint_name not in details:
             raise
         raise HTTPException(409, details[error.constraint_name]) from None
