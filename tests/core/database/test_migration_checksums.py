@@ -32,7 +32,7 @@ each_command = pytest.mark.parametrize(
 )
 
 
-def add(folder: Path, name: str = "0003.create-new") -> None:
+def add(folder: Path, name: str = "9003.create-new") -> None:
     """Add a migration that creates the table "new" to a copy."""
     (folder / f"sql/migrations/{name}.sql").write_text("CREATE TABLE new ();")
 
@@ -205,7 +205,7 @@ def test_mark_and_checksum_are_one_transaction(
     copy: Path, own_database: str, directive: str
 ) -> None:
     """When the checksum can't be stored, the migration is not marked either."""
-    (copy / "sql/migrations/0003.do.sql").write_text(f"{directive}SELECT 1;")
+    (copy / "sql/migrations/9003.do.sql").write_text(f"{directive}SELECT 1;")
     run(own_database, "ALTER TABLE _groundwork_migration ADD CHECK (false) NOT VALID")
 
     assert migrate(own_database, copy).returncode == 1

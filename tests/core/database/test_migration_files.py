@@ -26,25 +26,25 @@ def test_an_id_is_the_name_of_the_file() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["0003.create.py", "post-apply.sql", ".#0003.create.sql", "_tmp.sql", "0003.create.SQL"]
+    "name", ["9003.create.py", "post-apply.sql", ".#9003.create.sql", "_tmp.sql", "9003.create.SQL"]
 )
 def test_a_file_that_is_not_supported_is_refused(
     name: str, copy: Path, own_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both commands name what only looks like a migration, and readiness does not wait for it."""
     (copy / f"sql/migrations/{name}").symlink_to("nowhere")
-    (copy / "sql/migrations/0003.create-new.sql").write_text("CREATE TABLE new ();")
+    (copy / "sql/migrations/9003.create-new.sql").write_text("CREATE TABLE new ();")
 
     done = [migrate(own_database, copy), yoyo("apply", url=own_database, folder=copy)]
     monkeypatch.setattr(migration_files, "FOLDER", copy / "sql/migrations")
 
     assert [(one.returncode, name in one.stderr) for one in done] == [(1, True)] * 2
     assert run(own_database, MARKS) == [(ALL, ALL)]
-    assert migration_ids.__wrapped__() == (*migration_ids(), "0003.create-new")
+    assert migration_ids.__wrapped__() == (*migration_ids(), "9003.create-new")
 
 
 @pytest.mark.parametrize(
-    "name", ["0003.create.sql~", ".0003.create.sql.swp", "#0003.create.sql#", "README.md"]
+    "name", ["9003.create.sql~", ".9003.create.sql.swp", "#9003.create.sql#", "README.md"]
 )
 def test_a_file_of_another_kind_is_ignored(name: str, copy: Path, own_database: str) -> None:
     """What an editor keeps beside a migration stops nothing."""
@@ -61,11 +61,11 @@ def test_a_file_that_cannot_be_read_is_refused(
     content: bytes, copy: Path, own_database: str
 ) -> None:
     """A file that is not UTF-8, or whose directive is unknown, is named."""
-    (copy / "sql/migrations/0003.create-new.sql").write_bytes(content)
+    (copy / "sql/migrations/9003.create-new.sql").write_bytes(content)
 
     done = migrate(own_database, copy)
 
-    assert (done.returncode, "0003.create-new.sql" in done.stderr) == (1, True)
+    assert (done.returncode, "9003.create-new.sql" in done.stderr) == (1, True)
 
 
 def test_a_folder_without_migrations_is_refused(copy: Path, empty_database: str) -> None:
@@ -86,12 +86,12 @@ def test_files_are_taken_as_psql_takes_them(
     """Comments, empty statements and a byte order mark are fine, in rollback files too."""
     kind = "INDEX CONCURRENTLY" if sql == INDEX else "TABLE"
     for suffix, text in (("sql", sql), ("rollback.sql", f"DROP {kind} new")):
-        file = copy / f"sql/migrations/0003.create-new.{suffix}"
+        file = copy / f"sql/migrations/9003.create-new.{suffix}"
         file.write_bytes(around.format(text).encode())
 
     applied = migrate(own_database, copy)
     found = run(own_database, "SELECT to_regclass('new') IS NOT NULL")
-    undone = yoyo("rollback", "--revision", "0003", url=own_database, folder=copy)
+    undone = yoyo("rollback", "--revision", "9003", url=own_database, folder=copy)
 
     assert (applied.returncode, undone.returncode, found) == (0, 0, [(True,)]), applied.stderr
     assert run(own_database, "SELECT to_regclass('new')") == [(None,)]
@@ -100,7 +100,7 @@ def test_files_are_taken_as_psql_takes_them(
 @pytest.mark.parametrize("directive", ["", "-- transactional: false\n"])
 def test_a_file_of_comments_alone_is_applied(directive: str, copy: Path, own_database: str) -> None:
     """A migration may do nothing, as a file may in psql."""
-    (copy / "sql/migrations/0003.do-nothing.sql").write_text(f"{directive}/* later; */\n;")
+    (copy / "sql/migrations/9003.do-nothing.sql").write_text(f"{directive}/* later; */\n;")
 
     assert migrate(own_database, copy).returncode == 0
     assert run(own_database, MARKS) == [(ALL + 1, ALL + 1)]

@@ -57,7 +57,7 @@ def start(copy: Path, url: str) -> Iterator[Start]:
     with ThreadPoolExecutor() as threads:
 
         def start(sql: str) -> Future[CompletedProcess[str]]:
-            (copy / "sql/migrations/0003.change-item.sql").write_text(sql)
+            (copy / "sql/migrations/9003.change-item.sql").write_text(sql)
             return threads.submit(migrate, url, copy)
 
         yield start
@@ -103,7 +103,7 @@ def test_a_lock_that_is_not_free_in_time_fails_the_migration(
         done = start(sql).result()
 
     assert done.returncode == 1
-    assert "0003.change-item failed: canceling statement" in done.stderr
+    assert "9003.change-item failed: canceling statement" in done.stderr
     assert f"it waited for pid {pid}" in done.stderr
     assert run(url, MARKS) == [ALL]
 
@@ -129,7 +129,7 @@ def test_a_deadlock_is_tried_again(url: str) -> None:
     """PostgreSQL may end the migration's transaction instead of the other one."""
     step = Mock(side_effect=[DeadlockDetected, None])
     with closing(Session(Settings(database_url=url))) as session:
-        session.retry("0003.change-item", step)
+        session.retry("9003.change-item", step)
 
     assert step.call_count == 2
 
@@ -240,4 +240,4 @@ def test_a_lost_connection_fails_the_migration(start: Start) -> None:
     done = start(own).result()
 
     assert done.returncode == 1
-    assert re.search("0003.change-item failed: (server closed|terminating)", done.stderr)
+    assert re.search("9003.change-item failed: (server closed|terminating)", done.stderr)

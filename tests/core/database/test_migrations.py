@@ -104,12 +104,12 @@ def test_without_json_lines_are_for_people() -> None:
 
 def test_check_names_what_is_pending(copy: Path, own_database: str) -> None:
     """`groundwork migrate --check` exits with 1 until `groundwork migrate` has run."""
-    (copy / "sql/migrations/0003.create-new.sql").write_text("CREATE TABLE new ();")
+    (copy / "sql/migrations/9003.create-new.sql").write_text("CREATE TABLE new ();")
     before = migrate(own_database, copy, check=True)
     migrate(own_database, copy).check_returncode()
     after = migrate(own_database, copy, check=True)
 
-    assert (before.returncode, before.stderr) == (1, "pending: 0003.create-new\n")
+    assert (before.returncode, before.stderr) == (1, "pending: 9003.create-new\n")
     assert (after.returncode, after.stdout) == (0, f"{UP_TO_DATE}\n")
 
 
@@ -165,11 +165,11 @@ def test_yoyo_works_in_a_folder_of_any_name(copy: Path, own_database: str) -> No
 
 def test_yoyo_does_not_mark_what_has_failed(copy: Path, own_database: str) -> None:
     """`yoyo apply --force` fails like `yoyo apply`."""
-    (copy / "sql/migrations/0003.divide.sql").write_text("SELECT 1 / 0;")
+    (copy / "sql/migrations/9003.divide.sql").write_text("SELECT 1 / 0;")
 
     done = yoyo("apply", "--force", url=own_database, folder=copy)
 
-    assert (done.returncode, "0003.divide failed" in done.stderr) == (1, True)
+    assert (done.returncode, "9003.divide failed" in done.stderr) == (1, True)
     assert run(own_database, MARKS) == ALL
 
 
@@ -200,14 +200,14 @@ def test_a_missing_address_is_said_in_one_line(
 @pytest.mark.parametrize("directive", ["", "-- transactional: false\n"])
 def test_five_at_once(directive: str, copy: Path, empty_database: str) -> None:
     """Replicas that migrate at once all succeed, and each migration runs once."""
-    (copy / "sql/migrations/0003.create-slow.sql").write_text(
+    (copy / "sql/migrations/9003.create-slow.sql").write_text(
         f"{directive}CREATE TABLE slow (); SELECT pg_sleep(0.5);"
     )
     outcomes = [finish(process) for process in [start(copy, empty_database) for _ in range(5)]]
 
     output = "".join(output for _, output in outcomes)
     assert [code for code, _ in outcomes] == [0] * 5
-    assert output.count("applied 0003.create-slow") == 1
+    assert output.count("applied 9003.create-slow") == 1
     assert run(empty_database, MARKS) == ONE_MORE
 
 
@@ -228,7 +228,7 @@ def test_indexes_can_be_made_concurrently_while_others_wait(
     copy: Path, empty_database: str
 ) -> None:
     """Waiting for the lock holds no snapshot that CREATE INDEX CONCURRENTLY would wait for."""
-    (copy / "sql/migrations/0003.create-index.sql").write_text(
+    (copy / "sql/migrations/9003.create-index.sql").write_text(
         "-- transactional: false\n"
         "CREATE INDEX CONCURRENTLY by_creation ON installation (created_at);"
     )
@@ -243,7 +243,7 @@ def test_indexes_can_be_made_concurrently_while_others_wait(
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_run_leaves_nothing(number: int, copy: Path, own_database: str) -> None:
     """The server notices, and the next run applies the migration without yoyo break-lock."""
-    slow = copy / "sql/migrations/0003.create-slow.sql"
+    slow = copy / "sql/migrations/9003.create-slow.sql"
     slow.write_text("CREATE TABLE slow (); SELECT pg_sleep(60);")
     killed = start(copy, own_database)
     wait_until(lambda: run(own_database, SLEEPING))
@@ -253,7 +253,7 @@ def test_a_killed_run_leaves_nothing(number: int, copy: Path, own_database: str)
     left = run(own_database, MARKS)
     slow.write_text("CREATE TABLE slow ();")
 
-    assert "applied 0003.create-slow" in migrate(own_database, copy).stdout
+    assert "applied 9003.create-slow" in migrate(own_database, copy).stdout
     assert (left, run(own_database, MARKS)) == (ALL, ONE_MORE)
 
 
@@ -264,7 +264,7 @@ def test_a_killed_run_leaves_nothing(number: int, copy: Path, own_database: str)
 )
 def test_a_signal_ends_a_wait(number: int, sql: str, copy: Path, own_database: str) -> None:
     """It has a handler, so it counts for process 1 of a container too, whatever the wait."""
-    (copy / "sql/migrations/0003.sleep.sql").write_text("SELECT pg_sleep(60);")
+    (copy / "sql/migrations/9003.sleep.sql").write_text("SELECT pg_sleep(60);")
     with transaction(own_database, sql):
         process = start(copy, own_database)
         sessions = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'groundwork migrate'"
@@ -286,33 +286,33 @@ def test_yoyos_stale_lock_is_ignored(own_database: str) -> None:
 
 def test_a_failing_migration_leaves_nothing(copy: Path, own_database: str) -> None:
     """A migration that fails half-way is rolled back, named, and not marked."""
-    (copy / "sql/migrations/0003.create-half.sql").write_text("CREATE TABLE half (); SELECT 1 / 0;")
+    (copy / "sql/migrations/9003.create-half.sql").write_text("CREATE TABLE half (); SELECT 1 / 0;")
 
     done = migrate(own_database, copy)
 
-    assert (done.returncode, done.stderr) == (1, "0003.create-half failed: division by zero\n")
+    assert (done.returncode, done.stderr) == (1, "9003.create-half failed: division by zero\n")
     assert run(own_database, "SELECT to_regclass('half')") == [(None,)]
     assert run(own_database, MARKS) == ALL
 
 
 def test_a_change_and_its_mark_are_one_transaction(copy: Path, own_database: str) -> None:
     """When the mark "applied" can't be written, the change is not there either."""
-    (copy / "sql/migrations/0003.create-lone.sql").write_text("CREATE TABLE lone ();")
+    (copy / "sql/migrations/9003.create-lone.sql").write_text("CREATE TABLE lone ();")
     run(own_database, "ALTER TABLE _yoyo_migration ADD CHECK (migration_id NOT LIKE '%lone')")
 
     done = migrate(own_database, copy)
 
-    assert (done.returncode, "0003.create-lone" in done.stderr) == (1, True)
+    assert (done.returncode, "9003.create-lone" in done.stderr) == (1, True)
     assert run(own_database, "SELECT to_regclass('lone')") == [(None,)]
 
 
 def test_an_unresolved_dependency_is_an_error(copy: Path, own_database: str) -> None:
     """A migration that depends on an unknown one is refused; yoyo would skip it."""
-    (copy / "sql/migrations/0003.create-odd.sql").write_text("-- depends: 0000.nothing\nSELECT 1;")
+    (copy / "sql/migrations/9003.create-odd.sql").write_text("-- depends: 0000.nothing\nSELECT 1;")
 
     done = migrate(own_database, copy)
 
-    assert (done.returncode, "0003.create-odd" in done.stderr) == (1, True)
+    assert (done.returncode, "9003.create-odd" in done.stderr) == (1, True)
 
 
 def test_a_user_without_a_name(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,7 +337,7 @@ def test_a_new_schema_of_the_role_hides_no_tables(copy: Path, own_database: str,
     """Where new tables would go elsewhere, nothing is applied, and both schemas are named."""
     run(own_database, f"CREATE SCHEMA {role}")
     up_to_date = migrate(own_database)
-    (copy / "sql/migrations/0003.create-new.sql").write_text("CREATE TABLE new ();")
+    (copy / "sql/migrations/9003.create-new.sql").write_text("CREATE TABLE new ();")
     refused = [migrate(own_database, copy), migrate(own_database, copy, check=True)]
 
     assert up_to_date.returncode == 0

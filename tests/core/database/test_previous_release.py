@@ -89,7 +89,7 @@ async def test_a_migration_that_breaks_it_is_named(
 ) -> None:
     """The difference names the file and the column, and an addition is none."""
     statement = f"CREATE SCHEMA old; ALTER TABLE installation {sql};"
-    (copy / "sql/migrations/0003.change-installation.sql").write_text(statement)
+    (copy / "sql/migrations/9003.change-installation.sql").write_text(statement)
 
     found = "\n".join(await differences(empty_database, copy))
 
