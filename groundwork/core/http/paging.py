@@ -43,5 +43,6 @@ def page[T: _Row](request: Request[Any], rows: list[T], limit: int) -> Page[T]:
     last = rows[limit - 1].id
     query = f"before={last}"
     if request.scope["query_string"]:
-        query = urlencode(dict(request.query_params) | {"before": last})
+        given = [one for one in request.query_params.multi_items() if one[0] != "before"]
+        query = urlencode([*given, ("before", last)])
     return Page(rows[:limit], f"{quote(request.scope['path'])}?{query}")

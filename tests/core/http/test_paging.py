@@ -4,7 +4,7 @@ from typing import Annotated
 
 import httpx
 import pytest
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
@@ -30,6 +30,7 @@ class Query(Paging):
     """The query of a list with a parameter of its own."""
 
     colour: Annotated[str, Meta(max_length=9)] | None = None
+    size: Annotated[list[int], Meta(max_length=9)] = field(default_factory=list)
 
 
 async def numbers(request: Request[State]) -> Json:
@@ -48,12 +49,13 @@ def app(app: Starlette) -> Starlette:
 
 async def test_pages_follow_one_another(client: httpx.AsyncClient) -> None:
     """Each page has the URL of the next, with the query of the request; the last has None."""
-    found, address = [], "/é/5?limit=2&colour=a%26b"
+    found, address = [], "/é/5?limit=2&colour=a%26b&size=1&size=2"
     while address:
         response = (await client.get(address)).json()
         found.append([item["id"] for item in response["items"]])
         address = response["next"]
-        assert address in {None, f"/%C3%A9/5?limit=2&colour=a%26b&before={found[-1][-1]}"}
+        query = f"limit=2&colour=a%26b&size=1&size=2&before={found[-1][-1]}"
+        assert address in {None, f"/%C3%A9/5?{query}"}
 
     assert found == [[5, 4], [3, 2], [1]]
 
