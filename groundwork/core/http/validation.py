@@ -28,8 +28,8 @@ type _Errors = list[tuple[str, str]]  # JSON Pointer and detail
 
 async def read_json[T: Input](request: Request[Any], kind: type[T]) -> T:
     """Return the JSON body, or raise 415, 400 if it is not JSON, 422 with every error."""
-    media_type = request.headers.get("content-type", "").partition(";")[0]
-    if media_type.strip().lower() != "application/json":
+    headers = dict(request.scope["headers"])
+    if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
         raise HTTPException(415, "The request body must be application/json.")
     body = await request.body()
     failure = _CHARACTER
