@@ -10,7 +10,8 @@ from typing import override
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from groundwork.core.config import Settings, settings_or_exit
 from groundwork.core.database import Connector, Pool
@@ -39,13 +40,21 @@ OWN_HEADERS = ("Location", "Retry-After", "X-Request-ID", "Server-Timing")
 
 
 class _Application(Starlette):
+    """Without Starlette's layers for exceptions, of which each has a price for every request."""
+
     @override
     def build_middleware_stack(self) -> ASGIApp:
-        """Leave out Starlette's two layers for exceptions: ErrorBoundary does the work of both."""
-        app: ASGIApp = self.router
+        app: ASGIApp = self._route
         for cls, args, kwargs in reversed(self.user_middleware):
             app = cls(app, *args, **kwargs)
         return app
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.router(scope, receive, send)
+        except HTTPException as error:  # the router's own: 404 and 405
+            response = await http_exception(Request(scope), error)
+            await response(scope, receive, send)
 
 
 def create_app(settings: Settings | None = None) -> RequestContext:

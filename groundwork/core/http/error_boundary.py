@@ -14,15 +14,12 @@ from groundwork.core.http.responses import problem
 
 logger = logging.getLogger(__name__)
 
-_NO_HANDLERS: Any = {}, {}  # so that routes let exceptions through
-
 
 class ErrorBoundary(ServerErrorMiddleware):
-    """Does what Starlette does in two layers, around all of the application and around its router.
+    """Turns exceptions of a middleware, and what is unhandled in a route, into responses.
 
-    Inside CORS, so that a browser may read an error; outside any other middleware, so that what
-    it raises is handled as well. With `debug` an unhandled exception gives a browser Starlette's
-    page, and other clients the traceback as text.
+    Inside CORS, so that a browser may read an error. With `debug` an unhandled exception gives a
+    browser Starlette's page, and other clients the traceback as text.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -30,7 +27,8 @@ class ErrorBoundary(ServerErrorMiddleware):
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        scope["starlette.exception_handlers"] = _NO_HANDLERS
+        # With these a route responds to its exceptions by itself.
+        scope["starlette.exception_handlers"] = scope["app"].exception_handlers, {}
         started = False
 
         async def send_noting_start(message: Message) -> None:

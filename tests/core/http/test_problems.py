@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from groundwork.core.config import Settings
 from groundwork.core.database import Pool, UnavailableError, queries
@@ -32,6 +32,9 @@ INSERT INTO shelf VALUES ('a', 1)
 """
 
 
+LOST = UnavailableError("database_unreachable")
+
+
 async def put(request: Request[State]) -> Response:
     """Insert two rows in a transaction, and map a unique constraint and a foreign key."""
     with conflict(shelf_name_key="A shelf has this name already.", shelf_above_fkey="It is gone."):
@@ -47,6 +50,11 @@ async def misspell(request: Request[State]) -> Response:
     raise AssertionError
 
 
+async def lose(_: Request) -> Response:
+    """Meet a database that is gone."""
+    raise LOST
+
+
 async def count(request: Request[State]) -> Response:
     """Respond with the number of rows."""
     return JSONResponse(await request.state["pool"].fetchval("SELECT count(*) FROM shelf"))
@@ -60,6 +68,7 @@ async def app(app: Starlette, pool: Pool) -> Starlette:
         Route("/shelf", count),
         Route("/shelf", put, methods=["POST"]),
         Route("/misspelt", misspell),
+        Route("/lost", lose),
     ]
     return app
 
@@ -168,7 +177,7 @@ class Guard:
     ("error", "status"),
     [
         (HTTPException(401), 401),
-        (UnavailableError("database_unreachable"), 503),
+        (LOST, 503),
         (asyncpg.QueryCanceledError("cancelled"), 503),
         (asyncpg.UndefinedTableError("no table"), 500),
     ],
@@ -182,3 +191,40 @@ async def test_an_exception_of_a_middleware_has_the_same_response(
 
     assert response.status_code == status
     assert is_a_problem(response)
+
+
+class Marker:
+    """A middleware of a feature that adds a header to each response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+
+        async def send_with_mark(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-mark", b"yes")]
+            await send(message)
+
+        await self.app(scope, receive, send_with_mark)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/shelf", 200),
+        ("GET", "/nowhere", 404),
+        ("PUT", "/shelf", 405),
+        ("POST", "/shelf?row=('a', 2)", 409),
+        ("GET", "/lost", 503),
+    ],
+)
+async def test_a_middleware_sees_every_response(
+    app: Starlette, client: httpx.AsyncClient, method: str, path: str, status: int
+) -> None:
+    """As with Starlette, an exception of a route or the router is a response to a middleware."""
+    app.user_middleware.append(Middleware(Marker))
+    response = await client.request(method, path)
+
+    assert (response.status_code, response.headers["x-mark"]) == (status, "yes")
