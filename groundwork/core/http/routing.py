@@ -1,8 +1,8 @@
-"""Routes, those that a Mount holds included."""
+"""Routes, those within a Mount or a Host included."""
 
 from collections.abc import Iterable, Iterator
 
-from starlette.routing import BaseRoute, Match, Mount, Route
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 
@@ -11,8 +11,8 @@ def flatten(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[str
     for route in routes:
         if isinstance(route, Route):
             yield prefix + route.path_format, route
-        elif isinstance(route, Mount):
-            yield from flatten(route.routes, prefix + route.path)
+        else:
+            yield from flatten(_within(route), prefix + getattr(route, "path", ""))
 
 
 def methods_of(routes: Iterable[BaseRoute], scope: Scope) -> set[str]:
@@ -20,8 +20,14 @@ def methods_of(routes: Iterable[BaseRoute], scope: Scope) -> set[str]:
     methods: set[str] = set()
     for route in routes:
         match, child = route.matches(scope)
-        if match is not Match.NONE and isinstance(route, Route):
+        if match is Match.NONE:
+            continue
+        if isinstance(route, Route):
             methods |= route.methods or set()
-        elif match is not Match.NONE and isinstance(route, Mount):
-            methods |= methods_of(route.routes, {**scope, **child})
+        else:
+            methods |= methods_of(_within(route), {**scope, **child})
     return methods
+
+
+def _within(group: BaseRoute) -> Iterable[BaseRoute]:
+    return getattr(group, "routes", ())
