@@ -52,7 +52,7 @@ class RequestContext:
         self.probes = probes
         self.quiet = {*quiet, *probes}
         self.server_timing = server_timing
-        self._templates: dict[int, str] = {}
+        self._templates: dict[int, str] = {}  # by id(): a route has no hash
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; count, time and log it when its response is sent."""

@@ -12,7 +12,8 @@ def flatten(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[str
         if isinstance(route, Route):
             yield prefix + route.path_format, route
         else:
-            yield from flatten(_within(route), prefix + getattr(route, "path", ""))
+            within = getattr(route, "routes", ())
+            yield from flatten(within, prefix + getattr(route, "path", ""))
 
 
 def methods_of(routes: Iterable[BaseRoute], scope: Scope) -> set[str]:
@@ -20,14 +21,7 @@ def methods_of(routes: Iterable[BaseRoute], scope: Scope) -> set[str]:
     methods: set[str] = set()
     for route in routes:
         match, child = route.matches(scope)
-        if match is Match.NONE:
-            continue
-        if isinstance(route, Route):
-            methods |= route.methods or set()
-        else:
-            methods |= methods_of(_within(route), {**scope, **child})
+        if match is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+            methods |= methods_of(getattr(route, "routes", ()), {**scope, **child})
     return methods
-
-
-def _within(group: BaseRoute) -> Iterable[BaseRoute]:
-    return getattr(group, "routes", ())

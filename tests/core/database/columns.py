@@ -93,9 +93,10 @@ async def _nullable(text: str, parameters: int, connection: Connection) -> list[
         table, is_optional = tables.get(alias, (None, False))
         if not alias and tables:
             table, is_optional = next(iter(tables.values()))
-        is_column = table is not None and re.fullmatch(r"\w+", name)
-        may_be_null = is_optional or await connection.fetchval(NULLABLE, table, name)
-        found.append(bool(is_column and may_be_null))
+        if table is None or not re.fullmatch(r"\w+", name):  # computed
+            found.append(False)
+        else:
+            found.append(is_optional or bool(await connection.fetchval(NULLABLE, table, name)))
     return found
 
 
