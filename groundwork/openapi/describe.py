@@ -2,7 +2,6 @@
 
 import inspect
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
@@ -26,7 +25,7 @@ type _Json = dict[str, Any]
 
 def describe(app_name: str, routes: Iterable[BaseRoute], probes: Mapping[str, Probe]) -> _Json:
     """Return the OpenAPI document."""
-    common = tomllib.loads(Path(__file__).with_name("common.toml").read_text("utf-8"))
+    common = msgspec.toml.decode(Path(__file__).with_name("common.toml").read_bytes())
     handlers = _handlers(routes, probes)
     bodies = [one.body for *_, one in handlers if one.body]
     given = [kind for *_, one in handlers for status in one.returns for kind in one.kinds(status)]

@@ -1,9 +1,10 @@
 """The words of the status page."""
 
-import tomllib
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+
+from msgspec import toml
 
 from groundwork.health.services import Database, Details, Migrations
 
@@ -57,4 +58,5 @@ def duration(seconds: float) -> str:
 
 @cache
 def _tables() -> dict[str, dict[str, str]]:
-    return tomllib.loads(Path(__file__).with_name("words.toml").read_text("utf-8"))
+    text = Path(__file__).with_name("words.toml").read_bytes()
+    return toml.decode(text, type=dict[str, dict[str, str]])
