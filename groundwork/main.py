@@ -70,7 +70,8 @@ def create_app(settings: Settings | None = None) -> RequestContext:
         connect, monitor, recent = Connector(settings), LoopMonitor(), Recent()
         pool = Pool(connect, settings.db_pool_max_size, settings.db_pool_timeout)
         readiness = Readiness(settings, pool, connect, monitor)
-        background = [spawn(readiness.keep_checking()), spawn(recent.record())]
+        work = (readiness.keep_checking(), pool.keep_fresh(), recent.record())
+        background = [spawn(one) for one in work]
         with lifecycle.handle_signals(on_drain=readiness.drain), monitor.run():
             yield State(
                 settings=settings,

@@ -20,6 +20,7 @@ type Executor = Connection | Pool  # a service takes either: in a transaction, o
 
 _RETRY_SECONDS = 1.0
 _CLOSE_SECONDS = 1.0
+_UNUSED_SECONDS = 60.0
 
 
 class Pool(Statements):
@@ -30,6 +31,7 @@ class Pool(Statements):
         self._max_size = max_size
         self._sessions: set[Connection] = set()
         self._stale: set[Connection] = set()
+        self._unused: set[Connection] = set()  # for a while
         self._waiters = Waiters(max_size, timeout, self._refusal)
         self._open = WeakSet[Connection]()  # also what is being closed
         self._opening = 0
@@ -66,6 +68,15 @@ class Pool(Statements):
         while self._waiters.idle:
             self._discard(self._waiters.idle.pop())
 
+    async def keep_fresh(self) -> None:
+        """Close what is idle for a minute or two, before a firewall forgets it; never return."""
+        while True:
+            self._unused = set(self._waiters.idle)
+            await asyncio.sleep(_UNUSED_SECONDS)
+            for connection in self._unused.intersection(self._waiters.idle):
+                self._waiters.idle.remove(connection)
+                self._discard(connection)
+
     async def close(self) -> None:
         """Close all connections, those in use without their end."""
         closing = [connection.close(timeout=_CLOSE_SECONDS) for connection in self._waiters.idle]
@@ -76,6 +87,7 @@ class Pool(Statements):
     async def _take(self) -> Connection:
         while self._waiters.idle:
             connection = self._waiters.idle.pop()
+            self._unused.discard(connection)
             if not connection.is_closed():
                 return connection
             self._forget(connection)
