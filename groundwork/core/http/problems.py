@@ -15,7 +15,7 @@ from groundwork.core.http.routing import methods_of
 
 logger = logging.getLogger(__name__)
 
-DATABASE_ERRORS = (UnavailableError, asyncpg.PostgresError)
+DATABASE_ERRORS = (UnavailableError, asyncpg.PostgresError, ExceptionGroup)
 _PLAN_ERRORS = (
     asyncpg.InvalidCachedStatementError,
     asyncpg.OutdatedSchemaCacheError,
@@ -79,18 +79,27 @@ async def database_error(request: Request, error: Exception) -> Response:
     Raises:
         Exception: the error itself, where it is in the statement or the code.
     """
-    reason: str | None = reason_of(error)
+    decisive = _decisive(error)
+    reason: str | None = reason_of(decisive)
     if reason is None:
         # What was prepared before a migration may not fit the tables any more.
-        is_of_plan = isinstance(error, _PLAN_ERRORS)
+        is_of_plan = isinstance(decisive, _PLAN_ERRORS)
         if not is_of_plan or not await request.state["readiness"].sessions_were_renewed():
             raise error
         reason = "migrations_changed"
-    cause = error.__cause__ or error
+    cause = decisive.__cause__ or decisive
     fields = {"reason": reason, "cause": f"{type(cause).__name__}: {cause}"}
     logger.warning("request failed by the database", extra=fields)
     detail = _REFUSALS.get(reason, "The database is unavailable.")
     return problem(request.scope, 503, f"{detail} Retry later.", {"Retry-After": "1"})
+
+
+def _decisive(error: Exception) -> Exception:
+    """Return the exception in a TaskGroup's that says what went wrong: a bug before the rest."""
+    if not isinstance(error, ExceptionGroup):
+        return error
+    found = [_decisive(one) for one in error.exceptions]
+    return next((one for one in found if reason_of(one) is None), found[0])
 
 
 def _allowed(request: Request) -> str:

@@ -179,6 +179,8 @@ class Guard:
         (HTTPException(401), 401),
         (LOST, 503),
         (asyncpg.QueryCanceledError("cancelled"), 503),
+        (ExceptionGroup("both", [LOST, ExceptionGroup("inner", [LOST])]), 503),
+        (ExceptionGroup("one is a bug", [LOST, ValueError()]), 500),
         (asyncpg.UndefinedTableError("no table"), 500),
     ],
 )
