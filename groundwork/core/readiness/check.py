@@ -8,6 +8,7 @@ import asyncpg
 
 from groundwork.core.config import Settings
 from groundwork.core.database.connections import Connect
+from groundwork.core.database.errors import reason_of
 from groundwork.core.database.pool import Pool
 from groundwork.core.observability import metrics
 from groundwork.core.observability.event_loop import LoopMonitor
@@ -91,22 +92,22 @@ class Readiness:
         self._connection.close()
 
     async def _run(self) -> None:
-        started = time.monotonic()
-        deadline = started + self._timeout * _CHECK_SHARE
+        started, failure = time.monotonic(), None
         try:
-            row, failure = await self._query(deadline)
+            row, failure = await self._query(started + self._timeout * _CHECK_SHARE)
         except Exception as error:  # noqa: BLE001 - whatever it is, this instance is not ready
             await asyncio.sleep(0)  # the monitor's tick is due as well, where the loop was blocked
             result = self._failed(error)
         else:
             result = judge(row, self._pool, failure, time.monotonic() - started)
-            if self._are_stale(row) or isinstance(failure, asyncpg.CannotConnectNowError):
+            renewable = failure is None and self._are_stale(row)
+            if renewable or isinstance(failure, asyncpg.CannotConnectNowError):
                 self._pool.expire()  # also lets a server end that waits for its sessions
                 self._connection.drop()
         metrics.READINESS_CHECKS.observe(time.monotonic() - started)
         self.history.samples.append(Sample(result.checked_at, result.latency))
         is_lost = result.status == "unavailable" and result.reason in _LOST
-        if self._connection.reconnected or is_lost:
+        if is_lost or (self._connection.reconnected and failure is None):
             # The pool's connections are as dead; else requests would find it out one by one.
             self._pool.expire()
         self._publish(result)
@@ -114,24 +115,26 @@ class Readiness:
     async def _query(self, deadline: float) -> tuple[Database, Exception | None]:
         """Return the row, and why no new connection can be opened, if so.
 
-        Without a session of the check's own, an idle one of the pool shows whether those serve.
+        Without a session of the check's own, an idle one of the pool shows whether those serve; if
+        all are in use, and the server only rejects another, what was found last holds.
         """
         try:
             row = await self._connection.query(deadline)
         except Exception as error:
             left = deadline - time.monotonic()
-            if left <= 0 or isinstance(error, _FINAL) or not self._pool.get_idle_size():
-                raise
-            return await run_with_timeout(left, READY.one(self._pool)), error
+            if left > 0 and self._pool.get_idle_size() and not isinstance(error, _FINAL):
+                return await run_with_timeout(left, READY.one(self._pool)), error
+            if self._row and self._pool.get_size() and reason_of(error) == "database_rejected":
+                return self._row, error
+            raise
         return row, self._connection.failure
 
     def _are_stale(self, row: Database) -> bool:
         """Return whether what sessions are given has changed: role, host, settings, migrations."""
         previous, self._row = self._row, row
-        if previous in (None, row):
-            return False
-        self._renewed_at = time.monotonic()
-        return True
+        if is_stale := previous not in (None, row):
+            self._renewed_at = time.monotonic()
+        return is_stale
 
     def _failed(self, error: Exception) -> Result:
         blocked = self._loop_monitor.blocked_seconds - self._blocked

@@ -318,6 +318,45 @@ async def test_a_session_of_the_pool_shows_that_those_serve(
     assert result.server_version is not None
 
 
+async def test_old_sessions_are_kept_while_there_are_no_new_ones(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While new sessions are rejected the pool's are all there is; later they are renewed."""
+    monkeypatch.setattr(pool, "expire", expire := Mock())
+    settings = dataclasses.replace(settings, readiness_ttl=0)
+    readiness = Readiness(settings, pool, AsyncMock(), LoopMonitor())
+    connection = readiness._connection  # noqa: SLF001
+    error = asyncpg.InvalidPasswordError("wrong")
+    found = [database(), database(given="other"), error, database(given="other")]
+    monkeypatch.setattr(connection, "query", AsyncMock(side_effect=found))
+    await readiness.check()
+    connection.failure, connection.reconnected = error, True
+    results = [await readiness.check() for _ in range(2)]
+    expire.assert_not_called()
+    connection.failure, connection.reconnected = None, False
+    results.append(await readiness.check())
+    readiness.close()
+
+    assert [one.status for one in results] == ["degraded", "degraded", "ok"]
+    expire.assert_called_once_with()
+
+
+async def test_sessions_in_use_serve_while_new_ones_are_rejected(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every session of the pool in use and the check's own ended, it is no outage."""
+    rejected = asyncpg.TooManyConnectionsError("full")
+    async with pool.acquire():
+        _, (_, busy, gone) = await check_each(
+            settings, pool, monkeypatch, database(), rejected, ConnectionRefusedError()
+        )
+        _, (first,) = await check_each(settings, pool, monkeypatch, rejected)
+
+    assert (busy.status, busy.reason) == ("degraded", "database_rejected")
+    assert (gone.status, gone.reason) == ("unavailable", "database_unreachable")
+    assert first.status == "unavailable"
+
+
 async def test_a_server_that_shuts_down_is_unavailable_at_once(
     settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
