@@ -33,7 +33,7 @@ def serve(settings: Settings | None = None, sockets: list[socket.socket] | None 
         access_log=False,
         server_header=False,
         timeout_keep_alive=settings.keep_alive_seconds,
-        timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
+        timeout_graceful_shutdown=settings.shutdown_grace_seconds,  # type: ignore[arg-type]  # works
     )
     # What has been imported is no garbage, and a request leaves little: without this, garbage
     # collection takes a tenth of a busy process' time.

@@ -55,7 +55,7 @@ def options(monkeypatch: pytest.MonkeyPatch, listen: Mock, server: Mock) -> dict
 def test_settings_reach_uvicorn(options: dict[str, Any], listen: Mock) -> None:
     """HOST, PORT, KEEP_ALIVE_SECONDS and SHUTDOWN_GRACE_SECONDS have their effect."""
     listen.assert_called_once_with("::1", 1234)
-    assert options["timeout_graceful_shutdown"] == 7
+    assert options["timeout_graceful_shutdown"] == 7.5
     assert options["timeout_keep_alive"] == 42
 
 
