@@ -19,7 +19,12 @@ from groundwork.core.database.queries import Query
 from groundwork.core.http.cors import CORS
 from groundwork.core.http.error_boundary import ErrorBoundary
 from groundwork.core.http.middleware import RequestContext
-from groundwork.core.http.problems import DATABASE_ERRORS, database_error, http_exception
+from groundwork.core.http.problems import (
+    DATABASE_ERRORS,
+    cancelled,
+    database_error,
+    http_exception,
+)
 from groundwork.core.http.receiving import ClientLimits
 from groundwork.core.lifecycle import POOL_CLOSE_SECONDS, Lifecycle
 from groundwork.core.observability.event_loop import LoopMonitor
@@ -95,7 +100,7 @@ def create_app(settings: Settings | None = None) -> RequestContext:
             Middleware(ErrorBoundary, debug=settings.debug),
             Middleware(ClientLimits),
         ],
-        exception_handlers={HTTPException: http_exception}
+        exception_handlers={HTTPException: http_exception, asyncio.CancelledError: cancelled}
         | dict.fromkeys(DATABASE_ERRORS, database_error),
         routes=ROUTES,
     )

@@ -1,8 +1,9 @@
 """Exceptions to responses: by their handlers, else 500 and in development a traceback."""
 
 import logging
+from asyncio import CancelledError
 from html import escape
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 from starlette.middleware.errors import ServerErrorMiddleware
@@ -40,15 +41,15 @@ class ErrorBoundary(ServerErrorMiddleware):
             await self.app(scope, receive, send_noting_start)
         except ClientDisconnect:
             logger.info("client disconnected")
-        except Exception as error:  # noqa: BLE001 - raised again if it has no handler
+        except (Exception, CancelledError) as error:  # noqa: BLE001 - handled, or logged
             try:
                 response = await _handle(Request(scope), error, started=started)
-            except Exception as unhandled:
+            except (Exception, CancelledError) as unhandled:
                 await _note_pending(scope, unhandled)
                 logger.exception("unhandled exception")
                 response = problem(scope, 500, "An unexpected error.")
                 if self.debug:
-                    response = self.debug_response(Request(scope), unhandled)
+                    response = self.debug_response(Request(scope), cast("Exception", unhandled))
             # An incomplete response makes the server close the connection.
             if not started:
                 await response(scope, receive, send)
@@ -59,9 +60,10 @@ class ErrorBoundary(ServerErrorMiddleware):
         return super().generate_html(exc, limit).replace("</h2>", f"</h2><pre>{notes}</pre>", 1)
 
 
-async def _handle(request: Request, error: Exception, *, started: bool) -> Response:
+async def _handle(request: Request, error: BaseException, *, started: bool) -> Response:
     """Return what the application's handler returns; raise the error where there is none."""
-    handlers: dict[Any, Any] = {} if started else request.app.exception_handlers
+    is_late = started and not isinstance(error, CancelledError)
+    handlers: dict[Any, Any] = {} if is_late else request.app.exception_handlers
     for kind in type(error).__mro__:
         if kind in handlers:
             response: Response = await handlers[kind](request, error)
@@ -69,7 +71,7 @@ async def _handle(request: Request, error: Exception, *, started: bool) -> Respo
     raise error
 
 
-async def _note_pending(scope: Scope, error: Exception) -> None:
+async def _note_pending(scope: Scope, error: BaseException) -> None:
     """Name the pending migrations where a table or a column is missing."""
     if not isinstance(error, asyncpg.SyntaxOrAccessError):
         return

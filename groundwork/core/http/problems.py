@@ -94,6 +94,19 @@ async def database_error(request: Request, error: Exception) -> Response:
     return problem(request.scope, 503, f"{detail} Retry later.", {"Retry-After": "1"})
 
 
+async def cancelled(request: Request, error: BaseException) -> Response:
+    """Return 503 for what the server cancels because its grace period is over.
+
+    Raises:
+        BaseException: the error itself, where the code has awaited what was cancelled.
+    """
+    if not request.state["lifecycle"].draining:
+        raise error
+    logger.warning("request cancelled by the shutdown")
+    detail = "The service is shutting down. Retry later."
+    return problem(request.scope, 503, detail, {"Retry-After": "1"})
+
+
 def _decisive(error: Exception) -> Exception:
     """Return the exception in a TaskGroup's that says what went wrong: a bug before the rest."""
     if not isinstance(error, ExceptionGroup):

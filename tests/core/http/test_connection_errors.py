@@ -1,5 +1,6 @@
 """What a request is told that meets a lost database."""
 
+import asyncio
 import dataclasses
 import logging
 from collections.abc import AsyncGenerator
@@ -38,6 +39,13 @@ async def fail(_: Request[State]) -> JSONResponse:
     raise ConnectionResetError
 
 
+async def await_cancelled(_: Request[State]) -> JSONResponse:
+    """Wait for what is cancelled meanwhile."""
+    future = asyncio.get_running_loop().create_future()
+    future.cancel()
+    return JSONResponse(await future)
+
+
 @pytest.fixture
 async def pool(settings: Settings, request: pytest.FixtureRequest) -> AsyncGenerator[Pool]:
     """Give a real pool, on the test's database or on another."""
@@ -55,6 +63,7 @@ def app(app: Starlette) -> Starlette:
         Route("/leave", leave),
         Route("/fail", fail),
         Route("/plan", use_old_plan),
+        Route("/cancelled", await_cancelled),
     ]
     return app
 
@@ -95,3 +104,22 @@ async def test_a_plan_of_before_a_migration_may_be_retried(
     )
 
     assert (await client.get("/plan")).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("draining", "expected"),
+    [(False, (500, "unhandled exception")), (True, (503, "request cancelled by the shutdown"))],
+)
+async def test_a_cancelled_request_has_a_problem(
+    client: httpx.AsyncClient,
+    state: State,
+    caplog: pytest.LogCaptureFixture,
+    draining: bool,  # noqa: FBT001 - a parameter of the test
+    expected: tuple[int, str],
+) -> None:
+    """At the end of the grace period it is 503, at any other time a bug; both are in the log."""
+    state["lifecycle"].draining = draining
+    response = await client.get("/cancelled")
+
+    assert (response.status_code, caplog.messages[-2]) == expected
+    assert is_a_problem(response)
