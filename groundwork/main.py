@@ -73,7 +73,7 @@ def create_app(settings: Settings | None = None) -> RequestContext:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[State]:
         connect, monitor, recent = Connector(settings), LoopMonitor(), Recent()
-        pool = Pool(connect, settings.db_pool_max_size, settings.db_pool_timeout)
+        pool = Pool(connect.answering, settings.db_pool_max_size, settings.db_pool_timeout)
         readiness = Readiness(settings, pool, connect, monitor)
         work = (readiness.keep_checking(), pool.keep_fresh(), recent.record())
         background = [spawn(one) for one in work]

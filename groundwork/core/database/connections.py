@@ -75,6 +75,20 @@ class Connector:
                 return connection
         raise failure
 
+    async def answering(self) -> Connection:
+        """Open one connection that has answered: a pooler accepts more than it has sessions for.
+
+        Raises:
+            Exception: as above, or TimeoutError if no answer comes within DB_CONNECT_TIMEOUT.
+        """
+        connection = await self()
+        try:
+            await connection.execute("SELECT 1", timeout=self._timeout)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
     async def _open(self, url: DatabaseURL, target: _Target, seconds: float) -> Connection:
         options = self._options | {"server_settings": url.server_settings}
         if url.uses_system_certificates:

@@ -224,3 +224,17 @@ async def test_updated_at_is_kept(connection: Connection) -> None:
     assert after is not None
     assert after["updated_at"] == after["now"]
     assert after["created_at"] == row["created_at"]
+
+
+async def test_a_connection_has_to_answer(connect: AsyncMock, settings: Settings) -> None:
+    """What a pooler accepts but has no session for is no connection, and is closed at once."""
+    connect.return_value = connection = Mock(execute=AsyncMock())
+    connector = Connector(settings)
+    assert await connector.answering() is connection
+    connection.terminate.assert_not_called()
+    connection.execute.side_effect = TimeoutError
+    with pytest.raises(TimeoutError):
+        await connector.answering()
+
+    connection.execute.assert_awaited_with("SELECT 1", timeout=settings.db_connect_timeout)
+    connection.terminate.assert_called_once_with()
