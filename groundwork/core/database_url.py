@@ -75,15 +75,15 @@ def _parse(url: str) -> dict[str, str]:
     if not url.strip():
         message = "Missing."
         raise DatabaseURLError(message)
-    name, plus, driver = url.partition("://")[0].partition("+")
-    if plus and name in {"postgresql", "postgres"}:
-        message = f"Remove '+{driver}': one address serves asyncpg, yoyo and psql."
+    if driver := re.match(r"postgres(?:ql)?(\+\w+)://", url):
+        message = f"Remove '{driver[1]}': one address serves asyncpg, yoyo and psql."
         raise DatabaseURLError(message)
     try:
         parts: dict[str, str] = parse_dsn(url)
     except (psycopg2.Error, UnicodeError) as error:
         named = re.search(r'(?:parameter|option):? "([a-z_]{1,40})"\s*$', str(error))
-        if named and "@" not in url.partition("?")[2]:  # else it may be a piece of a password
+        # After "password=", or with an @, it may be a piece of a password.
+        if named and not re.search(rf"\?.*@|password\s*=.*{named[1]}", url):
             message = f"libpq does not know the parameter {named[1]!r}."
         elif re.match(r"postgres(ql)?://", url):
             message = f"libpq cannot read it. {_ENCODE}"

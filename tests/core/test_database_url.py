@@ -174,6 +174,7 @@ def test_a_password_is_read_as_psql_reads_it(password: str) -> None:
         "postgresql://u:s3cret@[::1/d",
         "postgresql://u:s3cret@h:x/d",
         "postgresql://u@h/d?password=s3cret&s3cret@x=1",
+        "postgresql://u@h/d?password=half&othersecret",
     ],
 )
 def test_a_password_to_encode_is_a_hint_without_the_password(url: str) -> None:
@@ -181,7 +182,7 @@ def test_a_password_to_encode_is_a_hint_without_the_password(url: str) -> None:
     text = message(url)
 
     assert "ercent-encode" in text
-    assert "s3cret" not in text
+    assert not re.search("s3cret|othersecret", text)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +196,9 @@ def test_a_password_to_encode_is_a_hint_without_the_password(url: str) -> None:
             "postgresql+asyncpg://h/d",
             "Remove '+asyncpg': one address serves asyncpg, yoyo and psql.",
         ),
+        ("postgresql+asyncpg//u:s3cret@h/d", "Not a PostgreSQL address."),
+        ("postgresql+asyncpg:/u:s3cret@h/d", "Not a PostgreSQL address."),
+        ("host=h password=correct horse=staple", "Not a PostgreSQL address."),
         ("postgresql://h/d?bogus=s3cret", "libpq does not know the parameter 'bogus'."),
         ("host=h bogus=s3cret", "libpq does not know the parameter 'bogus'."),
         (
