@@ -292,6 +292,18 @@ def test_an_output_that_is_closed_or_full_changes_nothing(
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("output", ["2>&-", "2>/dev/full"])
+def test_invalid_settings_are_exit_code_2_whatever_takes_the_message(output: str) -> None:
+    """A supervisor that tells 2 from 1 is not misled by a full disk."""
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -m groundwork migrate {output}', sys.executable],
+        env=bare_environment() | {"DATABASE_URL": "", "ENVIRONMENT": "production"},
+        check=False,
+    )
+
+    assert done.returncode == 2
+
+
 @pytest.mark.parametrize(("output", "found"), [(">&-", "/dev/null"), (">/dev/full", "/dev/full")])
 def test_it_serves_without_an_output(database_url: str, output: str, found: str) -> None:
     """Where stdout is closed, no socket takes its number; where it is full, lines are dropped."""

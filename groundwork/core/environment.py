@@ -42,7 +42,10 @@ def read_environment(
 
 def exit_with(message: str) -> NoReturn:
     """Print one line for the person who set something wrong, and exit with 2."""
-    print(f"groundwork: {message}", file=sys.stderr)
+    try:
+        print(f"groundwork: {message}", file=sys.stderr, flush=True)
+    except OSError:  # full: the interpreter would try again, and exit with 120
+        sys.stderr = None
     sys.exit(2)
 
 
