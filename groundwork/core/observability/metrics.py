@@ -4,12 +4,16 @@ What has no convention is called groundwork_*. Durations are seconds. A feature 
 metrics beside its code: whatever is in prometheus_client's default registry is exposed.
 """
 
+import os
 from functools import cache
 
-from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, values
 
 from groundwork import __version__
 
+# One process, whatever the platform says: no files of its own to write, or to fail for.
+os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+values.ValueClass = values.MutexValue
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 # The bucket boundaries that the conventions advise for HTTP and for databases.

@@ -1,9 +1,14 @@
 """The metrics that have labels."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from prometheus_client import REGISTRY
 
 from groundwork.core.observability import metrics
+from tests.databases import bare_environment
 
 
 @pytest.mark.parametrize(
@@ -37,3 +42,15 @@ def test_the_build_of_the_last_application_counts() -> None:
 
     (family,) = metrics.BUILD.collect()
     assert [one.labels["environment"] for one in family.samples] == ["production"]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_one_process_needs_no_files(tmp_path: Path, *, exists: bool) -> None:
+    """PROMETHEUS_MULTIPROC_DIR, set for another program, does not count."""
+    folder = tmp_path if exists else tmp_path / "nowhere"
+    script = "from groundwork.core.observability import metrics; metrics.set_build('x')"
+    environment = bare_environment() | {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
+
+    subprocess.run([sys.executable, "-Werror", "-c", script], env=environment, check=True)
+
+    assert list(tmp_path.iterdir()) == []
