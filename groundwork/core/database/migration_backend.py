@@ -111,6 +111,8 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
         """Run a file and record that, in one transaction unless it says otherwise."""
         path, session = Path(migration.path).absolute(), self.connection
         retry = partial(session.retry, migration.id)
+        # A table that an earlier file has left would hide another.
+        retry(partial(session.run, "DISCARD TEMP"))
         script = sql = files.read_sql(path)
         if operation == "rollback":
             sql = files.read_sql(path.with_suffix(".rollback.sql"))

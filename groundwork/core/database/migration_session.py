@@ -23,6 +23,8 @@ _PAUSE_SECONDS = 2
 _LOCK = 0x67726F756E64  # "ground", any number that no other program takes
 # Undoes what a file has SET. A server, but for one on Windows, notices when its client has gone.
 RESET = """
+    RESET SESSION AUTHORIZATION;
+    RESET ROLE;
     RESET ALL;
     SET lock_timeout = '1s';
     SELECT set_config('client_connection_check_interval', '1s', false)
@@ -60,7 +62,8 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
         """Connect as psql does."""
         timeout, name = max(2, round(settings.db_connect_timeout)), "groundwork migrate"
         options = {"connect_timeout": timeout, "fallback_application_name": name}
-        super().__init__(make_dsn(settings.database_url, **options))
+        # Files are UTF-8, whatever PGCLIENTENCODING, the role or the database say.
+        super().__init__(make_dsn(settings.database_url, client_encoding="UTF8", **options))
         self.autocommit = True
         self._blocker = ""
         self._settings = settings

@@ -233,6 +233,31 @@ def test_a_file_does_not_change_the_session_of_the_next(copy: Path, url: str) ->
     assert run(url, "SELECT * FROM new") == [("1s",)]
 
 
+def test_a_file_leaves_no_role_and_no_temporary_table(copy: Path, url: str) -> None:
+    """The next file runs as who connected, and on the tables that everybody sees."""
+    first, second = (copy / f"sql/migrations/000{n}.change-item.sql" for n in (3, 4))
+    first.write_text("CREATE TEMP TABLE item (); SET ROLE pg_monitor;")
+    second.write_text("ALTER TABLE item ADD owner text; CREATE TABLE new AS SELECT current_user")
+    run(url, "GRANT ALL ON ALL TABLES IN SCHEMA public TO pg_monitor")
+
+    assert migrate(url, copy).stderr == ""
+    assert run(url, "SELECT current_user = new.current_user FROM new") == [(True,)]
+    assert run(url, "SELECT owner FROM public.item LIMIT 0") == []
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "EUC_TW", "SQL_ASCII"])
+def test_files_are_utf8_whatever_the_client_encoding(
+    encoding: str, copy: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PGCLIENTENCODING, which psql takes as that of its files, does not count."""
+    monkeypatch.setenv("PGCLIENTENCODING", encoding)
+    (copy / "sql/migrations/0003.create-new.sql").write_text("CREATE TABLE new AS SELECT '→' AS a")
+
+    assert migrate(url, copy).stderr == ""
+    monkeypatch.delenv("PGCLIENTENCODING")
+    assert run(url, "SELECT * FROM new") == [("→",)]
+
+
 def test_a_lost_connection_fails_the_migration(start: Start) -> None:
     """The message names the migration and the reason."""
     own = "SELECT pg_terminate_backend(pg_backend_pid());"
