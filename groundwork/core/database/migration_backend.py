@@ -123,6 +123,9 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
             for statement in files.statements(sql):
                 retry(partial(session.run_alone, statement))
             sql = ""
+        elif files.controls_transaction(sql):
+            message = f"{migration.id} is one transaction: remove BEGIN, COMMIT and ROLLBACK"
+            raise files.MigrationError(message)
         retry(partial(self._run_in_transaction, sql, migration, operation))
 
     def _run_in_transaction(self, sql: str, migration: yoyo.Migration, operation: str) -> None:

@@ -13,6 +13,10 @@ _COMMENT = r"(?!)"
 for _ in range(4):  # comments within comments
     _COMMENT = rf"/\*(?:(?!/\*|\*/).|{_COMMENT})*\*/"
 _BLANK = rf"\s|--[^\n]*|{_COMMENT}"
+# COMMIT would part a change from its mark, ROLLBACK would mark what has been undone.
+_TRANSACTION = re.compile(
+    r"(ABORT|BEGIN|COMMIT|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+TO)|START)\b", re.IGNORECASE
+)
 _QUOTED = r"""\be'(?:[^'\\]|\\.)*'|'[^']*'|"[^"]*"|(?<![\w$])(\$(?:[a-z_]\w*)?\$).*?\2"""
 _STATEMENT = rf"(?is)(?:{_BLANK}|;)*((?:{_BLANK}|{_QUOTED}|[^;])*)"  # slow to compile
 
@@ -41,6 +45,9 @@ def read_sql(path: Path) -> str:
     """Read a file; raise MigrationError if it is missing, not UTF-8, or not supported."""
     try:
         sql = path.read_text("utf-8-sig")
+        if "\0" in sql:  # the driver would send what stands before it
+            message = "it has a zero byte"
+            raise ValueError(message)  # noqa: TRY301 - the same message as for a byte that is not UTF-8
     except (OSError, ValueError) as error:
         message = f"{path.name} can't be read: {error}"
         raise MigrationError(message) from None
@@ -57,6 +64,11 @@ def directive(sql: str) -> str:
     """Return the value of the comment `-- transactional:` on top of a file, "true" without it."""
     match = _TRANSACTIONAL.match(sql)
     return match[1].lower() if match else "true"
+
+
+def controls_transaction(sql: str) -> bool:
+    """Return whether SQL begins or ends a transaction itself."""
+    return any(map(_TRANSACTION.match, statements(sql)))
 
 
 def statements(sql: str) -> list[str]:

@@ -55,7 +55,12 @@ def test_a_file_of_another_kind_is_ignored(name: str, copy: Path, own_database: 
 
 @pytest.mark.parametrize(
     "content",
-    [b"SELECT '\xe9';", b"-- transactional: maybe\nSELECT 1;", b"-- transactional: false x\n"],
+    [
+        b"SELECT '\xe9';",
+        b"SELECT 1;\0SELECT 2;",
+        b"-- transactional: maybe\nSELECT 1;",
+        b"-- transactional: false x\n",
+    ],
 )
 def test_a_file_that_cannot_be_read_is_refused(
     content: bytes, copy: Path, own_database: str
@@ -95,6 +100,37 @@ def test_files_are_taken_as_psql_takes_them(
 
     assert (applied.returncode, undone.returncode, found) == (0, 0, [(True,)]), applied.stderr
     assert run(own_database, "SELECT to_regclass('new')") == [(None,)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TABLE new (); COMMIT; SELECT 1 / 0",
+        "CREATE TABLE new (); rollback",
+        "/* one */ BEGIN; CREATE TABLE new (); END",
+        "START TRANSACTION; CREATE TABLE new (); COMMIT AND CHAIN",
+        "CREATE TABLE new (); PREPARE TRANSACTION 'new'",
+    ],
+)
+def test_a_file_does_not_end_its_transaction(sql: str, copy: Path, own_database: str) -> None:
+    """The change would be kept without its mark, or the mark without its change."""
+    (copy / "sql/migrations/9003.create-new.sql").write_text(sql)
+
+    done = migrate(own_database, copy)
+
+    assert (done.returncode, "9003.create-new is one transaction" in done.stderr) == (1, True)
+    assert run(own_database, "SELECT to_regclass('new')") == [(None,)]
+    assert run(own_database, MARKS) == [(ALL, ALL)]
+
+
+def test_a_file_may_have_savepoints_and_functions(copy: Path, own_database: str) -> None:
+    """These do not end the transaction, although they begin and roll back something."""
+    (copy / "sql/migrations/9003.create-new.sql").write_text(
+        "CREATE FUNCTION new() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1; SELECT 2; END;"
+        "SAVEPOINT a; ROLLBACK TO a; DO $$ BEGIN PERFORM new(); END $$;"
+    )
+
+    assert migrate(own_database, copy).stderr == ""
 
 
 @pytest.mark.parametrize("directive", ["", "-- transactional: false\n"])
