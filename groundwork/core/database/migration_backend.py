@@ -84,6 +84,12 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
         return [yoyo.get_migration_hash(name) for name in checksums.read_applied(self)]
 
     @override
+    def to_apply(self, migrations: yoyo.MigrationList) -> yoyo.MigrationList:
+        """Return the pending ones in order, which `yoyo reapply` has turned round."""
+        ordered = sorted(migrations, key=lambda migration: migration.id)
+        return super().to_apply(yoyo.MigrationList(ordered))
+
+    @override
     def apply_migrations(self, migrations: yoyo.MigrationList, force: bool = False) -> None:
         """Apply migrations, and store the checksums that are missing; `force` changes nothing."""
         if checksums.check(self) or migrations:

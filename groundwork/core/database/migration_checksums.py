@@ -5,6 +5,7 @@ import logging
 from glob import escape
 from pathlib import Path
 
+import psycopg2
 from yoyo.backends.base import DatabaseBackend
 from yoyo.migrations import Migration, MigrationList, read_migrations
 
@@ -45,11 +46,14 @@ def read_known() -> MigrationList:
 
 def read_applied(backend: DatabaseBackend) -> dict[str, str | None]:
     """Return the checksum of each applied migration, None where none is stored; write nothing."""
-    marks, checksums = backend.execute(_TABLES).fetchone()
-    if marks is None:
-        return {}
-    without = "SELECT migration_id, NULL FROM _yoyo_migration"
-    return dict(backend.execute(_APPLIED if checksums else without).fetchall())
+    try:
+        marks, checksums = backend.execute(_TABLES).fetchone()
+        if marks is None:
+            return {}
+        without = "SELECT migration_id, NULL FROM _yoyo_migration"
+        return dict(backend.execute(_APPLIED if checksums else without).fetchall())
+    except psycopg2.Error as error:
+        raise files.MigrationError(str(error)) from None
 
 
 def store(backend: DatabaseBackend, migration: Migration) -> None:

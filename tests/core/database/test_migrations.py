@@ -173,6 +173,23 @@ def test_yoyo_does_not_mark_what_has_failed(copy: Path, own_database: str) -> No
     assert run(own_database, MARKS) == ALL
 
 
+def test_yoyo_reapplies_in_order(copy: Path, own_database: str) -> None:
+    """What was rolled back from the last to the first is applied from the first to the last."""
+    done = yoyo("reapply", "--all", url=own_database, folder=copy)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert run(own_database, MARKS) == ALL
+
+
+def test_marks_that_cannot_be_read_are_said_in_one_line(copy: Path, own_database: str) -> None:
+    """A role without rights gets the database's message, from each command."""
+    url = f"{own_database}&options=-c%20role%3Dpg_monitor"
+
+    for done in (migrate(url, copy, check=True), yoyo("list", url=url, folder=copy)):
+        assert (done.returncode, done.stderr.count("\n")) == (1, 2)
+        assert done.stderr.startswith("permission denied for table _yoyo_migration\n")
+
+
 def test_yoyo_does_not_roll_back_without_a_file(copy: Path, own_database: str) -> None:
     """A rollback file that is missing is named, and the migration stays marked."""
     (copy / f"sql/migrations/{migration_ids()[-1]}.rollback.sql").unlink()
