@@ -12,6 +12,8 @@ import psycopg2
 from environs import ValidationError
 from psycopg2.extensions import parse_dsn
 
+from groundwork.core.service_file import add_service
+
 _ENCODE = "Percent-encode special characters in user and password: %40 for @, %2F for /, %25 for %."
 _INTEGER = re.compile(r"connect_timeout|keepalives\w*|tcp_user_timeout")
 # What asyncpg reads from a URL as libpq does. Any other keyword is dropped: DB_CONNECT_TIMEOUT is
@@ -45,8 +47,8 @@ def parse_database_url(url: str) -> DatabaseURL:
     Raises:
         DatabaseURLError: psql would not take it, or a driver cannot do what it asks for.
     """
-    parts = _parse(url)
-    if not (parts.get("user") or parts.get("service") or os.environ.get("PGSERVICE")):
+    parts = add_service(_parse(url))
+    if not (parts.get("user") or parts.get("service")):
         parts["user"] = _user()
     _check(parts)
     certificates = (parts.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")) == "system"
@@ -73,8 +75,7 @@ def parse_database_url(url: str) -> DatabaseURL:
 
 def _parse(url: str) -> dict[str, str]:
     if not url.strip():
-        message = "Missing."
-        raise DatabaseURLError(message)
+        raise DatabaseURLError("Missing.")  # noqa: EM101 - one word
     if driver := re.match(r"postgres(?:ql)?(\+\w+)://", url):
         message = f"Remove '{driver[1]}': one address serves asyncpg, yoyo and psql."
         raise DatabaseURLError(message)
@@ -82,8 +83,7 @@ def _parse(url: str) -> dict[str, str]:
         parts: dict[str, str] = parse_dsn(url)
     except (psycopg2.Error, UnicodeError) as error:
         named = re.search(r'(?:parameter|option):? "([a-z_]{1,40})"\s*$', str(error))
-        # After "password=", or with an @, it may be a piece of a password.
-        if named and not re.search(rf"\?.*@|password\s*=.*{named[1]}", url):
+        if named and not re.search(rf"\?.*@|password\s*=.*{named[1]}", url):  # a piece of one
             message = f"libpq does not know the parameter {named[1]!r}."
         elif re.match(r"postgres(ql)?://", url):
             message = f"libpq cannot read it. {_ENCODE}"

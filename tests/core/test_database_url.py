@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from unittest.mock import Mock
 from urllib.parse import quote
 
+import psycopg2
 import pytest
 
 from groundwork.core.database_url import DatabaseURLError, parse_database_url
@@ -274,12 +275,61 @@ def test_without_a_user_both_drivers_take_the_same(monkeypatch: pytest.MonkeyPat
     assert "user=somebody" in parse_database_url("postgresql:///d").dsn
 
 
-def test_a_service_without_hosts_is_left_to_the_drivers(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+SERVICES = """
+host=no
+[mine2]
+host=no
+[mine]
+# host=no
+host=a,b
+port=1,2
+host=no
+user=u
+password=50%s3cret
+options=-c search_path=x
+connect_timeout=5
+[mine]
+host=no
+"""
+
+
+@pytest.mark.parametrize("variable", ["PGSERVICE", None])
+@pytest.mark.parametrize("folder", ["PGSYSCONFDIR", "PGSERVICEFILE", "HOME"])
+def test_a_service_is_read_as_libpq_reads_it(
+    folder: str, variable: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Both read the connection service file themselves."""
-    (tmp_path / "services").write_text("[mine]\nhost=h\n")
-    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    """Every keyword of the service counts, in any file that libpq finds; the address wins."""
+    name = {"PGSYSCONFDIR": "pg_service.conf", "HOME": ".pg_service.conf"}.get(folder, "")
+    (file := tmp_path / (name or "services")).write_text(SERVICES)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(folder, str(tmp_path if name else file))
+    if variable:
+        monkeypatch.setenv(variable, "mine")
+
+    url = parse_database_url("postgresql://u2@" if variable else "user=u2 service=mine")
+
+    assert url.dsn == "postgresql://?user=u2&password=50%25s3cret"
+    assert url.hosts == (("a", 1, None), ("b", 2, None))
+    assert url.server_settings["options"] == "-c search_path=x"
+
+
+def test_a_service_that_is_not_found_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PGSERVICE is refused like the parameter, and a home that is unknown changes nothing."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", Mock(side_effect=KeyError))
+    monkeypatch.setenv("PGSERVICE", "s3cret")
+
+    text = message("postgresql://")
+
+    assert text == "libpq does not take the value of the parameter 'service'."
+
+
+def test_a_service_of_libpqs_own_folder_is_left_to_the_drivers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where libpq knows a service that is in no file of ours, it goes to asyncpg by its name."""
+    refusal = Mock(side_effect=psycopg2.OperationalError("connection to server failed"))
+    monkeypatch.setattr(psycopg2, "connect", refusal)
 
     url = parse_database_url("service=mine")
 
