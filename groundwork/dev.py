@@ -18,7 +18,7 @@ from groundwork.core.config import Settings, settings_or_exit
 from groundwork.core.database.connections import SQL_DIR
 from groundwork.core.database.migrations import migrate
 from groundwork.core.environment import DEV_DATABASE_URL, exit_with, read_environment, say
-from groundwork.embedded import forget_other_servers, postgres
+from groundwork.embedded import binaries, forget_other_servers, postgres
 from groundwork.listen import listen, local_address
 from groundwork.serve import serve
 
@@ -41,6 +41,7 @@ migrations were not applied; the service runs on the database as it is. To edit 
 
 def dev() -> None:
     """Serve until Ctrl-C, SIGTERM or SIGHUP, then stop the database too."""
+    binaries()  # or exit, where this is no checkout, before anything is done
     for number in _STOP_SIGNALS:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # by nohup
             signal.signal(number, _leave)

