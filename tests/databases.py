@@ -33,6 +33,7 @@ from yoyo.scripts.main import main as yoyo_main
 
 from groundwork.core.database import Connection, Connector, migration_files, migrations
 from groundwork.core.database.errors import unavailable
+from groundwork.core.service_file import add_service
 from groundwork.embedded import postgres
 from tests import guardian
 from tests.guardian import MEMORY, VARIABLE
@@ -85,7 +86,7 @@ def throwaway_server() -> Iterator[str]:
 def database_of(server_url: str, name: str) -> str:
     """Return the URL of a database on a server, whose address is anything that psql takes."""
     account = pwd.getpwuid(os.geteuid()).pw_name  # libpq's default; asyncpg has another
-    parts = {"user": account} | parse_dsn(server_url) | {"dbname": name}
+    parts = {"user": account} | add_service(parse_dsn(server_url)) | {"dbname": name}
     user, password, path = (quote(parts.pop(part, ""), "") for part in _BEFORE_QUERY)
     query = urlencode(parts, quote_via=quote)
     return f"postgresql://{user}:{password}@/{path}?{query}"

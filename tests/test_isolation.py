@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -194,6 +195,16 @@ def test_the_tests_server_may_have_any_address(server: str) -> None:
 
     assert used == {"user": used["user"]} | parse_dsn(server) | {"dbname": "test"}
     assert urlsplit(url).path == "/test"
+
+
+def test_the_user_of_a_service_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where TEST_DATABASE_URL has no user, its service may have one; else it is the account."""
+    (file := tmp_path / "services").write_text("[mine]\nuser=somebody\nhost=h\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+
+    parts = parse_dsn(database_of("service=mine", "test"))
+
+    assert (parts["user"], parts["host"], parts["dbname"]) == ("somebody", "h", "test")
 
 
 def test_an_open_transport_fails_its_test() -> None:
