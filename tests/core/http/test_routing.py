@@ -74,3 +74,10 @@ def test_the_description_has_the_routes_of_a_group() -> None:
 
     assert set(paths) == {"/api/items/{id}", "/api/other/{id}"}
     assert set(paths["/api/items/{id}"]) == {"get", "put"}
+
+
+def test_the_description_has_the_parameters_of_a_group() -> None:
+    """A group's parameter has its name alone, like a route's: not its convertor."""
+    group = Mount("/boards/{board_id:int}", routes=[Route("/cards/{id:int}", answer)])
+
+    assert set(describe("Groups", [group], {})["paths"]) == {"/boards/{board_id}/cards/{id}"}
