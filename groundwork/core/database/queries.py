@@ -45,10 +45,11 @@ class Query[Row, *Parameters]:
 
     async def one(self, db: Executor, *parameters: *Parameters) -> Row:
         """Return the row of a statement that always returns one, else raise LookupError."""
-        if (row := await self.first(db, *parameters)) is not None:
-            return row
-        message = f"sql/{self.name}.sql returned no row"
-        raise LookupError(message)
+        record = await self._run(db, db.fetchrow, parameters)
+        if record is None:
+            message = f"sql/{self.name}.sql returned no row"
+            raise LookupError(message)
+        return self._make_row(record)
 
     async def execute(self, db: Executor, *parameters: *Parameters) -> int:
         """Return the number of rows that the statement has changed."""
@@ -144,5 +145,6 @@ def _as_it_is(value: Any) -> Any:
 def _count(result: Any) -> int:
     """Return the number of rows in what asyncpg returns: records, one, none, or DELETE 1."""
     if isinstance(result, str):
-        return int(result.rpartition(" ")[2])
+        count = result.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0  # LOCK TABLE changes none
     return len(result) if isinstance(result, list) else int(result is not None)

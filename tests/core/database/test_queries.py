@@ -224,6 +224,23 @@ async def test_one_row_is_expected(connection: Connection, sql: Path) -> None:
 
 
 @pytest.mark.usefixtures("box")
+async def test_null_is_a_row(connection: Connection, sql: Path) -> None:
+    """An aggregate of no rows returns one row, whose value is NULL."""
+    (sql / "widest.sql").write_text("SELECT max(size) FROM box WHERE size > 1")
+
+    assert await Query[int | None]("box/widest").one(connection) is None
+
+
+@pytest.mark.usefixtures("box")
+@pytest.mark.parametrize("text", ["LOCK TABLE box", "SET CONSTRAINTS ALL DEFERRED"])
+async def test_a_command_changes_no_rows(connection: Connection, sql: Path, text: str) -> None:
+    """A statement that belongs to a transaction, and has no rows to count, counts none."""
+    (sql / "lock.sql").write_text(text)
+
+    assert await Query[None]("box/lock").execute(connection) == 0
+
+
+@pytest.mark.usefixtures("box")
 async def test_changed_rows_are_counted(connection: Connection, sql: Path) -> None:
     """Without rows to return, the result is how many the statement has changed."""
     (sql / "delete.sql").write_text("DELETE FROM box WHERE name >= $1")
