@@ -55,7 +55,7 @@ async def differences(query: Query[Any, *tuple[Any, ...]], connection: Connectio
     fields = _fields(row, columns)
     return [
         f"{name} may be NULL; {_name(row)} has {_name(fields[name])}"
-        for name, is_nullable in zip(columns, nullable, strict=True)
+        for name, is_nullable in zip(columns, nullable, strict=False)
         if is_nullable and NoneType not in get_args(fields[name])
     ]
 
@@ -80,7 +80,10 @@ def _parameters(given: list[Any], parameters: list[str]) -> Iterator[str]:
 
 
 async def _nullable(text: str, parameters: int, connection: Connection) -> list[bool]:
-    """Return for each column whether it is one of a table's that may be NULL."""
+    """Return for each column whether it is one of a table's that may be NULL.
+
+    Behind the columns come those that the plan adds for itself: for ORDER BY, for FOR UPDATE.
+    """
     await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
     await connection.execute(f"PREPARE checked AS {text}")
     values = f"({', '.join(['NULL'] * parameters)})" if parameters else ""
@@ -88,16 +91,26 @@ async def _nullable(text: str, parameters: int, connection: Connection) -> list[
     await connection.execute("DEALLOCATE checked")
     tables = {alias: (table, is_optional) for alias, table, is_optional in _tables(plan)}
     found = []
-    for output in plan["Output"]:
-        alias, _, name = output.rpartition(".")
-        table, is_optional = tables.get(alias, (None, False))
-        if not alias and tables:
-            table, is_optional = next(iter(tables.values()))
-        if table is None or not re.fullmatch(r"\w+", name):  # computed
-            found.append(False)
-        else:
-            found.append(is_optional or bool(await connection.fetchval(NULLABLE, table, name)))
+    for outputs in zip(*_outputs(plan), strict=False):
+        may_be_null = False
+        for output in outputs:
+            alias, _, name = output.replace('"', "").rpartition(".")
+            table, is_optional = tables.get(alias, (None, False))
+            if not alias and tables:
+                table, is_optional = next(iter(tables.values()))
+            if table is not None and re.fullmatch(r"\w+", name):  # else it is computed
+                may_be_null |= is_optional or bool(await connection.fetchval(NULLABLE, table, name))
+        found.append(may_be_null)
     return found
+
+
+def _outputs(plan: dict[str, Any]) -> Iterator[list[str]]:
+    """Yield the columns of a plan, or those of each part of UNION ALL."""
+    if "Output" in plan:
+        yield plan["Output"]
+    else:
+        for part in plan["Plans"]:
+            yield from _outputs(part)
 
 
 def _tables(plan: dict[str, Any], *, is_optional: bool = False) -> Iterator[tuple[str, str, bool]]:

@@ -58,7 +58,8 @@ def sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 async def box(connection: Connection) -> None:
     """Create a table."""
-    await connection.execute("CREATE TABLE box (name text NOT NULL, size int, data jsonb)")
+    columns = 'name text NOT NULL, size int, data jsonb, "end" int'
+    await connection.execute(f"CREATE TABLE box ({columns})")
     await connection.execute("INSERT INTO box VALUES ('a', 1, '{\"a\": 1}'), ('b', NULL, NULL)")
 
 
@@ -136,6 +137,19 @@ def test_no_query_changes_its_session(path: Path) -> None:
             Query[str]("box/x"),
             ["name may be NULL; str has str"],
         ),
+        ("SELECT name FROM box ORDER BY size", Query[str]("box/x"), []),
+        ("SELECT size FROM box FOR UPDATE", Query[int]("box/x"), ["size may be NULL; int has int"]),
+        (
+            "SELECT b.name FROM box AS b UNION ALL SELECT c.data::text FROM box AS c",
+            Query[str]("box/x"),
+            [],
+        ),
+        (
+            "SELECT 1 AS size UNION ALL SELECT size FROM box",
+            Query[int]("box/x"),
+            ["size may be NULL; int has int"],
+        ),
+        ('SELECT "end" FROM box', Query[int]("box/x"), ["end may be NULL; int has int"]),
         ("SELECT name FROM box", Query[Literal["a", "b"]]("box/x"), []),
         (
             "SELECT 1 AS size",
