@@ -17,12 +17,13 @@ _CLOSE = {"Connection": "close"}  # the rest of the body is not read
 class Receiving:
     """The request's messages; while it waits, a disconnected client can be noticed."""
 
-    __slots__ = ("_read", "_receive", "_size")
+    __slots__ = ("_read", "_receive", "_size", "is_answered")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._read: list[Message] = []
         self._size = 0
+        self.is_answered = False
 
     async def __call__(self) -> Message:
         """Return the next message, or raise 413 once the body is over MAX_BODY_BYTES."""
@@ -35,12 +36,16 @@ class Receiving:
     async def wait_for_disconnect(self) -> None:
         """Wait until the client disconnects, which is seen once its body has come.
 
+        After the response a server says so of each client, and work in the background goes on.
+
         Raises:
             ClientDisconnect: it has.
         """
         while not self._read or not self._read[-1].get("more_body"):
             message = await self._receive()
             if message["type"] == "http.disconnect":
+                if self.is_answered:
+                    break
                 raise ClientDisconnect
             self._read.append(message)
         await asyncio.get_running_loop().create_future()  # the rest is for the handler to read
@@ -64,9 +69,15 @@ class ClientLimits:
             await problem(scope, 413, _TOO_LARGE, _CLOSE)(scope, receive, send)
             return
         receiving = Receiving(receive)
+
+        async def send_noting_end(message: Message) -> None:
+            is_body = message["type"] == "http.response.body"
+            receiving.is_answered = is_body and not message.get("more_body")
+            await send(message)
+
         token = client_disconnect.set(receiving.wait_for_disconnect)
         try:
-            await self.app(scope, receiving, send)
+            await self.app(scope, receiving, send_noting_end)
         finally:
             client_disconnect.reset(token)
 

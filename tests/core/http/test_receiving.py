@@ -5,8 +5,11 @@ from unittest.mock import AsyncMock
 
 import pytest
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from groundwork.core.http.receiving import Receiving
+from groundwork.core.database.waiters import client_disconnect
+from groundwork.core.http.receiving import ClientLimits, Receiving
 
 PART = {"type": "http.request", "body": b"a", "more_body": True}
 LAST = {"type": "http.request", "body": b"b"}
@@ -33,3 +36,22 @@ async def test_a_body_under_way_is_left_to_the_handler() -> None:
 
     assert receive.await_count == 1
     assert [await receiving() for _ in range(2)] == [PART, LAST]
+
+
+async def test_work_after_the_response_goes_on() -> None:
+    """A BackgroundTask that waits for a connection has lost no client when the response ends."""
+    ended: list[bool] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response("a")(scope, receive, send)
+        watch = client_disconnect.get()
+        assert watch
+        waiting = asyncio.create_task(watch())
+        await asyncio.sleep(0.01)
+        ended.append(waiting.done())
+        waiting.cancel()
+
+    receive = AsyncMock(side_effect=[LAST, GONE])
+    await ClientLimits(app)({"type": "http", "headers": []}, receive, AsyncMock())
+
+    assert ended == [False]
