@@ -31,12 +31,11 @@ def describe(app_name: str, routes: Iterable[BaseRoute], probes: Mapping[str, Pr
     given = [kind for *_, one in handlers for status in one.returns for kind in one.kinds(status)]
     kinds = [Problem, *bodies, *(kind for kind in given if not isinstance(kind, str))]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
-    for name in msgspec.json.schema_components(bodies)[1]:
-        _forbid_nul(components[name])
+    by_kind = dict(zip(kinds, schemas, strict=True))
+    _forbid_nul([by_kind[body] for body in bodies], dict(components))
     for schema in components.values():
         schema["additionalProperties"] = False
         schema["description"] = inspect.cleandoc(schema.get("description", ""))
-    by_kind = dict(zip(kinds, schemas, strict=True))
     paths: dict[str, _Json] = {}
     for path, method, handler, one in handlers:
         paths.setdefault(path, {})[method.lower()] = _operation(handler, one, by_kind, common)
@@ -110,7 +109,7 @@ def _parameters(place: str, kind: type[msgspec.Struct]) -> Iterator[_Json]:
     for name, one in schema["properties"].items():
         text, required = one.pop("description", ""), name in schema["required"]
         if issubclass(kind, Input):
-            _forbid_nul(one)
+            _forbid_nul(one, {})
         yield {"name": name, "in": place, "required": required, "description": text, "schema": one}
 
 
@@ -133,11 +132,12 @@ def _headers(common: _Json, patterns: Mapping[str, str]) -> _Json:
     }
 
 
-def _forbid_nul(schema: Any) -> None:
+def _forbid_nul(schema: Any, unseen: _Json) -> None:
     """Add to each string of a request what validation.py checks: it contains no NUL."""
     if isinstance(schema, dict):
+        schema = unseen.pop(schema.get("$ref", "").rpartition("/")[2], schema)
         if schema.get("type") == "string" and not schema.keys() & {"pattern", "format", "enum"}:
             schema["pattern"] = r"^[^\x00]*$"
         schema = [*schema.values()]
     for item in schema if isinstance(schema, list) else ():
-        _forbid_nul(item)
+        _forbid_nul(item, unseen)

@@ -5,10 +5,11 @@ from typing import Annotated, Any
 
 import httpx
 import pytest
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, defstruct
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from groundwork.core.http.operations import operation
@@ -241,6 +242,23 @@ async def test_a_request_and_its_response(
     client = client_of(handler, declared, "/boxes/{box_id}" if "/" in url else "/boxes")
 
     assert await _differences(client.get(f"/boxes{url}")) == differences
+
+
+def test_features_share_a_name() -> None:
+    """The Structs of two features may have the same name, and a body keeps its limits."""
+    inner = defstruct("Inner", [("text", str)], bases=(Input,))
+    body = defstruct("Box", [("inner", inner)], bases=(Input,), module="one")
+    other = defstruct("Box", [("text", str)], module="two")
+    routes = [
+        Route("/one", operation({204: None}, body=body)(lambda _: Response()), methods=["POST"]),
+        Route("/two", operation({200: other})(lambda _: Response())),
+    ]
+
+    schemas = describe("Boxes", routes, {})["components"]["schemas"]
+
+    assert schemas.keys() >= {"one.Box", "two.Box"}
+    assert schemas["Inner"]["properties"]["text"] == {"type": "string", "pattern": r"^[^\x00]*$"}
+    assert schemas["two.Box"]["properties"]["text"] == {"type": "string"}
 
 
 async def _differences(request: Any) -> list[str]:
