@@ -244,6 +244,7 @@ def client_of(service: RequestContext, state: State) -> httpx.AsyncClient:
         description.begin()
         scope["state"] = dict(state)
         await service(scope, receive, send)
+        description.end(scope.get("route"))
 
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(with_state),

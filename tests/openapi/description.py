@@ -38,6 +38,8 @@ _HEADERS = {
 SEEN: set[tuple[str, str, int]] = set()
 # The Structs that the handler of this test's request has read.
 _read: ContextVar[list[type]] = ContextVar("_read")
+# The route that has served it.
+_route: ContextVar[object] = ContextVar("_route", default=None)
 
 
 def never_seen() -> list[str]:
@@ -70,6 +72,12 @@ def record_reads(patch: pytest.MonkeyPatch) -> None:
 def begin() -> None:
     """Forget what the handler of an earlier request has read."""
     _read.set([])
+    _route.set(None)
+
+
+def end(route: object) -> None:
+    """Note which of the routes with the path of a request has served it."""
+    _route.set(route)
 
 
 def urls(path: str) -> list[str]:
@@ -93,9 +101,11 @@ async def check(response: httpx.Response) -> None:
     """
     await response.aread()
     request = response.request
+    served = {id(route): path for path, route in flatten(ROUTES)}.get(id(_route.get()))
     for path, entry in PATHS.items():
         method = request.method.lower()
-        if compile_path(path)[0].match(request.url.path) and method in entry:
+        is_path = path == served if served else compile_path(path)[0].match(request.url.path)
+        if is_path and method in entry:
             found = [
                 *differences(path, response),
                 *_in_request(entry[method], response),

@@ -244,6 +244,24 @@ async def test_a_request_and_its_response(
     assert await _differences(client.get(f"/boxes{url}")) == differences
 
 
+async def test_one_route_of_several(
+    app: Starlette, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A response is compared with the route that served it, not with others of the path."""
+    routes = [
+        Route("/boxes/largest", operation({200: Wide})(wide)),
+        Route("/boxes/{box_id}", operation(ROW, path=BoxPath)(get)),
+    ]
+    app.router.routes += routes
+    document = describe("Boxes", routes, {})
+    monkeypatch.setattr(description, "ROUTES", routes)
+    monkeypatch.setattr(description, "DESCRIPTION", document)
+    monkeypatch.setattr(description, "PATHS", document["paths"])
+
+    assert await _differences(client.get("/boxes/largest")) == []
+    assert await _differences(client.get("/boxes/1")) == []
+
+
 def test_features_share_a_name() -> None:
     """The Structs of two features may have the same name, and a body keeps its limits."""
     inner = defstruct("Inner", [("text", str)], bases=(Input,))
