@@ -46,6 +46,7 @@ class Filter(Input):
 
     size: Annotated[int, Meta(ge=1)] = 1
     colour: str | None = None
+    tags: list[str] | None = None
 
 
 class BoxPath(Input):
@@ -189,6 +190,12 @@ async def test_a_body(
     ("handler", "declared", "url", "differences"),
     [
         (read, operation(ROW, query=Filter, headers={"Location": "/boxes/1"}), "?size=2", []),
+        (
+            read,
+            operation(ROW, query=Filter, headers={"Location": "/boxes/1"}),
+            "?colour=2024&tags=1&tags=null",
+            [],
+        ),
         (
             read,
             operation(ROW, query=Filter),
