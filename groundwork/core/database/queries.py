@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
 from math import inf
 from operator import call
-from typing import Any, ClassVar, cast, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Union, cast, get_args, get_origin
 
 import asyncpg
 import msgspec
@@ -45,8 +46,7 @@ class Query[Row, *Parameters]:
 
     async def one(self, db: Executor, *parameters: *Parameters) -> Row:
         """Return the row of a statement that always returns one, else raise LookupError."""
-        record = await self._run(db, db.fetchrow, parameters)
-        if record is None:
+        if (record := await self._run(db, db.fetchrow, parameters)) is None:
             message = f"sql/{self.name}.sql returned no row"
             raise LookupError(message)
         return self._make_row(record)
@@ -123,10 +123,10 @@ class Query[Row, *Parameters]:
 
 
 def is_json(kind: Any) -> bool:
-    """Return whether a type is json or jsonb: a Struct, a dict, msgspec.Raw, or a list of them."""
+    """Return whether a type is json: a Struct, a dict, msgspec.Raw, a list or a union of them."""
     bare = bare_type(kind)
-    if get_origin(bare) is list:
-        return is_json(get_args(bare)[0])
+    if get_origin(bare) in {list, Union, UnionType}:
+        return all(is_json(one) for one in get_args(bare) if one is not NoneType)
     bare = get_origin(bare) or bare
     return isinstance(bare, type) and issubclass(bare, dict | msgspec.Struct | msgspec.Raw)
 

@@ -40,6 +40,18 @@ class Row(msgspec.Struct):
     data: dict[str, int] | None
 
 
+class Circle(msgspec.Struct, tag=True):
+    """One of several values in jsonb."""
+
+    r: int
+
+
+class Square(msgspec.Struct, tag=True):
+    """Another one."""
+
+    a: int
+
+
 class Data(msgspec.Struct):
     """A value in jsonb."""
 
@@ -226,6 +238,17 @@ async def test_a_struct_is_json(connection: Connection, sql: Path) -> None:
 
     assert await query.one(connection, "a", Data(b=2)) == {"b": 2}
     assert await query.first(connection, "a", None) is None
+
+
+@pytest.mark.usefixtures("box")
+@pytest.mark.parametrize("shape", [Circle(1), Square(2), None])
+async def test_a_union_is_json(connection: Connection, sql: Path, shape: Circle | Square) -> None:
+    """A column may hold one of several Structs, which their tags tell apart."""
+    (sql / "update.sql").write_text("UPDATE box SET data = $2 WHERE name = $1 RETURNING data")
+    query = Query[Circle | Square | None, str, Circle | Square | None]("box/update")
+
+    assert await differences(query, connection) == []
+    assert await query.one(connection, "a", shape) == shape
 
 
 @pytest.mark.usefixtures("box")
