@@ -29,6 +29,11 @@ TYPES = {
     "numeric": Decimal,
     "uuid": UUID,
 }
+# What asyncpg makes objects of its own of: such a column is cast to text.
+OBJECTS = re.compile(
+    r"inet|cidr|(var)?bit|char|record|point|lseg|path|box|polygon|line|circle"
+    r"|(int4|int8|num|date|ts|tstz)(multi)?range"
+)
 # Parameters are unknown in a generic plan, so PostgreSQL does not compute with their NULLs.
 EXPLAIN = "EXPLAIN (VERBOSE, FORMAT JSON) EXECUTE checked"
 NULLABLE = """
@@ -136,10 +141,11 @@ def _fits(kind: Any, column: str) -> bool:
         return is_json(kind) or bare_type(kind) is Any
     bare = bare_type(kind)
     if column.endswith("[]"):
-        return get_origin(bare) is list and _fits(get_args(bare)[0], column[:-2])
+        is_list = get_origin(bare) is list and not is_json(kind)
+        return is_list and _fits(get_args(bare)[0], column[:-2])
     if get_origin(bare) is Literal:  # the values of an enum or of a CHECK
         return all(_fits(type(value), column) for value in get_args(bare))
-    return bool(bare is TYPES.get(column, str))
+    return bool(bare is TYPES.get(column, str)) and not OBJECTS.fullmatch(column)
 
 
 def _name(kind: Any) -> str:

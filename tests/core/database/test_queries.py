@@ -168,6 +168,21 @@ def test_no_query_changes_its_session(path: Path) -> None:
             Query[Literal["a"]]("box/x"),
             ["size is int4; typing.Literal['a'] has typing.Literal['a']"],
         ),
+        (
+            "SELECT '::1'::inet AS address",
+            Query[str]("box/x"),
+            ["address is inet; str has str"],
+        ),
+        (
+            "SELECT tstzrange(NULL, NULL) AS during",
+            Query[str]("box/x"),
+            ["during is tstzrange; str has str"],
+        ),
+        (
+            "SELECT array_agg(data) FROM box",
+            Query[list[dict[str, int]]]("box/x"),
+            ["array_agg is jsonb[]; list[dict[str, int]] has list[dict[str, int]]"],
+        ),
         ("SELECT colour FROM box", Query[str]("box/x"), ['column "colour" does not exist']),
         ("SELECT array_agg(name) FROM box", Query[list[str]]("box/x"), []),
         (
