@@ -43,13 +43,15 @@ def describe(app_name: str, routes: Iterable[BaseRoute], probes: Mapping[str, Pr
     document["info"] |= {"title": app_name, "version": __version__}
     document["paths"] = paths
     document["components"]["schemas"] = components
+    statuses = {status for *_, one in handlers for status in one.problems}
+    phrases = {str(status): f"{HTTPStatus(status).phrase}." for status in sorted(statuses)}
     document["components"]["responses"] = {
         status: {
             "description": text,
             "headers": _headers(common, common["error_headers"].get(status, {})),
             "content": {"application/problem+json": {"schema": by_kind[Problem]}},
         }
-        for status, text in common["errors"].items()
+        for status, text in {**phrases, **common["errors"]}.items()
     }
     return document
 

@@ -18,6 +18,7 @@ from groundwork.core.http.responses import InvalidPart, Json
 from groundwork.core.http.validation import read_json, read_path, read_query
 from groundwork.core.structs import Id, Input
 from groundwork.openapi.describe import describe
+from groundwork.openapi.page import render
 from tests.openapi import description
 
 Text = Annotated[str, Meta(max_length=5)]
@@ -267,6 +268,16 @@ async def test_one_route_of_several(
 
     assert await _differences(client.get("/boxes/largest")) == []
     assert await _differences(client.get("/boxes/1")) == []
+
+
+def test_any_error_is_described() -> None:
+    """A status that the common texts do not have is described by its phrase."""
+    route = Route("/box", operation({204: None}, errors=(418,))(lambda _: Response()))
+
+    document = describe("Boxes", [route], {})
+
+    assert document["components"]["responses"]["418"]["description"] == "I'm a Teapot."
+    assert "m a Teapot." in render(document)
 
 
 def test_features_share_a_name() -> None:
