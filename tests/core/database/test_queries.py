@@ -75,6 +75,14 @@ async def box(connection: Connection) -> None:
     await connection.execute("INSERT INTO box VALUES ('a', 1, '{\"a\": 1}'), ('b', NULL, NULL)")
 
 
+def changes_session(text: str) -> bool:
+    """Return whether a statement leaves its session changed."""
+    statement = re.sub("--.*", "", text).strip()
+    begin = r"\A(re)?set\s+(?!local|constraints|transaction)|\Adiscard"
+    within = r"set_config\(|pg_(try_)?advisory_(lock|unlock)|\b(listen|declare|prepare|temp)\b"
+    return bool(re.search(f"{begin}|{within}", statement, re.IGNORECASE))
+
+
 def test_every_file_belongs_to_one_query() -> None:
     """Each file of sql/ but the migrations is one Query's, and each Query has a file."""
     names = Counter(one.name for one in QUERIES.values())
@@ -101,9 +109,23 @@ def test_every_file_says_what_it_does(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_no_query_changes_its_session(path: Path) -> None:
     """Connections return to the pool as they are, and to any client behind PgBouncer."""
-    session = r"set_config\(|pg_(try_)?advisory_(lock|unlock)|\b(listen|declare|prepare|temp)\b"
+    assert changes_session(path.read_text("utf-8")) is False
 
-    assert re.search(session, path.read_text("utf-8"), re.IGNORECASE) is None
+
+@pytest.mark.parametrize(
+    ("text", "changes"),
+    [
+        ("-- Sets the path.\nSET search_path = public", True),
+        ("-- Takes a lock.\nSELECT pg_advisory_lock($1)", True),
+        ("-- Lists what to prepare.\nSELECT 1", False),
+        ("-- Checks at the end.\nSET CONSTRAINTS ALL DEFERRED", False),
+        ("-- Waits a moment.\nSET LOCAL lock_timeout = '1s'", False),
+        ("-- Renames a box.\nUPDATE box\nSET name = $1", False),
+    ],
+)
+def test_a_changed_session_is_found(text: str, changes: bool) -> None:  # noqa: FBT001
+    """What outlives the transaction is found in the statement, not in its comments."""
+    assert changes_session(text) is changes
 
 
 @pytest.mark.usefixtures("box")
