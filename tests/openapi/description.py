@@ -34,6 +34,8 @@ _HEADERS = {
     "WWW-Authenticate",
     "X-Request-ID",
 }
+# Where a schema has others of the same name.
+_INNER = {"schema", "items", "anyOf", "additionalProperties"}
 # Each method, path and status code that a test has seen.
 SEEN: set[tuple[str, str, int]] = set()
 # The Structs that the handler of this test's request has read.
@@ -50,6 +52,38 @@ def never_seen() -> list[str]:
         for method in map(str.upper, entry)
         for status in {*_operation(path, method).returns, *_operation(path, method).errors}
         if (method, path, status) not in SEEN
+    ]
+
+
+def unlimited(document: dict[str, Any]) -> list[str]:
+    """Return the integers of requests that have no limits: a column has some."""
+    found = []
+    for path, entry in document["paths"].items():
+        for method, one in entry.items():
+            given = [one["parameters"], one.get("requestBody", {})]
+            title = f"{method.upper()} {path}: "
+            found += [f"{title}{name}" for name in _unlimited(given, document, set())]
+    return found
+
+
+def _unlimited(schema: Any, document: dict[str, Any], seen: set[str], name: str = "") -> list[str]:
+    """Return the names of the integers without limits, each schema that is referred to once."""
+    if isinstance(schema, list):
+        return [one for item in schema for one in _unlimited(item, document, seen, name)]
+    if not isinstance(schema, dict):
+        return []
+    if (reference := schema.get("$ref")) and reference not in seen:
+        seen.add(reference)
+        _, _, kind, target = reference.split("/")
+        return _unlimited(document["components"][kind][target], document, seen, name)
+    if schema.get("type") == "integer":
+        limits = {key.removeprefix("exclusive").lower() for key in schema}
+        return [] if {"minimum", "maximum"} <= limits else [name]
+    own = schema["name"] if "in" in schema else name
+    return [
+        one
+        for key, item in schema.items()
+        for one in _unlimited(item, document, seen, own if key in _INNER else key)
     ]
 
 

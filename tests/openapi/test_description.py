@@ -50,6 +50,12 @@ class Filter(Input):
     tags: list[str] | None = None
 
 
+class Paged(Input):
+    """A query with a number that is too large for a column."""
+
+    page: Annotated[int, Meta(ge=1)] = 1
+
+
 class BoxPath(Input):
     """A path."""
 
@@ -278,6 +284,19 @@ def test_any_error_is_described() -> None:
 
     assert document["components"]["responses"]["418"]["description"] == "I'm a Teapot."
     assert "m a Teapot." in render(document)
+
+
+def test_an_integer_without_limits_is_found() -> None:
+    """It is named, in a body, within it, and in a query."""
+    depth = Annotated[int, Meta(ge=0, lt=9)]
+    inner = defstruct("Inner", [("wide", list[int]), ("id", Id), ("deep", depth)], bases=(Input,))
+    body = defstruct("Box", [("inner", inner), ("high", int | None, None)], bases=(Input,))
+    declared = operation({204: None}, query=Paged, body=body)
+    route = Route("/box", declared(lambda _: Response()), methods=["POST"])
+
+    found = description.unlimited(describe("Boxes", [route], {}))
+
+    assert found == [f"POST /box: {name}" for name in ("page", "wide", "high")]
 
 
 def test_features_share_a_name() -> None:

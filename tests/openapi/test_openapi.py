@@ -24,7 +24,7 @@ from groundwork.core.readiness.result import REASONS, Result
 from groundwork.core.state import State
 from groundwork.health.routes import PROBES
 from tests.conftest import Serving
-from tests.openapi.description import DESCRIPTION, GUARDED, PATHS, differences, urls
+from tests.openapi.description import DESCRIPTION, GUARDED, PATHS, differences, unlimited, urls
 from tests.servers import Server
 
 TOKEN = "a-token-for-the-operators"
@@ -103,6 +103,11 @@ def test_every_route_has_an_entry_and_every_entry_a_route(app: Starlette) -> Non
     assert served | {path: {"GET", "HEAD"} for path in PROBES} == {
         path: methods(path) for path in PATHS
     }
+
+
+def test_integers_of_requests_have_limits() -> None:
+    """A number that is too large for its column would be 500."""
+    assert unlimited(DESCRIPTION) == []
 
 
 async def test_a_response_that_differs_fails_its_test(
