@@ -25,7 +25,6 @@ from groundwork.core.http.problems import (
     database_error,
     http_exception,
 )
-from groundwork.core.http.receiving import ClientLimits
 from groundwork.core.lifecycle import POOL_CLOSE_SECONDS, Lifecycle
 from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.observability.logging import configure_logging
@@ -98,7 +97,6 @@ def create_app(settings: Settings | None = None) -> RequestContext:
             *tracing(),
             Middleware(CORS, origins, OWN_HEADERS),
             Middleware(ErrorBoundary, debug=settings.debug),
-            Middleware(ClientLimits),
         ],
         exception_handlers={HTTPException: http_exception, asyncio.CancelledError: cancelled}
         | dict.fromkeys(DATABASE_ERRORS, database_error),

@@ -3,14 +3,17 @@
 import logging
 from asyncio import CancelledError
 from html import escape
-from typing import Any, cast
+from typing import cast
 
 import asyncpg
+from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
+from groundwork.core.database.waiters import client_disconnect
+from groundwork.core.http.receiving import Client, check_length
 from groundwork.core.http.responses import problem
 
 logger = logging.getLogger(__name__)
@@ -30,29 +33,30 @@ class ErrorBoundary(ServerErrorMiddleware):
             return
         # With these a route responds to its exceptions by itself.
         scope["starlette.exception_handlers"] = scope["app"].exception_handlers, {}
-        started = False
-
-        async def send_noting_start(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
+        client = Client(receive, send)
+        token = client_disconnect.set(client.wait_for_disconnect)
         try:
-            await self.app(scope, receive, send_noting_start)
+            check_length(scope)
+            await self.app(scope, client.receive, client.send)
         except ClientDisconnect:
             logger.info("client disconnected")
         except (Exception, CancelledError) as error:  # noqa: BLE001 - handled, or logged
-            try:
-                response = await _handle(Request(scope), error, started=started)
-            except (Exception, CancelledError) as unhandled:
-                await _note_pending(scope, unhandled)
-                logger.exception("unhandled exception")
-                response = problem(scope, 500, "An unexpected error.")
-                if self.debug:
-                    response = self.debug_response(Request(scope), cast("Exception", unhandled))
+            response = await self._respond(Request(scope), error, started=client.started)
             # An incomplete response makes the server close the connection.
-            if not started:
+            if not client.started:
                 await response(scope, receive, send)
+        finally:
+            client_disconnect.reset(token)
+
+    async def _respond(self, request: Request, error: BaseException, *, started: bool) -> Response:
+        try:
+            return await _handle(request, error, started=started)
+        except (Exception, CancelledError) as unhandled:
+            await _note_pending(request.scope, unhandled)
+            logger.exception("unhandled exception")
+            if self.debug:
+                return self.debug_response(request, cast("Exception", unhandled))
+            return problem(request.scope, 500, "An unexpected error.")
 
     def generate_html(self, exc: Exception, limit: int = 7) -> str:
         """Return Starlette's page with the notes of the exception."""
@@ -61,13 +65,18 @@ class ErrorBoundary(ServerErrorMiddleware):
 
 
 async def _handle(request: Request, error: BaseException, *, started: bool) -> Response:
-    """Return what the application's handler returns; raise the error where there is none."""
-    is_late = started and not isinstance(error, CancelledError)
-    handlers: dict[Any, Any] = {} if is_late else request.app.exception_handlers
-    for kind in type(error).__mro__:
-        if kind in handlers:
-            response: Response = await handlers[kind](request, error)
-            return response
+    """Return what the application's handler returns; raise the error where there is none.
+
+    Once the response has started, Starlette makes a RuntimeError of what has a handler, which can
+    log the error, if it does not stand for a response.
+    """
+    if started and isinstance(error, RuntimeError):
+        error = error.__cause__ or error
+    if not (started and isinstance(error, HTTPException)):
+        for kind in type(error).__mro__:
+            if handler := request.app.exception_handlers.get(kind):
+                response: Response = await handler(request, error)
+                return response
     raise error
 
 

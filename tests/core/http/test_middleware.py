@@ -7,22 +7,25 @@ import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from typing import cast
 from unittest.mock import AsyncMock, Mock
 
 import httpx
 import pytest
 from prometheus_client import REGISTRY
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from groundwork.core.config import Settings
+from groundwork.core.database import UnavailableError
 from groundwork.core.http import middleware
 from groundwork.core.http.error_boundary import ErrorBoundary
 from groundwork.core.http.middleware import RequestContext
-from groundwork.core.http.receiving import MAX_BODY_BYTES, ClientLimits
+from groundwork.core.http.receiving import MAX_BODY_BYTES
 from groundwork.core.http.responses import problem
 from groundwork.core.observability.access_log import AccessRecord
 from groundwork.core.observability.logging import request_id
@@ -44,13 +47,15 @@ async def echo(request: Request) -> Response:
 
 
 class Half:
-    """An endpoint that fails after the start of its response."""
+    """An endpoint, or a response, that fails after its start."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Send half of a response."""
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        message = "hunter2"
-        raise RuntimeError(message)
+        raise self.error
 
 
 class Bare:
@@ -78,7 +83,7 @@ def app(app: Starlette) -> Starlette:
         Route("/boom", boom),
         Route("/echo", echo),
         Route("/echo", echo, methods=["POST"]),
-        Route("/half", Half()),
+        Route("/half", Half(RuntimeError("hunter2"))),
     ]
     return app
 
@@ -198,7 +203,6 @@ async def test_requests_are_timed_by_method_route_and_status(
     [
         partial(RequestContext, lifecycle=Mock(), probes={}),
         partial(ErrorBoundary, debug=False),
-        ClientLimits,
     ],
 )
 async def test_lifespan_events_pass_unchanged(layer: Callable[[ASGIApp], ASGIApp]) -> None:
@@ -274,15 +278,43 @@ async def test_an_exception_is_logged_once(
 
 @pytest.mark.usefixtures("app")
 async def test_an_exception_after_the_start_of_a_response_is_logged(
-    service: RequestContext, caplog: pytest.LogCaptureFixture
+    service: RequestContext, state: State, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If the response has started, nothing is added to it; the log has the exception."""
-    scope = {"type": "http", "method": "GET", "path": "/half", "headers": []}
+    scope = {"type": "http", "method": "GET", "path": "/half", "headers": [], "state": state}
     send = AsyncMock()
     await service(scope, AsyncMock(), send)
 
     assert [call.args[0]["type"] for call in send.await_args_list] == ["http.response.start"]
     assert "unhandled exception" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (UnavailableError("database_timeout"), "request failed by the database"),
+        (HTTPException(404), "unhandled exception"),
+    ],
+)
+async def test_a_late_failure_is_logged_once(
+    service: RequestContext,
+    state: State,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    message: str,
+) -> None:
+    """If the response has started, a failing database is a warning, and anything else a bug."""
+
+    async def late(_: Request) -> Response:
+        return cast("Response", Half(error))
+
+    service.app.router.routes.append(Route("/late", late))
+    scope = {"type": "http", "method": "GET", "path": "/late", "headers": [], "state": state}
+    await service(scope, AsyncMock(), AsyncMock())
+
+    found = [one for one in caplog.records if not isinstance(one, AccessRecord)]
+    assert [one.getMessage() for one in found] == [message]
+    assert bool(found[0].exc_info) is (message == "unhandled exception")
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/health/live/", "/health"])
@@ -576,7 +608,7 @@ async def test_other_requests_are_logged_at_info(
 
 @pytest.mark.usefixtures("app")
 async def test_a_client_that_disconnects(
-    service: RequestContext, caplog: pytest.LogCaptureFixture
+    service: RequestContext, state: State, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A client that disconnects during its body is 499 in the log, and no error."""
     caplog.set_level(logging.INFO)
@@ -586,6 +618,7 @@ async def test_a_client_that_disconnects(
         "path": "/echo",
         "headers": [],
         "client": None,
+        "state": state,
     }
 
     async def receive() -> dict[str, str]:
