@@ -1,6 +1,7 @@
 """One classification of what a database does to a statement or a connection, for all who ask."""
 
 import asyncio
+from traceback import walk_tb
 from typing import Literal
 
 import asyncpg
@@ -67,9 +68,16 @@ def unavailable(error: BaseException, connection: Connection) -> UnavailableErro
     wrong call gets.
     """
     if isinstance(error, TimeoutError):
-        return UnavailableError("database_timeout")
+        # asyncio.timeout() makes one of the CancelledError that it sends to what is under way.
+        is_drivers = any(map(_is_drivers, (error, error.__cause__)))
+        return UnavailableError("database_timeout") if is_drivers else None
     broken = isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError)
     return UnavailableError("database_unreachable") if broken and connection.is_closed() else None
+
+
+def _is_drivers(error: BaseException | None) -> bool:
+    frames = walk_tb(error.__traceback__) if error else ()
+    return any(frame.f_globals["__name__"].startswith("asyncpg.") for frame, _ in frames)
 
 
 def abandon(connection: Connection) -> None:

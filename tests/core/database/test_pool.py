@@ -1,6 +1,7 @@
 """The connection pool, over connections that do as they are told."""
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -329,7 +330,7 @@ async def test_a_connection_in_a_transaction_is_closed(pool: Pool, server: Serve
 @pytest.mark.parametrize(
     ("error", "closed", "raised"),
     [
-        (TimeoutError(), False, UnavailableError),
+        (TimeoutError(), False, TimeoutError),
         (ConnectionResetError(), True, UnavailableError),
         (asyncpg.InterfaceError("closed"), True, UnavailableError),
         (asyncpg.InterfaceError("wrong call"), False, asyncpg.InterfaceError),
@@ -342,7 +343,7 @@ async def test_a_connection_in_a_transaction_is_closed(pool: Pool, server: Serve
 async def test_an_error_of_the_connection_is_translated(
     pool: Pool, server: Server, error: Exception, closed: object, raised: type[Exception]
 ) -> None:
-    """A timeout, and what a closed connection raises, is the database's; all else is as it was."""
+    """What a closed connection raises is the database's; all else is as it was."""
 
     async def fail() -> None:
         async with pool.acquire():
@@ -351,6 +352,31 @@ async def test_an_error_of_the_connection_is_translated(
 
     with pytest.raises(raised):
         await fail()
+
+
+@pytest.mark.parametrize(
+    ("sql", "command_timeout", "raised"),
+    [
+        ("SELECT pg_sleep(5)", 0.1, UnavailableError),
+        ("SELECT pg_sleep(5)", 5.0, UnavailableError),
+        ("SELECT 1", 5.0, TimeoutError),
+    ],
+)
+async def test_a_timeout_is_of_what_was_under_way(
+    settings: Settings, sql: str, command_timeout: float, raised: type[Exception]
+) -> None:
+    """A timeout of a statement, the driver's or the caller's, is the database's; no other is."""
+    connector = Connector(dataclasses.replace(settings, db_command_timeout=command_timeout))
+    pool = Pool(connector, 1, 5.0)
+
+    async def use() -> None:
+        async with pool.acquire() as connection, asyncio.timeout(0.5):
+            await connection.execute(sql)
+            await asyncio.sleep(5)
+
+    with pytest.raises(raised):
+        await use()
+    await pool.close()
 
 
 @pytest.mark.parametrize("error", [TimeoutError, asyncio.CancelledError])
@@ -363,7 +389,7 @@ async def test_a_connection_whose_statement_may_run_is_abandoned(
         async with pool.acquire():
             raise error
 
-    with pytest.raises((UnavailableError, asyncio.CancelledError)):
+    with pytest.raises(error):
         await fail()
     assert pool.get_size() == 0
     server.made[0].terminate.assert_not_called()
