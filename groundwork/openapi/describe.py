@@ -101,8 +101,9 @@ def _operation(
     if one.body:
         content = {"application/json": {"schema": schemas[one.body]}}
         entry["requestBody"] = {"required": True, "content": content}
-    if one.guarded:
-        entry["security"] = [{"bearer": []}, {"basic": []}, {}]
+    if one.guarded or one.security:
+        names = ("bearer", "basic") if one.guarded else one.security
+        entry["security"] = [*({name: []} for name in names), *([{}] if one.guarded else ())]
     return entry
 
 

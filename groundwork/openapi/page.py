@@ -41,8 +41,9 @@ def render(document: _Json) -> Html:
 
 def _operation(one: _Json, components: _Json) -> Iterator[Html]:
     common = components["responses"]["500"]["headers"].keys()
-    if "security" in one:
-        yield _entry("OPS_TOKEN", "header", {}, "Required outside development.")
+    for name in [name for each in one.get("security", ()) for name in each]:
+        scheme = components["securitySchemes"][name]
+        yield _entry(name, scheme["type"], {}, scheme["description"])
     yield from (_parameter(each) for each in one["parameters"] if "in" in each)
     for kind, each in one.get("requestBody", {"content": {}})["content"].items():
         yield _entry("body", kind, each["schema"], "")

@@ -276,6 +276,34 @@ async def test_one_route_of_several(
     assert await _differences(client.get("/boxes/1")) == []
 
 
+def test_a_login_is_described() -> None:
+    """A route that requires one has its scheme, 401, and no URL that anybody may request."""
+    declared = operation({200: None}, security=("bearer",))
+    document = describe("Boxes", [Route("/box", declared(lambda _: Response()))], {})
+    described = document["paths"]["/box"]["get"]
+
+    assert described["security"] == [{"bearer": []}]
+    assert "401" in described["responses"]
+    assert "OPS_TOKEN" in render(document)
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        {"security": [{"bearer": []}]},
+        {"responses": {"200": {"content": {"text/event-stream": {}}}}},
+        {"parameters": [{"name": "id", "in": "path", "schema": {"type": "integer"}}]},
+    ],
+)
+def test_not_every_url_is_for_everybody(
+    monkeypatch: pytest.MonkeyPatch, described: dict[str, Any]
+) -> None:
+    """The tests of all routes leave out what needs a user or a row, and what does not end."""
+    monkeypatch.setitem(description.PATHS, "/boxes/{id}", {"get": described})
+
+    assert description.urls("/boxes/{id}") == []
+
+
 def test_any_error_is_described() -> None:
     """A status that the common texts do not have is described by its phrase."""
     route = Route("/box", operation({204: None}, errors=(418,))(lambda _: Response()))

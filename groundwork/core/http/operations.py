@@ -19,6 +19,7 @@ class operation(Struct, frozen=True):  # noqa: N801 - a decorator
         headers: of these responses, as regular expressions; one that may be empty is optional.
         errors: status codes of problem details, beside those that follow from the rest.
         guarded: the handler calls require_ops_token().
+        security: the names of the security schemes, in common.toml, that the handler requires.
         database: the handler returns 503 while the database is unavailable.
     """
 
@@ -29,6 +30,7 @@ class operation(Struct, frozen=True):  # noqa: N801 - a decorator
     headers: Mapping[str, str] = {}
     errors: Collection[int] = ()
     guarded: bool = False
+    security: Collection[str] = ()
     database: bool = True
 
     def __call__[H: Callable[..., Any]](self, handler: H) -> H:
@@ -50,5 +52,6 @@ class operation(Struct, frozen=True):  # noqa: N801 - a decorator
             *((400,) if self.query and issubclass(self.query, Input) else ()),
             *((404,) if self.path else ()),
             *((401, 404) if self.guarded else ()),
+            *((401,) if self.security else ()),
             *((503,) if self.database else ()),
         } - self.returns.keys()
