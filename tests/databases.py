@@ -33,7 +33,7 @@ from yoyo.scripts.main import main as yoyo_main
 
 from groundwork.core.database import Connection, Connector, migration_files, migrations
 from groundwork.core.database.errors import unavailable
-from groundwork.core.service_file import add_service
+from groundwork.core.libpq_files import add_service
 from groundwork.embedded import postgres
 from tests import guardian
 from tests.guardian import MEMORY, VARIABLE

@@ -15,7 +15,7 @@ COMMANDS = ("__main__", "dev", "serve", "probe", "psql", "embedded", "listen")
 # Each imports only from itself and from what stands before it.
 CORE = (
     "environment",
-    "service_file",
+    "libpq_files",
     "database_url",
     "config",
     "structs",

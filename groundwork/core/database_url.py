@@ -4,6 +4,7 @@ import os
 import pwd
 import re
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from urllib.parse import quote, urlencode
@@ -12,15 +13,15 @@ import psycopg2
 from environs import ValidationError
 from psycopg2.extensions import parse_dsn
 
-from groundwork.core.service_file import add_service
+from groundwork.core.libpq_files import add_service
 
 _ENCODE = "Percent-encode special characters in user and password: %40 for @, %2F for /, %25 for %."
 _INTEGER = re.compile(r"connect_timeout|keepalives\w*|tcp_user_timeout")
 # What asyncpg reads from a URL as libpq does. Any other keyword is dropped: DB_CONNECT_TIMEOUT is
 # in place of connect_timeout, and TCP's keepalives, channel binding and GSSAPI are not asyncpg's.
 _ASYNCPG = re.compile(
-    "user|password|passfile|dbname|service|krbsrvname|gsslib|ssl_m(in|ax)_protocol_version"
-    "|ssl(mode|negotiation|cert|key|password|rootcert|crl)"
+    "user|password|passfile|dbname|service|krbsrvname|ssl_m(in|ax)_protocol_version"
+    "|ssl(mode|negotiation|cert|key|password|rootcert|crl)|target_session_attrs"
 )
 
 
@@ -36,9 +37,8 @@ class DatabaseURL:
     # Host name, IP address or socket folder; port; the address to use in place of a look-up.
     hosts: tuple[tuple[str, int, str | None], ...]
     server_settings: dict[str, str]
-    target_session_attrs: str | None
     uses_system_certificates: bool
-    client_certificate: tuple[str | None, ...]  # of sslcert, sslkey and sslpassword
+    parts: Mapping[str, str]  # those that asyncpg takes
 
 
 def parse_database_url(url: str) -> DatabaseURL:
@@ -53,6 +53,8 @@ def parse_database_url(url: str) -> DatabaseURL:
     _check(parts)
     certificates = (parts.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")) == "system"
     asyncpg = {name: parts[name] for name in parts if _ASYNCPG.fullmatch(name) and parts[name]}
+    for name in asyncpg.keys() & {"ssl_min_protocol_version", "ssl_max_protocol_version"}:
+        asyncpg[name] = asyncpg[name].lower().replace("tls", "TLS")  # as libpq, in any case
     if certificates:
         asyncpg.pop("sslrootcert", None)
         paths = ssl.get_default_verify_paths()
@@ -63,14 +65,8 @@ def parse_database_url(url: str) -> DatabaseURL:
     for name, variable in (("application_name", "PGAPPNAME"), ("options", "PGOPTIONS")):
         if value := parts.get(name) or os.environ.get(variable):
             settings[name] = value
-    return DatabaseURL(
-        f"postgresql://?{urlencode(asyncpg, quote_via=quote)}",
-        _hosts(parts),
-        settings,
-        parts.get("target_session_attrs"),
-        certificates,
-        tuple(parts.get(name) for name in ("sslcert", "sslkey", "sslpassword")),
-    )
+    dsn = f"postgresql://?{urlencode(asyncpg, quote_via=quote)}"
+    return DatabaseURL(dsn, _hosts(parts), settings, certificates, asyncpg)
 
 
 def _parse(url: str) -> dict[str, str]:

@@ -254,7 +254,7 @@ def test_system_certificates_are_trusted_by_both_drivers(
 
     assert url.uses_system_certificates
     assert "sslrootcert" not in url.dsn
-    assert url.client_certificate == ("/c", "/k", None)
+    assert (url.parts["sslcert"], url.parts["sslkey"]) == ("/c", "/k")
     assert "SSL_CERT_FILE" not in environment
     assert environment["SSL_CERT_DIR"] == "/certificates"
 
@@ -311,6 +311,13 @@ def test_a_service_is_read_as_libpq_reads_it(
     assert url.dsn == "postgresql://?user=u2&password=50%25s3cret"
     assert url.hosts == (("a", 1, None), ("b", 2, None))
     assert url.server_settings["options"] == "-c search_path=x"
+
+
+def test_a_tls_version_is_taken_in_any_case() -> None:
+    """As libpq takes it; asyncpg knows one spelling."""
+    url = parse_database_url("host=h dbname=d ssl_min_protocol_version=tlsV1.2")
+
+    assert "ssl_min_protocol_version=TLSv1.2" in url.dsn
 
 
 def test_a_service_that_is_not_found_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from groundwork.core.config import Settings
 from groundwork.core.database.addresses import LoopTo, addresses_of
 from groundwork.core.database_url import DatabaseURL, DatabaseURLError, parse_database_url
 from groundwork.core.environment import read_environment
+from groundwork.core.libpq_files import find_password
 
 logger = logging.getLogger(__name__)
 
@@ -93,16 +94,18 @@ class Connector:
         options = self._options | {"server_settings": url.server_settings}
         if url.uses_system_certificates:
             options["ssl"] = context = ssl.create_default_context()
-            certificate, key, password = url.client_certificate
-            if certificate:
+            if certificate := url.parts.get("sslcert"):
+                key, password = url.parts.get("sslkey"), url.parts.get("sslpassword")
                 context.load_cert_chain(certificate, key, password)
         if target.address:
             options["loop"] = LoopTo(target.address)
+        if not (url.parts.get("password") or os.environ.get("PGPASSWORD")):
+            options["password"] = find_password(url.parts, target.host or "", target.port or 5432)
         connection: Connection = await asyncpg.connect(
             url.dsn,
             host=target.host,
             port=target.port,
-            target_session_attrs=url.target_session_attrs,  # type: ignore[arg-type]  # a word of libpq's
+            passfile="/dev/null/none",  # else asyncpg reads it too
             timeout=max(seconds, 0.001),
             **options,
         )

@@ -162,6 +162,29 @@ async def test_a_client_certificate_goes_with_system_certificates(
 
 
 @pytest.mark.usefixtures("loop")
+@pytest.mark.parametrize(
+    ("url", "given"),
+    [
+        ("postgresql://u@h:6000/x", {"password": "filed"}),
+        ("postgresql://u@other/x", {"password": None}),
+        ("postgresql://u:own@h:6000/x", {}),
+    ],
+)
+async def test_each_host_has_its_password(
+    connect: AsyncMock, tmp_path: Path, url: str, given: dict[str, str | None]
+) -> None:
+    """The password file counts where the address has no password; the driver reads none."""
+    (file := tmp_path / "passwords").write_text("h:6000:x:u:filed")
+    file.chmod(0o600)
+    await Connector(Settings(database_url=f"{url}?passfile={file}"))()
+
+    assert connect.await_args is not None
+    options = connect.await_args.kwargs
+    assert {name: options[name] for name in options if name == "password"} == given
+    assert not Path(options["passfile"]).exists()
+
+
+@pytest.mark.usefixtures("loop")
 async def test_a_rejection_is_not_repeated(connect: AsyncMock) -> None:
     """A wrong password is wrong everywhere; where no host can be reached, the last one says why."""
     connector = Connector(Settings(database_url=TWO_HOSTS))

@@ -1,0 +1,64 @@
+"""libpq's service file and password file, which asyncpg reads in a way of its own.
+
+It takes part of a service, and `%` in it for more than a character; it knows no escapes in a
+password, and fails at a line that is none.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+# host:port:database:user:password; a backslash keeps what a character stands for.
+_PASSWORD = re.compile(":".join([r"((?:\\.|[^:\\])*)"] * 5) + "(?::|$)")
+_SOCKETS = {"", "/tmp", "/var/run/postgresql"}  # noqa: S108 - in the file these are localhost
+
+
+def add_service(parts: dict[str, str]) -> dict[str, str]:
+    """Return the parts of an address with those of its service, or of PGSERVICE.
+
+    A service that is not found is left to libpq, which knows one more folder or says what is wrong.
+    """
+    name = parts.get("service") or os.environ.get("PGSERVICE")
+    if not name:
+        return parts
+    paths = [os.environ.get("PGSERVICEFILE") or os.path.expanduser("~/.pg_service.conf")]  # noqa: PTH111 - never raises
+    if folder := os.environ.get("PGSYSCONFDIR"):
+        paths.append(f"{folder}/pg_service.conf")
+    for path in paths:
+        if found := _read(path, name):
+            return found | {key: value for key, value in parts.items() if key != "service"}
+    return {**parts, "service": name}
+
+
+def _read(path: str, name: str) -> dict[str, str]:
+    """Return the lines key=value below [name]; the first of two with the same key counts."""
+    found: dict[str, str] = {}
+    with suppress(OSError):
+        is_ours = False
+        for line in map(str.strip, Path(path).read_text("utf-8", "replace").splitlines()):
+            if line.startswith("["):
+                is_ours = not found and line.startswith(f"[{name}]")
+            elif is_ours and "=" in line and not line.startswith("#"):
+                key, _, value = line.partition("=")
+                found.setdefault(key, value)
+    return found
+
+
+def find_password(parts: Mapping[str, str], host: str, port: int) -> str | None:
+    """Return the password in the first line for a server, of a file that nobody else may read."""
+    name = parts.get("passfile") or os.environ.get("PGPASSFILE") or "~/.pgpass"
+    user = parts.get("user", "")
+    database = parts.get("dbname") or os.environ.get("PGDATABASE") or user
+    wanted = ("localhost" if host in _SOCKETS else host, str(port), database, user)
+    with suppress(OSError), Path(os.path.expanduser(name)).open(errors="replace") as file:  # noqa: PTH111
+        mode = os.fstat(file.fileno()).st_mode
+        if stat.S_ISREG(mode) and not mode & 0o077:
+            for match in filter(None, map(_PASSWORD.match, file.read().splitlines())):
+                *given, password = (re.sub(r"\\(.)", r"\1", one) for one in match.groups())
+                fits = all(one in {"*", own} for one, own in zip(given, wanted, strict=True))
+                if fits and not match[0].startswith("#"):
+                    return password
+    return None

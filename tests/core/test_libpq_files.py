@@ -1,0 +1,64 @@
+"""libpq's password file, as psql reads it."""
+
+from pathlib import Path
+
+import pytest
+
+from groundwork.core.libpq_files import find_password
+
+PARTS = {"user": "u", "dbname": "d"}
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the password file of this user, empty."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (path := tmp_path / ".pgpass").touch(mode=0o600)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("lines", "host", "password"),
+    [
+        (b"h:5432:d:u:first\n*:*:*:*:second", "h", "first"),
+        (b"other:*:*:*:no\n*:5432:d:*:a b ", "h", "a b "),
+        (b"#h:5432:d:u:no\n\nxx\n\xff\xfe\nh:5432:d:u:yes\r\n", "h", "yes"),
+        (rb"h:5432:d:u:a\:b\\c\d", "h", r"a:b\cd"),
+        (b"h:5432:d:u:a:b", "h", "a"),
+        (rb"\:\:1:5432:d:u:six", "::1", "six"),
+        (b"localhost:*:*:*:local", "/var/run/postgresql", "local"),
+        (b"localhost:*:*:*:local", "", "local"),
+        (b"/run/mine:*:*:*:mine", "/run/mine", "mine"),
+        (b"h:5433:d:u:no\nh:5432:e:u:no\nh:5432:d:v:no", "h", None),
+    ],
+)
+def test_the_first_line_that_fits_has_the_password(
+    file: Path, lines: bytes, host: str, password: str | None
+) -> None:
+    """A field is * or the server's; a backslash keeps what a character stands for."""
+    file.write_bytes(lines)
+
+    assert find_password(PARTS, host, 5432) == password
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604])
+def test_a_file_that_others_may_read_is_ignored(file: Path, mode: int) -> None:
+    """As psql does, and so is a file that does not exist."""
+    file.write_text("*:*:*:*:secret")
+    file.chmod(mode)
+
+    assert find_password(PARTS, "h", 5432) is None
+    assert find_password(PARTS | {"passfile": "/nowhere"}, "h", 5432) is None
+
+
+def test_the_database_has_the_name_of_the_user(
+    file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without dbname and PGDATABASE; PGPASSFILE names another file."""
+    file.rename(tmp_path / "mine")
+    monkeypatch.setenv("PGPASSFILE", str(tmp_path / "mine"))
+    (tmp_path / "mine").write_text("h:1:u:u:a\nh:1:e:u:b")
+
+    assert find_password({"user": "u"}, "h", 1) == "a"
+    monkeypatch.setenv("PGDATABASE", "e")
+    assert find_password({"user": "u"}, "h", 1) == "b"
