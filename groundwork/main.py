@@ -33,7 +33,7 @@ from groundwork.core.observability.recent import Recent
 from groundwork.core.observability.tracing import tracing
 from groundwork.core.readiness.check import Readiness
 from groundwork.core.state import State
-from groundwork.core.tasks import spawn
+from groundwork.core.tasks import background
 from groundwork.health import routes as health
 from groundwork.health.page import routes as status_page
 from groundwork.openapi import routes as openapi
@@ -72,20 +72,18 @@ def create_app(settings: Settings | None = None) -> RequestContext:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[State]:
         connect, monitor, recent = Connector(settings), LoopMonitor(), Recent()
-        pool = Pool(connect.answering, settings.db_pool_max_size, settings.db_pool_timeout)
+        pool = Pool(connect.open_checked, settings.db_pool_max_size, settings.db_pool_timeout)
         readiness = Readiness(settings, pool, connect, monitor)
         work = (readiness.keep_checking(), pool.keep_fresh(), recent.record())
-        background = [spawn(one) for one in work]
         with lifecycle.handle_signals(on_drain=readiness.drain), monitor.run():
-            yield State(
-                settings=settings,
-                pool=pool,
-                readiness=readiness,
-                lifecycle=lifecycle,
-                recent=recent,
-            )
-        for task in background:
-            task.cancel()
+            async with background(*work):
+                yield State(
+                    settings=settings,
+                    pool=pool,
+                    readiness=readiness,
+                    lifecycle=lifecycle,
+                    recent=recent,
+                )
         readiness.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(pool.close(), POOL_CLOSE_SECONDS)

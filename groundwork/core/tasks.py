@@ -1,8 +1,14 @@
 """Background tasks and timeouts."""
 
 import asyncio
-from collections.abc import Coroutine
+import logging
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
+
+logger = logging.getLogger(__name__)
+
+_END_SECONDS = 0.5
 
 
 def spawn[T](work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -10,6 +16,23 @@ def spawn[T](work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     task = asyncio.create_task(work)
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task
+
+
+@asynccontextmanager
+async def background(*work: Coroutine[Any, Any, object]) -> AsyncGenerator[None]:
+    """Run coroutines during the block, then cancel them and let them end; log those that fail."""
+    tasks = [spawn(one) for one in work]
+    for task in tasks:
+        task.add_done_callback(_log_failure)
+    yield
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=_END_SECONDS)
+
+
+def _log_failure(task: asyncio.Task[object]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        logger.error("background task failed", exc_info=error)
 
 
 async def run_with_timeout[T](seconds: float, work: Coroutine[Any, Any, T], turns: int = 1) -> T:

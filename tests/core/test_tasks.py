@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from groundwork.core.tasks import run_with_timeout, spawn
+from groundwork.core.tasks import background, run_with_timeout, spawn
 
 
 async def test_a_result_in_time_is_returned() -> None:
@@ -40,3 +40,27 @@ async def test_an_exception_of_a_background_task_is_not_reported() -> None:
 
     loop.set_exception_handler(None)
     reported.assert_not_called()
+
+
+async def test_work_in_the_background_ends_with_its_block(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is cancelled and awaited, and one that failed before is logged."""
+    ended: list[str] = []
+
+    async def fail() -> None:
+        message = "no more jobs"
+        raise ValueError(message)
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.01)
+            ended.append("work")
+
+    async with background(fail(), work()):
+        await asyncio.sleep(0.01)
+
+    assert ended == ["work"]
+    assert [str(one.exc_info[1]) for one in caplog.records if one.exc_info] == ["no more jobs"]

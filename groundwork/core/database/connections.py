@@ -76,11 +76,11 @@ class Connector:
                 return connection
         raise failure
 
-    async def answering(self) -> Connection:
-        """Open one connection that has answered: a pooler accepts more than it has sessions for.
+    async def open_checked(self) -> Connection:
+        """Open one connection and run a statement: a pooler accepts more than it has sessions for.
 
         Raises:
-            Exception: as above, or TimeoutError if no answer comes within DB_CONNECT_TIMEOUT.
+            Exception: as above, or TimeoutError if the statement takes DB_CONNECT_TIMEOUT.
         """
         connection = await self()
         try:

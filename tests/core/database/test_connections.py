@@ -253,11 +253,11 @@ async def test_a_connection_has_to_answer(connect: AsyncMock, settings: Settings
     """What a pooler accepts but has no session for is no connection, and is closed at once."""
     connect.return_value = connection = Mock(execute=AsyncMock())
     connector = Connector(settings)
-    assert await connector.answering() is connection
+    assert await connector.open_checked() is connection
     connection.terminate.assert_not_called()
     connection.execute.side_effect = TimeoutError
     with pytest.raises(TimeoutError):
-        await connector.answering()
+        await connector.open_checked()
 
     connection.execute.assert_awaited_with("SELECT 1", timeout=settings.db_connect_timeout)
     connection.terminate.assert_called_once_with()
