@@ -69,7 +69,7 @@ async def http_exception(request: Request, error: Exception) -> Response:
     headers = error.headers
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (allowed := _allowed(request)):
         headers = {"Allow": allowed}  # else it comes from an endpoint that has no methods
-    errors = error.errors if isinstance(error, Invalid) else UNSET
+    errors = getattr(error, "errors", None) or UNSET  # none where the request has too many items
     return problem(request.scope, error.status_code, error.detail, headers, errors)
 
 

@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from itertools import islice
 from typing import Any, get_args, get_origin
 from urllib.parse import quote, unquote
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -56,16 +58,12 @@ def read_query[T: Input](request: Request[Any], kind: type[T]) -> T:
         query = request.query_params
         lists = {name: query.getlist(name) for name in _list_fields(kind) if name in query}
         given = dict(query) | lists
-        text = "".join(map(str, given.values()))
-    try:
+        text = "".join(map("".join, given.values()))
+    with suppress(msgspec.ValidationError):  # each error is named below
         if "\0" not in text:
             return convert(given, kind)
-    except msgspec.ValidationError:
-        pass  # each error is named below
-    parts = [
-        InvalidPart(detail, parameter=unquote(pointer.split("/")[1]))
-        for pointer, detail in _errors(given, kind, "", strict=False)
-    ]
+    errors = _errors(given, kind, "", strict=False)
+    parts = [InvalidPart(detail, parameter=_name(pointer)) for pointer, detail in errors]
     raise Invalid(400, "The query is invalid.", parts)
 
 
@@ -140,3 +138,9 @@ def _items(value: Any, kind: Any) -> Iterator[tuple[Any, Any, Any]]:
 def _token(name: object) -> str:
     """Return a token of a JSON Pointer in a URI fragment (RFC 6901, section 6)."""
     return quote(str(name).replace("~", "~0").replace("/", "~1"), errors="replace")
+
+
+def _name(pointer: str) -> str | UnsetType:
+    """Return the name of the parameter, of which _token() made the first token."""
+    token = unquote(pointer.partition("/")[2].partition("/")[0])
+    return token.replace("~1", "/").replace("~0", "~") if pointer else UNSET

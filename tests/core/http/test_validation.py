@@ -62,6 +62,13 @@ class Search(Input):
     year: Annotated[int, Meta(ge=0, le=3000)]
     word: Annotated[str, Meta(max_length=4)] | None = None
     tag: list[int] = msgspec.field(default_factory=list)
+    names: list[str] = msgspec.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Reject what is valid by itself."""
+        if self.year == 0 and self.word:
+            message = "The year 0 has no words."
+            raise ValueError(message)
 
 
 class BookPath(Input):
@@ -260,7 +267,7 @@ async def test_a_query_is_read(client: httpx.AsyncClient) -> None:
     """A parameter has its type; the last of several counts, unless it is a list."""
     response = await client.get("/query?year=1983&year=1984&tag=1&tag=2")
 
-    assert response.json() == {"year": 1984, "word": None, "tag": [1, 2]}
+    assert response.json() == {"year": 1984, "word": None, "tag": [1, 2], "names": []}
 
 
 async def test_every_error_of_a_query_is_named(client: httpx.AsyncClient) -> None:
@@ -275,6 +282,38 @@ async def test_every_error_of_a_query_is_named(client: httpx.AsyncClient) -> Non
         "wrod": "Unknown field.",
         "tag": "Expected `int`, got `str`",
     }
+
+
+@pytest.mark.parametrize("name", ["a/b", "~1~0", "%2F", ""])
+async def test_an_unknown_parameter_is_named_as_it_is(client: httpx.AsyncClient, name: str) -> None:
+    """The name of a parameter is no JSON Pointer."""
+    response = await client.get("/query", params={"year": "1", name: "2"})
+
+    assert response.json()["errors"] == [{"detail": "Unknown field.", "parameter": name}]
+
+
+async def test_an_error_of_the_whole_query_is_named(client: httpx.AsyncClient) -> None:
+    """What a Struct's __post_init__() rejects is 400, without a parameter."""
+    response = await client.get("/query?year=0&word=a")
+
+    assert (response.status_code, is_a_problem(response)) == (400, True)
+    assert response.json()["errors"] == [{"detail": "The year 0 has no words."}]
+
+
+async def test_a_nul_character_in_a_list_of_a_query_is_an_error(client: httpx.AsyncClient) -> None:
+    """Each value of a list counts."""
+    response = await client.get("/query?year=1&names=a&names=%00&names=b")
+
+    assert response.status_code == 400
+    assert response.json()["errors"] == [{"parameter": "names", "detail": UNSTORABLE}]
+
+
+async def test_an_error_far_down_a_query_is_an_error(client: httpx.AsyncClient) -> None:
+    """Of a long list the first items are checked one by one: without a name it is 400 as well."""
+    response = await client.get("/query?year=1" + "&names=a" * 2000 + "&names=%00")
+
+    assert (response.status_code, is_a_problem(response)) == (400, True)
+    assert "errors" not in response.json()
 
 
 @pytest.mark.parametrize(("given", "status"), [("%00", 400), ("%00&word=a", 200), ("%2500", 200)])
