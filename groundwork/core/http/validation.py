@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
-from itertools import islice
 from typing import Any, get_args, get_origin
 from urllib.parse import quote, unquote
 
@@ -23,7 +22,8 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")
 _CHARACTER = "Contains a character that cannot be stored."
 _DETAILS = {f"Expected `str` matching regex {NOT_BLANK!r}": "Must not be blank."}
-_MAX_ITEMS = 1000  # checked one by one in an invalid list: it blocks the event loop
+_MAX_ITEMS = 1000  # checked one by one in an invalid body: it blocks the event loop
+_MAX_POINTER = 1000  # characters from which to go on: each error within repeats them
 
 type _Errors = list[tuple[str, str]]  # JSON Pointer and detail
 
@@ -100,15 +100,19 @@ def _list_fields(kind: type[Input]) -> list[str]:
     return [one.encode_name for one in fields if get_origin(bare_type(one.type)) is list]
 
 
-def _errors(value: Any, kind: Any, pointer: str, *, strict: bool = True) -> _Errors:
-    """Return the errors in the items of a value, else of the whole: msgspec names only one."""
+def _errors(
+    value: Any, kind: Any, pointer: str, *, strict: bool = True, left: Iterator[int] | None = None
+) -> _Errors:
+    """Return the errors in at most `left` items of a value, else the one that msgspec names."""
     found: _Errors = []
-    for place, item, item_kind in _items(value, bare_type(kind)):
+    left = iter(range(_MAX_ITEMS)) if left is None else left
+    items = _items(value, bare_type(kind)) if len(pointer) <= _MAX_POINTER else ()
+    for (place, item, item_kind), _ in zip(items, left, strict=False):
         path = f"{pointer}/{_token(place)}"
         if isinstance(item_kind, str):
             found.append((path, item_kind))
         else:
-            found += _errors(item, item_kind, path, strict=strict)
+            found += _errors(item, item_kind, path, strict=strict, left=left)
     if isinstance(value, str) and _UNSTORABLE.search(value):
         found.append((pointer, _CHARACTER))
     try:
@@ -130,9 +134,9 @@ def _items(value: Any, kind: Any) -> Iterator[tuple[Any, Any, Any]]:
             if fields[name].required:
                 yield name, None, "Missing required field."
     elif isinstance(value, dict | list):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
         item_kind = get_args(kind)[-1] if get_origin(kind) is type(value) else Any
-        yield from ((name, item, item_kind) for name, item in islice(items, _MAX_ITEMS))
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield name, item, item_kind
 
 
 def _token(name: object) -> str:

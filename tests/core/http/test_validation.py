@@ -3,6 +3,7 @@
 import json
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from time import process_time
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -237,6 +238,38 @@ async def test_an_error_far_down_a_list_is_an_error(client: httpx.AsyncClient) -
 
     (error,) = response.json()["errors"]
     assert error == {"pointer": "#/authors", "detail": "Expected `object`, got `int`"}
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ",".join(["[" * 400 + "1" + "]" * 400] * 1200),
+        ",".join(["[" + ",".join("1" * 500) + "]"] * 1000),
+        ",".join(f'{{"{number}": {{"a": 0}}}}' for number in range(50_000)),
+    ],
+    ids=["deep", "wide", "objects"],
+)
+async def test_an_invalid_body_of_many_items_costs_little(
+    client: httpx.AsyncClient, extra: str
+) -> None:
+    """It blocks the event loop while its errors are searched: not for seconds."""
+    started = process_time()
+    response = await client.post("/body", content=f'{{"title":[{extra}]}}', headers=JSON)
+
+    assert process_time() - started < 1
+    assert response.json()["errors"] == [
+        {"pointer": "#/title", "detail": "Expected `str`, got `array`"}
+    ]
+
+
+async def test_a_long_name_is_not_repeated(client: httpx.AsyncClient) -> None:
+    """Errors within an object of a long name are named as one: the name may be half the body."""
+    given = {"title": "a", "ratings": {"é" * 9999: {"a": ["\0"] * 100}}}
+    response = await client.post("/body", json=given)
+
+    (error,) = response.json()["errors"]
+    assert error["detail"] == "Expected `int`, got `object`"
+    assert error["pointer"] == f"#/ratings/{'%C3%A9' * 9999}"
 
 
 async def test_the_response_stays_small(client: httpx.AsyncClient) -> None:
