@@ -21,11 +21,12 @@ def serve(settings: Settings | None = None, sockets: list[socket.socket] | None 
     import uvicorn  # these take a while: what is wrong with the settings shows before
 
     from groundwork.main import create_app
+    from groundwork.protocol import Protocol
 
     config = uvicorn.Config(
         create_app(settings),
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="on",
         workers=1,  # whatever WEB_CONCURRENCY is

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedIOBase
@@ -23,10 +24,15 @@ class Response:
         return json.loads(self.body)
 
 
-def exchange(port: int, data: bytes, *, hang_up: bool = False) -> list[Response]:
-    """Send bytes, half-close if `hang_up`, and return the responses until the server closes."""
+def exchange(port: int, *data: bytes, hang_up: bool = False) -> list[Response]:
+    """Send bytes, half-close if `hang_up`, and return the responses until the server closes.
+
+    What is sent in several parts arrives so.
+    """
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
-        connection.sendall(data)
+        for part in data:
+            connection.sendall(part)
+            time.sleep(0.05 * (part is not data[-1]))
         if hang_up:
             connection.shutdown(socket.SHUT_WR)
         with connection.makefile("rb") as stream:

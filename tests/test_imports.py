@@ -11,7 +11,7 @@ import groundwork
 
 PACKAGE = Path(groundwork.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-COMMANDS = ("__main__", "dev", "serve", "probe", "psql", "embedded", "listen")
+COMMANDS = ("__main__", "dev", "serve", "probe", "psql", "embedded", "listen", "protocol")
 # Each imports only from itself and from what stands before it.
 CORE = (
     "environment",

@@ -7,6 +7,7 @@ from unittest.mock import Mock
 import pytest
 
 from groundwork.core.config import Settings
+from groundwork.protocol import Protocol
 from groundwork.serve import serve
 
 SETTINGS = Settings(
@@ -61,7 +62,7 @@ def test_settings_reach_uvicorn(options: dict[str, Any], listen: Mock) -> None:
 
 def test_event_loop_and_parser_are_fixed(options: dict[str, Any]) -> None:
     """Nothing depends on what is installed; no WebSocket; a failed lifespan ends the process."""
-    assert (options["loop"], options["http"]) == ("uvloop", "httptools")
+    assert (options["loop"], options["http"]) == ("uvloop", Protocol)
     assert (options["ws"], options["lifespan"]) == ("none", "on")
 
 

@@ -182,7 +182,8 @@ def test_http_1_0_is_supported(server: Server, version: bytes) -> None:
 @pytest.fixture(scope="module")
 def reader() -> Iterator[Server]:
     """Run the service with a route that reads its body."""
-    with serve(APP, DATABASE_URL=NOWHERE) as server:
+    protocol = ("--http", "groundwork.protocol:Protocol")  # as `groundwork serve` has it
+    with serve((*APP, *protocol), DATABASE_URL=NOWHERE) as server:
         yield server
 
 
@@ -205,6 +206,50 @@ def test_a_wrong_content_length(
     received = response.json() if response.status == 200 else None
     assert (response.status, received) == expected
     assert response.headers["connection"] == "close"
+
+
+UPGRADE = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMA")
+
+
+@pytest.mark.parametrize("pause", [False, True])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        (b"Content-Length: %d" % len(LIVE), LIVE),
+        (b"Transfer-Encoding: chunked", b"%x\r\n%b\r\n0\r\n\r\n" % (len(LIVE), LIVE)),
+    ],
+    ids=["length", "chunked"],
+)
+def test_a_request_to_upgrade_keeps_its_body(
+    reader: Server, sent: tuple[bytes, bytes], *, pause: bool
+) -> None:
+    """The body, which may look like a request, is read; Java's client sends such requests."""
+    head = post(*UPGRADE, sent[0], body=b"", target=b"/echo").replace(b"Connection: close\r\n", b"")
+    rest = sent[1] + LIVE + request()
+    responses = exchange(reader.port, head, rest) if pause else exchange(reader.port, head + rest)
+
+    assert [response.status for response in responses] == [200, 200, 404]
+    assert responses[0].json() == len(LIVE)
+    assert "Unsupported upgrade request." not in "".join(reader.lines())
+
+
+def test_many_pipelined_requests_to_upgrade_get_responses(reader: Server) -> None:
+    """Each is read in its turn, without recursion."""
+    one = LIVE.replace(b"\r\n\r\n", b"\r\n%b\r\n\r\n" % b"\r\n".join(UPGRADE))
+    responses = exchange(reader.port, one * 2000 + request())
+
+    assert [response.status for response in responses] == [200] * 2000 + [404]
+
+
+def test_trailers_are_no_headers(reader: Server) -> None:
+    """What a proxy removes from the headers does not come in by the end of the body."""
+    body = b"0\r\nX-Request-ID: trailer\r\nAuthorization: Bearer x\r\n\r\n"
+    (response,) = exchange(
+        reader.port, post(b"Transfer-Encoding: chunked", body=body, target=b"/echo")
+    )
+
+    assert (response.status, response.json()) == (200, 0)
+    assert response.headers["x-request-id"] != "trailer"
 
 
 @pytest.mark.parametrize(

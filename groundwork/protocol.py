@@ -1,0 +1,48 @@
+"""HTTP/1.1 as uvicorn speaks it, without protocol upgrades and trailers."""
+
+import sys
+from typing import override
+
+from httptools import HttpParserUpgrade, HttpRequestParser
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+
+class Protocol(HttpToolsProtocol):
+    """Ignores Upgrade and trailers, as a server may (RFC 9110, 7.8 and 6.5.1).
+
+    httptools takes what follows a request with Upgrade for another protocol's: its body would be
+    lost, or be taken for the next request, and uvicorn adds trailers to the headers.
+    """
+
+    _data = _again = b""
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        while data:
+            self._data, self._again = data, b""
+            super().data_received(data)
+            data = self._again
+
+    @override
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self.headers = []  # for the trailers
+
+    @override
+    def _should_upgrade(self) -> bool:
+        """Let uvicorn skip the request, and call the next method at its end."""
+        return self.scope["method"] != "CONNECT"  # has no body, whatever its headers say
+
+    @override
+    def handle_websocket_upgrade(self) -> None:
+        """Parse the request again without its Upgrade header, and then what follows."""
+        error = sys.exception()
+        assert isinstance(error, HttpParserUpgrade)  # noqa: S101 - uvicorn calls it for no other
+        (offset,) = error.args
+        method, version = self.scope["method"].encode(), self.scope["http_version"].encode()
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
+        headers = self.scope["headers"]
+        lines += [b"%b: %b" % header for header in headers if header[0] != b"upgrade"]
+        self._again = b"\r\n".join((*lines, b"", self._data[offset:]))
+        self.parser = HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
