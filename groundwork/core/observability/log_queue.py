@@ -38,9 +38,9 @@ class QueueHandler(logging.Handler):
             return
         try:
             line = f"{self.format(record)}\n"
-        except Exception:  # noqa: BLE001 - logging reports a broken record
+        except Exception:  # noqa: BLE001 - logging reports a broken record on stderr
             self.handleError(record)
-            return
+            line = f"{self.format(_without_values(record))}\n"
         self._taken += len(line)
         self._lines.append(line)
         if not self._wake.is_set():
@@ -78,3 +78,10 @@ class QueueHandler(logging.Handler):
                 rest = rest[os.write(self._descriptor, rest) :]
             except BlockingIOError:  # a process that shares the descriptor has made it so
                 os.set_blocking(self._descriptor, True)
+
+
+def _without_values(record: logging.LogRecord) -> logging.LogRecord:
+    """Return a record of which nothing can break: without arguments, extras and exception."""
+    text = record.msg if type(record.msg) is str else type(record.msg).__name__
+    message = "cannot be written: %s"
+    return logging.LogRecord(record.name, record.levelno, "", 0, message, (text,), None)

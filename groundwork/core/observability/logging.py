@@ -86,18 +86,20 @@ class Json(MsgspecFormatter):
         log_data |= _extras(record)
         if "exc_info" in message_dict:
             log_data["exception"] = message_dict.pop("exc_info")
-        log_data |= message_dict
+        for key, value in message_dict.items():  # a dict that is logged as the message
+            log_data[f"{key}_" if key in _OURS and key != "message" else key] = value
 
     @override
     def jsonify_log_record(self, log_data: Any) -> str:
         try:
-            line: str = super().jsonify_log_record(log_data)
+            # Outside of strings, a line break is white space that a msgspec.Raw has brought.
+            line: str = super().jsonify_log_record(log_data).replace("\n", " ").replace("\r", " ")
         except (TypeError, ValueError, RecursionError):
             # Keys that are not strings, cycles, surrogates: keep the line, as escaped text.
             kept = (str, int, datetime, type(None))
             fields = log_data if isinstance(log_data, dict) else log_data.as_dict()
             plain = {k: v if isinstance(v, kept) else repr(v) for k, v in fields.items()}
-            line = json.dumps(plain, default=str)
+            line = json.dumps(plain, default=datetime.isoformat)
         # Some readers end a line at U+2028, some terminals obey U+009B.
         return line if line.isascii() else _CONTROL.sub(lambda one: rf"\u{ord(one[0]):04x}", line)
 

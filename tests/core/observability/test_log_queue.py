@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,14 @@ MOST = 2 * 1024 * 1024
 def record(message: str) -> logging.LogRecord:
     """Return a record with this message."""
     return logging.LogRecord("shop", logging.INFO, __file__, 1, message, (), None)
+
+
+class Unprintable:
+    """A message, or a value, of which nothing can be written."""
+
+    def __str__(self) -> str:
+        """Fail."""
+        raise RuntimeError
 
 
 @pytest.fixture
@@ -105,17 +114,20 @@ def test_lines_to_a_closed_pipe_are_counted() -> None:
     os.close(writing)
 
 
+@pytest.mark.parametrize(("message", "text"), [("%d", "%d"), (Unprintable(), "Unprintable")])
 def test_a_broken_record_is_reported(
-    pipe: tuple[int, int], capsys: pytest.CaptureFixture[str]
+    pipe: tuple[int, int], capsys: pytest.CaptureFixture[str], message: Any, text: str
 ) -> None:
-    """A record that cannot be formatted is reported on stderr."""
+    """A record that cannot be formatted is reported on stderr, and leaves a line."""
     handler = QueueHandler(pipe[1])
-    broken = record("%d")
+    broken = record(message)
     broken.args = ("no number",)
 
     handler.emit(broken)
+    handler.flush()
 
     assert "Logging error" in capsys.readouterr().err
+    assert os.read(pipe[0], 65536) == f"cannot be written: {text}\n".encode()
     handler.close()
 
 
