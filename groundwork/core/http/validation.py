@@ -22,6 +22,7 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")
 _CHARACTER = "Contains a character that cannot be stored."
 _DETAILS = {f"Expected `str` matching regex {NOT_BLANK!r}": "Must not be blank."}
+_INVALID = (msgspec.ValidationError, ValueError)  # a number that is no datetime is the latter
 _MAX_ITEMS = 1000  # checked one by one in an invalid body: it blocks the event loop
 _MAX_POINTER = 1000  # characters from which to go on: each error within repeats them
 
@@ -52,14 +53,13 @@ async def read_json[T: Input](request: Request[Any], kind: type[T]) -> T:
 
 def read_query[T: Input](request: Request[Any], kind: type[T]) -> T:
     """Return the query parameters, of several the last unless it is a list; else raise 400."""
-    given: dict[str, Any] = {}
-    text = ""
+    given, text = dict[str, Any](), ""
     if request.scope["query_string"]:
         query = request.query_params
         lists = {name: query.getlist(name) for name in _list_fields(kind) if name in query}
         given = dict(query) | lists
         text = "".join(map("".join, given.values()))
-    with suppress(msgspec.ValidationError):  # each error is named below
+    with suppress(*_INVALID):  # each error is named below
         if "\0" not in text:
             return convert(given, kind)
     errors = _errors(given, kind, "", strict=False)
@@ -74,7 +74,7 @@ def read_path[T: Input](request: Request[Any], kind: type[T]) -> T:
         raise HTTPException(404)
     try:
         given = convert(texts, kind)
-    except msgspec.ValidationError:
+    except _INVALID:
         raise HTTPException(404) from None
     for name, value in msgspec.structs.asdict(given).items():
         # One resource, one path: msgspec reads 1.0 and 1e1 as numbers too. {id:int} is no text.
@@ -118,7 +118,7 @@ def _errors(
     try:
         if not found:
             msgspec.convert(value, kind, strict=strict)
-    except msgspec.ValidationError as error:
+    except _INVALID as error:
         detail = str(error).partition(" - at `$")[0]
         found.append((pointer, _DETAILS.get(detail, detail)))
     return found

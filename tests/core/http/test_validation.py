@@ -57,13 +57,14 @@ class Values(Input, omit_defaults=True):
     key: UUID | None = None
 
 
-class Search(Input):
+class Search(Input, omit_defaults=True):
     """A query."""
 
     year: Annotated[int, Meta(ge=0, le=3000)]
     word: Annotated[str, Meta(max_length=4)] | None = None
     tag: list[int] = msgspec.field(default_factory=list)
     names: list[str] = msgspec.field(default_factory=list)
+    since: datetime | None = None
 
     def __post_init__(self) -> None:
         """Reject what is valid by itself."""
@@ -76,6 +77,12 @@ class BookPath(Input):
     """A path."""
 
     book_id: Id
+
+
+class DayPath(Input):
+    """A path with a time."""
+
+    day: datetime
 
 
 class NamePath(Input):
@@ -99,6 +106,11 @@ async def query(request: Request) -> Json:
     return Json(read_query(request, Search))
 
 
+async def day(request: Request) -> Json:
+    """Return what was read."""
+    return Json(read_path(request, DayPath))
+
+
 async def path(request: Request) -> Json:
     """Return what was read."""
     return Json(read_path(request, BookPath))
@@ -120,6 +132,7 @@ def app(app: Starlette) -> Starlette:
         Route("/numbers/{book_id:int}", path),
         Route("/numbers/{book_id:int}", path),
         Route("/names/{name}", name),
+        Route("/days/{day}", day),
     ]
     return app
 
@@ -300,7 +313,7 @@ async def test_a_query_is_read(client: httpx.AsyncClient) -> None:
     """A parameter has its type; the last of several counts, unless it is a list."""
     response = await client.get("/query?year=1983&year=1984&tag=1&tag=2")
 
-    assert response.json() == {"year": 1984, "word": None, "tag": [1, 2], "names": []}
+    assert response.json() == {"year": 1984, "tag": [1, 2]}
 
 
 async def test_every_error_of_a_query_is_named(client: httpx.AsyncClient) -> None:
@@ -323,6 +336,15 @@ async def test_an_unknown_parameter_is_named_as_it_is(client: httpx.AsyncClient,
     response = await client.get("/query", params={"year": "1", name: "2"})
 
     assert response.json()["errors"] == [{"detail": "Unknown field.", "parameter": name}]
+
+
+async def test_a_time_that_is_out_of_range_is_an_error(client: httpx.AsyncClient) -> None:
+    """A number of seconds may lead to a year that Python does not have."""
+    response = await client.get("/query?year=1&since=253402300800")
+
+    assert response.status_code == 400
+    assert [error["parameter"] for error in response.json()["errors"]] == ["since"]
+    assert (await client.get("/days/253402300800")).status_code == 404
 
 
 async def test_an_error_of_the_whole_query_is_named(client: httpx.AsyncClient) -> None:
