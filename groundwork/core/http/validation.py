@@ -44,7 +44,7 @@ async def read_json[T: Input](request: Request[Any], kind: type[T]) -> T:
         failure = str(error)
     try:
         given = json.loads(body.decode(), parse_constant=int)  # int() rejects NaN and Infinity
-        errors = _errors(given, kind, "#") or [("#", failure)]
+        errors = _errors(given, kind, "#", iter(range(_MAX_ITEMS)), strict=True) or [("#", failure)]
     except (ValueError, RecursionError):
         raise HTTPException(400, "The request body is not JSON.") from None
     parts = [InvalidPart(detail, pointer=pointer) for pointer, detail in errors]
@@ -62,7 +62,7 @@ def read_query[T: Input](request: Request[Any], kind: type[T]) -> T:
     with suppress(*_INVALID):  # each error is named below
         if "\0" not in text:
             return convert(given, kind)
-    errors = _errors(given, kind, "", strict=False)
+    errors = _errors(given, kind, "", iter(range(_MAX_ITEMS)), strict=False)
     parts = [InvalidPart(detail, parameter=_name(pointer)) for pointer, detail in errors]
     raise Invalid(400, "The query is invalid.", parts)
 
@@ -100,26 +100,23 @@ def _list_fields(kind: type[Input]) -> list[str]:
     return [one.encode_name for one in fields if get_origin(bare_type(one.type)) is list]
 
 
-def _errors(
-    value: Any, kind: Any, pointer: str, *, strict: bool = True, left: Iterator[int] | None = None
-) -> _Errors:
+def _errors(value: Any, kind: Any, pointer: str, left: Iterator[int], *, strict: bool) -> _Errors:
     """Return the errors in at most `left` items of a value, else the one that msgspec names."""
     found: _Errors = []
-    left = iter(range(_MAX_ITEMS)) if left is None else left
     items = _items(value, bare_type(kind)) if len(pointer) <= _MAX_POINTER else ()
     for (place, item, item_kind), _ in zip(items, left, strict=False):
         path = f"{pointer}/{_token(place)}"
         if isinstance(item_kind, str):
             found.append((path, item_kind))
         else:
-            found += _errors(item, item_kind, path, strict=strict, left=left)
+            found += _errors(item, item_kind, path, left, strict=strict)
     if isinstance(value, str) and _UNSTORABLE.search(value):
         found.append((pointer, _CHARACTER))
     try:
         if not found:
             msgspec.convert(value, kind, strict=strict)
     except _INVALID as error:
-        detail = str(error).partition(" - at `$")[0]
+        detail = str(error).partition(" - at `")[0]
         found.append((pointer, _DETAILS.get(detail, detail)))
     return found
 
@@ -127,12 +124,14 @@ def _errors(
 def _items(value: Any, kind: Any) -> Iterator[tuple[Any, Any, Any]]:
     """Yield name, value and type of each item of an object or array; for an error, its detail."""
     if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        fields, config = msgspec.structs.fields(kind), kind.__struct_config__
+        unknown = "Unknown field." if config.forbid_unknown_fields else Any
+        kinds = {config.tag_field: Any} | {field.encode_name: field.type for field in fields}
         for name, item in value.items():
-            yield name, item, fields[name].type if name in fields else "Unknown field."
-        for name in fields.keys() - value.keys():
-            if fields[name].required:
-                yield name, None, "Missing required field."
+            yield name, item, kinds.get(name, unknown)
+        for field in fields:
+            if field.required and field.encode_name not in value:
+                yield field.encode_name, None, "Missing required field."
     elif isinstance(value, dict | list):
         item_kind = get_args(kind)[-1] if get_origin(kind) is type(value) else Any
         for name, item in value.items() if isinstance(value, dict) else enumerate(value):

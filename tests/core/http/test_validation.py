@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 import msgspec
 import pytest
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
@@ -35,6 +35,12 @@ class Author(Input):
     name: Annotated[NotBlank, Meta(max_length=5)]
 
 
+class Shelf(Struct, tag="shelf"):
+    """A part of the body that may have other fields."""
+
+    number: int
+
+
 class Book(Input):
     """A body."""
 
@@ -43,6 +49,8 @@ class Book(Input):
     authors: list[Author] | UnsetType = UNSET
     tags: Tags | UnsetType | None = UNSET
     ratings: dict[str, int] | UnsetType = UNSET
+    shelf: Shelf | UnsetType = UNSET
+    counts: dict[int, int] | UnsetType = UNSET
     extra: Any | UnsetType = UNSET
 
 
@@ -206,6 +214,14 @@ async def test_a_large_body_is_refused(client: httpx.AsyncClient) -> None:
         ({"title": "a", "tags": ["a", "bbb"]}, "#/tags/1", "Expected `str` of length <= 2"),
         ({"title": "a", "tags": [""] * 3}, "#/tags", "Expected `array` of length <= 2"),
         ({"title": "a", "ratings": {"b": "c"}}, "#/ratings/b", "Expected `int`, got `str`"),
+        ({"title": "a", "counts": {"b": 1}}, "#/counts", "Expected `int`, got `str`"),
+        ({"title": 1, "shelf": {"number": 1, "a": 2}}, "#/title", "Expected `str`, got `int`"),
+        (
+            {"title": 1, "shelf": {"type": "shelf", "number": 1}},
+            "#/title",
+            "Expected `str`, got `int`",
+        ),
+        ({"title": "a", "shelf": {"type": "b", "number": 1}}, "#/shelf", "Invalid value 'b'"),
         ([], "#", "Expected `object`, got `array`"),
         ("title", "#", "Expected `object`, got `str`"),
     ],
