@@ -115,4 +115,13 @@ class Readable(logging.Formatter):
         pairs = "".join(f" {key}={value!r}" for key, value in _extras(record).items())
         line = f"{super().formatMessage(record)}{pairs}"
         # A path or header with a line break must not forge a log line.
-        return _CONTROL.sub(lambda one: repr(one[0])[1:-1], line)
+        return _escape(line)
+
+    @override
+    def formatException(self, ei: Any) -> str:
+        """Return the traceback, whose text must not command the terminal."""
+        return "\n".join(map(_escape, super().formatException(ei).split("\n")))
+
+
+def _escape(text: str) -> str:
+    return _CONTROL.sub(lambda one: repr(one[0])[1:-1], text)

@@ -168,6 +168,14 @@ def test_a_readable_line_has_no_control_characters(sign: str) -> None:
     assert sign not in Readable().format(record(f"a{sign}b", path=f"/c{sign}d"))
 
 
+def test_a_readable_traceback_has_no_control_characters() -> None:
+    """It keeps its lines, and the text of an exception, maybe a client's, commands no terminal."""
+    failed = record()
+    failed.exc_info = (ValueError, ValueError("\x1b[31m\nred"), None)
+
+    assert Readable().format(failed).endswith("\nValueError: \\x1b[31m\nred")
+
+
 def test_a_readable_line_in_a_request_has_its_id() -> None:
     """A readable line of a request has its request ID too."""
     token = request_id.set("abc")
