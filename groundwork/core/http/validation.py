@@ -135,7 +135,7 @@ def _items(value: Any, kind: Any) -> Iterator[tuple[Any, Any, Any]]:
     elif isinstance(value, dict | list):
         item_kind = get_args(kind)[-1] if get_origin(kind) is type(value) else Any
         for name, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield name, item, item_kind
+            yield name, item, _CHARACTER if _UNSTORABLE.search(str(name)) else item_kind
 
 
 def _token(name: object) -> str:

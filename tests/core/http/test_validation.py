@@ -207,6 +207,8 @@ async def test_a_large_body_is_refused(client: httpx.AsyncClient) -> None:
         ({"title": "\ud800"}, "#/title", UNSTORABLE),
         ({"title": "a", "extra": [{"b": ["\0"]}]}, "#/extra/0/b/0", UNSTORABLE),
         ({"title": "a", "extra": [*range(2000), "\0"]}, "#", UNSTORABLE),
+        ({"title": "a", "extra": {"\ud800": 1}}, "#/extra/%3F", UNSTORABLE),
+        ({"title": "a", "extra": {"a": {"\0": 1}}}, "#/extra/a/%00", UNSTORABLE),
         ({"title": "a", "a/b~é": 1}, "#/a~1b~0%C3%A9", "Unknown field."),
         ({"title": "a", "\ud800": 1}, "#/%3F", "Unknown field."),
         ({"title": "a", "authors": [{}]}, "#/authors/0/name", "Missing required field."),
