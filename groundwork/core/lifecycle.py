@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import Context
 from types import FrameType
 
 from groundwork.core.config import Settings
@@ -55,8 +54,7 @@ class Lifecycle:
             watchdog.daemon = True
             watchdog.start()
             self.draining = True
-            # In a context of its own: the signal may have interrupted a request.
-            loop.call_soon_threadsafe(on_drain, context=Context())
+            loop.call_soon_threadsafe(on_drain)
             loop.call_soon_threadsafe(loop.call_later, delay, pass_on, number)
 
         def pass_on(number: int) -> None:

@@ -14,7 +14,6 @@ import pytest
 from groundwork.core import lifecycle
 from groundwork.core.config import Settings
 from groundwork.core.lifecycle import Lifecycle
-from groundwork.core.observability.logging import request_id
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 
@@ -58,19 +57,6 @@ async def test_sigterm_is_passed_on_after_the_drain(
 
     assert server.call_args.args[0] == signal.SIGTERM
     assert not end.is_set()
-
-
-@pytest.mark.usefixtures("server", "end")
-async def test_the_drain_belongs_to_no_request(settings: Settings) -> None:
-    """Its log line has no request ID, also if the signal interrupts a request's handler."""
-    lifecycle, seen = Lifecycle(settings), list[str | None]()
-    token = request_id.set("interrupted")
-    with lifecycle.handle_signals(lambda: seen.append(request_id.get())):
-        signal.raise_signal(signal.SIGTERM)
-        await asyncio.sleep(0.05)
-    request_id.reset(token)
-
-    assert seen == [None]
 
 
 @pytest.mark.parametrize(("number", "age"), [(signal.SIGINT, 1), (signal.SIGTERM, 0)])

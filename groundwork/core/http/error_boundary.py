@@ -61,7 +61,12 @@ class ErrorBoundary(ServerErrorMiddleware):
     def generate_html(self, exc: Exception, limit: int = 7) -> str:
         """Return Starlette's page with the notes of the exception."""
         notes = escape("\n".join(getattr(exc, "__notes__", ())))
-        return super().generate_html(exc, limit).replace("</h2>", f"</h2><pre>{notes}</pre>", 1)
+        page = super().generate_html(exc, limit).replace("</h2>", f"</h2><pre>{notes}</pre>", 1)
+        return _encodable(page)
+
+    def generate_plain_text(self, exc: Exception) -> str:
+        """Return the traceback."""
+        return _encodable(super().generate_plain_text(exc))
 
 
 async def _handle(request: Request, error: BaseException, *, started: bool) -> Response:
@@ -78,6 +83,10 @@ async def _handle(request: Request, error: BaseException, *, started: bool) -> R
                 response: Response = await handler(request, error)
                 return response
     raise error
+
+
+def _encodable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()  # an exception may quote surrogates
 
 
 async def _note_pending(scope: Scope, error: BaseException) -> None:

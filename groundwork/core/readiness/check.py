@@ -146,5 +146,5 @@ class Readiness:
 
     def _publish(self, result: Result) -> None:
         if not self._draining:
-            self.history.publish(result)
+            Context().run(self.history.publish, result)  # its log line is of no request
             self._good_until = time.monotonic() + self._ttl

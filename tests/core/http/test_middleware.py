@@ -266,6 +266,15 @@ async def test_debug_shows_the_traceback(client: httpx.AsyncClient) -> None:
     assert "hunter2" in page.text
 
 
+@pytest.mark.parametrize("accept", [b"text/html", b"*/*"])
+def test_debug_shows_any_text(accept: bytes) -> None:
+    """What an exception quotes may have characters that UTF-8 cannot encode."""
+    request = Request({"type": "http", "headers": [(b"accept", accept)]})
+    response = ErrorBoundary(AsyncMock(), debug=True).debug_response(request, ValueError("\ud800"))
+
+    assert b"ValueError: \\ud800" in bytes(response.body)
+
+
 async def test_an_exception_is_logged_once(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,6 +14,7 @@ from groundwork.core.config import Settings
 from groundwork.core.database import Connector, Pool
 from groundwork.core.database.migration_files import migration_ids
 from groundwork.core.observability.event_loop import LoopMonitor
+from groundwork.core.observability.logging import request_id
 from groundwork.core.readiness import check as core_readiness
 from groundwork.core.readiness.check import Readiness
 from groundwork.core.readiness.query import Database
@@ -204,6 +205,17 @@ async def test_a_full_pool_is_degraded(settings: Settings, pool: Pool) -> None:
 
     assert (full.status, full.reason) == ("degraded", "pool_saturated")
     assert (again.status, again.reason) == ("ok", None)
+
+
+async def test_a_transition_belongs_to_no_request(settings: Settings, pool: Pool) -> None:
+    """Its log line has no request ID, also if it is found during a request, as by a signal."""
+    readiness, seen = Readiness(settings, pool, AsyncMock(), LoopMonitor()), list[str | None]()
+    readiness.history.publish = lambda _: seen.append(request_id.get())  # type: ignore[assignment]
+    token = request_id.set("interrupted")
+    readiness.drain()
+    request_id.reset(token)
+
+    assert seen == [None]
 
 
 async def test_it_starts_unknown_and_drains_for_good(settings: Settings, pool: Pool) -> None:
