@@ -156,6 +156,19 @@ def test_only_known_settings_are_set() -> None:
     assert not {"DATABASE_URL", "SECRET_KEY", "OPS_TOKEN"} & set(names)
 
 
+def test_a_migrating_pod_is_not_scraped() -> None:
+    """A pod is pending while its init container migrates, so GroundworkDown does not fire."""
+    (endpoint,) = manifest("monitoring/service")["spec"]["podMetricsEndpoints"]
+
+    assert endpoint["relabelings"] == [
+        {
+            "sourceLabels": ["__meta_kubernetes_pod_phase"],
+            "regex": "Pending",
+            "action": "drop",
+        }
+    ]
+
+
 def test_services_add_no_variables() -> None:
     """The service's own address, GROUNDWORK_PORT, is not in the environment."""
     assert POD["enableServiceLinks"] is False
