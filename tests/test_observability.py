@@ -59,6 +59,15 @@ async def test_queried_labels_exist(client: httpx.AsyncClient) -> None:
     assert [name for name in names if f'{name}="' not in scrape] == []
 
 
+@pytest.mark.parametrize("query", [*(rule["expr"] for rule in ALERTS), *QUERIES])
+def test_a_query_reads_the_service_only(query: str) -> None:
+    """Other services have metrics of the same names, so each selector names the job."""
+    names = metrics(query) - BACKUP
+    selectors = re.findall(rf"\b(?:{'|'.join(names) or 'none'})\b(.{{0,17}})", query)
+
+    assert set(selectors) <= {'{job="groundwork"'}
+
+
 @each_alert
 def test_an_alert_is_on_the_dashboard(alert: dict[str, Any]) -> None:
     """The dashboard has a panel for every metric that an alert queries."""
