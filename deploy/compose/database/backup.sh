@@ -26,6 +26,10 @@ SELECT pg_export_snapshot() AS "SNAPSHOT" \gset
 SQL
 test -e dump
 schema >schema.source
+# Roles that the operator has made may have grants; in the scratch server their names are enough.
+psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 >roles.sql --command="
+    SELECT format('CREATE ROLE %I;', rolname) FROM pg_roles
+    WHERE rolname <> 'postgres' AND NOT starts_with(rolname, 'pg_')"
 
 # The proof: a scratch server that only this container reaches.
 export PGHOST="$work" PGUSER=postgres
@@ -33,7 +37,7 @@ export PGHOST="$work" PGUSER=postgres
 initdb --pgdata=scratch --auth=trust --no-sync ${POSTGRES_INITDB_ARGS-} >initdb.log
 pg_ctl --pgdata=scratch --log=scratch.log --silent --wait start \
     --options="-c listen_addresses='' -c unix_socket_directories='$work' -c fsync=off"
-psql --quiet --dbname=postgres --command="CREATE ROLE groundwork" \
+psql --no-psqlrc --quiet --dbname=postgres --set=ON_ERROR_STOP=1 --file=roles.sql \
     --command="CREATE DATABASE groundwork OWNER groundwork"
 pg_restore --exit-on-error --dbname=groundwork dump
 psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 \

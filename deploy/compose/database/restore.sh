@@ -11,13 +11,33 @@ sql() { psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 
 
 put_in_place() { # DATABASE: becomes `groundwork`
     kept=groundwork_before_$(date -u +%Y%m%d_%H%M%S)
-    trap 'sql --command="ALTER DATABASE groundwork ALLOW_CONNECTIONS true"' EXIT
-    sql --command="ALTER DATABASE groundwork ALLOW_CONNECTIONS false" --command="
-        SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-        WHERE datname IN ('groundwork', '$1')" >/dev/null
-    sql --single-transaction --command="ALTER DATABASE groundwork RENAME TO $kept" \
-        --command="ALTER DATABASE $1 RENAME TO groundwork"
-    sql --command="ALTER DATABASE $kept ALLOW_CONNECTIONS true"
+    # One statement, which the server finishes even if this container is killed: connections would
+    # stay forbidden. A rename waits 5 s for the sessions to end.
+    sql <<SQL
+DO \$\$
+DECLARE
+    failure text;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_database WHERE datname = '$1') THEN
+        RAISE EXCEPTION 'there is no database $1; nothing was changed';
+    END IF;
+    ALTER DATABASE groundwork ALLOW_CONNECTIONS false;
+    COMMIT;
+    BEGIN
+        PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ('groundwork', '$1');
+        ALTER DATABASE groundwork RENAME TO $kept;
+        ALTER DATABASE $1 RENAME TO groundwork;
+        ALTER DATABASE $kept ALLOW_CONNECTIONS true;
+    EXCEPTION WHEN OTHERS OR query_canceled THEN
+        failure := SQLERRM;
+        ALTER DATABASE groundwork ALLOW_CONNECTIONS true;
+    END;
+    COMMIT;
+    IF failure IS NOT NULL THEN
+        RAISE EXCEPTION 'the database stays as it was: %', failure;
+    END IF;
+END \$\$
+SQL
     echo "done; the database before is kept as $kept"
 }
 
@@ -28,12 +48,32 @@ fi
 
 dump=$(mktemp /var/tmp/restore.XXXXXX)
 cat >"$dump"
+
+restore_objects() { # into groundwork_restored; the objects belong to the service's role
+    pg_restore --list "$dump" >"$dump.list" || return
+    # Only a superuser may create the extensions that are not trusted, and comment on them.
+    sql >"$dump.untrusted" --command="SELECT DISTINCT name FROM pg_available_extension_versions
+        WHERE superuser AND NOT trusted" || return
+    awk 'NR == FNR { untrusted[$1] = 1; next }
+        $4 == "EXTENSION" && $6 in untrusted || $4 $6 == "COMMENTEXTENSION" && $7 in untrusted' \
+        "$dump.untrusted" "$dump.list" >"$dump.superuser"
+    grep -vxFf "$dump.superuser" "$dump.list" >"$dump.role" || :
+    pg_restore --exit-on-error --dbname=groundwork_restored --use-list="$dump.superuser" "$dump" || return
+    # A new server lacks the roles that the dump grants something to; they get no login.
+    pg_restore --schema-only --file="$dump.sql" "$dump" || return
+    name='([a-z_][a-z0-9_$]*|"[^"]+")'
+    sed -nE "s/^(ALTER DEFAULT PRIVILEGES .*)?GRANT .* TO $name( WITH GRANT OPTION)?;\$/\
+SELECT \$r\$CREATE ROLE \2\$r\$ WHERE to_regrole(\$r\$\2\$r\$) IS NULL \\\\gexec/p" "$dump.sql" | sql || return
+    pg_restore --exit-on-error --no-owner --role=groundwork --dbname=groundwork_restored \
+        --use-list="$dump.role" "$dump"
+}
+
 sql --command="DROP DATABASE IF EXISTS groundwork_restored" \
     --command="CREATE DATABASE groundwork_restored OWNER groundwork" \
     --command="REVOKE ALL ON DATABASE groundwork_restored FROM public"
-if ! pg_restore --exit-on-error --no-owner --role=groundwork --dbname=groundwork_restored "$dump"; then
+if ! restore_objects; then
     sql --command="DROP DATABASE groundwork_restored"
-    echo "refused: this is no intact dump; the database is as it was"
+    echo "refused: the dump cannot be restored, see above; the database is as it was"
     exit 1
 fi
 sql --dbname=groundwork_restored --command="ANALYZE" --file="$(dirname "$0")/row-counts.sql"
