@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
 from pathlib import Path
@@ -18,6 +19,7 @@ echo "$*" >>calls
 case "$*" in
 *"config --volumes") echo database-18 ;;
 "volume ls"*) cat volumes ;;
+"ps "*"name=^"*) echo "$*" | sed 's/.*name=^//; s/.$//' | grep -xFf - containers ;;
 "ps "*) cat containers ;;
 *" migrate" | *" backup" | *" restore") cat failure 2>/dev/null && exit 1 || cat dump ;;
 esac
@@ -103,7 +105,7 @@ def test_the_same_version_is_not_started_beside_itself(host: Host) -> None:
     """Run again, `upgrade` migrates and applies changed settings, no more."""
     assert host.run("upgrade", "1") == 0
 
-    assert not host.calls("groundwork-production-next")
+    assert not host.calls("--name groundwork-production-next")
     assert host.calls("up --detach --wait")
 
 
@@ -127,6 +129,48 @@ def test_a_release_that_does_not_become_ready_replaces_nothing(host: Host) -> No
     assert host.calls("up --detach --wait") == host.calls("up --detach --wait db")
     assert host.calls("rm --force groundwork-production-next")
     assert "GROUNDWORK_VERSION=1\n" in host.version()
+
+
+def test_what_an_interrupted_upgrade_left_is_removed(host: Host) -> None:
+    """A new release that still serves beside the app ends when `upgrade` is run again."""
+    (host.folder / "containers").write_text("app\ngroundwork-production-next\n")
+
+    assert host.run("upgrade", "1") == 0
+
+    (end,) = host.calls("stop -t 20 groundwork-production-next")
+    assert host.calls("up --detach --wait")[-1] < end
+
+
+def test_an_interrupted_upgrade_leaves_no_new_release(host: Host) -> None:
+    """SIGTERM while the new release starts removes it, and the version stays what it was."""
+    script = host.folder / "docker"
+    script.write_text(DOCKER.replace('"ps "*)', '"exec "*) kill $PPID ;;\n"ps "*)'))
+
+    assert host.run("upgrade", "2") == 1
+
+    assert host.calls("rm --force groundwork-production-next")[-1] > host.calls("exec")[-1]
+    assert "GROUNDWORK_VERSION=1\n" in host.version()
+
+
+def test_a_running_migration_is_not_ended(host: Host) -> None:
+    """A second `upgrade` leaves the migration of the first alone."""
+    (host.folder / "containers").write_text("app\ngroundwork-production-migrate\n")
+
+    assert host.run("upgrade", "2") == 1
+
+    assert not host.calls("rm --force")
+    assert not host.calls("run")
+
+
+@pytest.mark.parametrize("line", ['"registry/image"', "'registry/image'", "registry/image # ours"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_settings_are_read_as_compose_reads_them(host: Host, line: str, end: str) -> None:
+    """Quotes, comments and Windows' line ends in .env are no part of a value."""
+    (host.folder / ".env").write_bytes(f"GROUNDWORK_IMAGE={line}{end}".encode())
+
+    assert host.run("upgrade", "2") == 0
+
+    assert host.calls("image inspect registry/image:2") == [2]
 
 
 def test_an_image_is_built_once_per_version(host: Host) -> None:
@@ -195,6 +239,70 @@ def test_a_backup_is_private_and_has_a_checksum(host: Host) -> None:
     assert checksum.name == f"{dump.name}.sha256"
     metric = (host.folder / "groundwork.prom").read_text()
     assert "\ngroundwork_backup_last_success_timestamp_seconds " in metric
+
+
+@pytest.mark.parametrize("script", ["backup", "restore"])
+def test_another_run_is_left_alone(host: Host, script: str) -> None:
+    """While one runs, a second one fails and does not end it."""
+    (host.folder / "containers").write_text(f"groundwork-production-{script}\n")
+
+    assert host.run(script, "backups" if script == "backup" else "dump") == 1
+
+    assert not host.calls("rm ")
+    assert not host.calls("run ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_an_interrupted_backup_leaves_nothing(host: Host, number: int) -> None:
+    """Neither a part of a dump nor a container stays, so the next backup can run."""
+    script = host.folder / "docker"
+    script.write_text(
+        DOCKER.replace('*" migrate"', f'*" backup") kill -{number} $PPID; sleep 3 ;;\n*" migrate"')
+    )
+
+    assert host.run("backup", "backups") == 1
+
+    assert list((host.folder / "backups").iterdir()) == []
+    assert host.calls("rm --force")[-1] > host.calls(" backup")[-1]
+
+
+def test_old_backups_are_removed_from_their_folder_only(host: Host) -> None:
+    """BACKUP_KEEP_DAYS works where the folder is a link, and leaves subfolders alone."""
+    (host.folder / "disk/archive").mkdir(parents=True)
+    (host.folder / "backups").symlink_to("disk")
+    old, kept = (
+        host.folder / name / "groundwork-20250101T000000Z.dump" for name in ("disk", "disk/archive")
+    )
+    for file in (old, kept):
+        file.touch()
+        os.utime(file, (0, 0))
+
+    assert host.run("backup", "backups") == 0
+
+    assert not old.exists()
+    assert kept.exists()
+
+
+def test_an_invalid_number_of_days_is_refused(host: Host) -> None:
+    """BACKUP_KEEP_DAYS=7d would keep all backups, silently, until the disk is full."""
+    assert host.run("backup", "backups", BACKUP_KEEP_DAYS="7d") == 1
+
+    assert not host.calls("run")
+
+
+def test_a_backup_stays_without_its_metric(host: Host) -> None:
+    """If TEXTFILE_FOLDER is missing, `backup` fails, but the dump is there."""
+    assert host.run("backup", "backups", TEXTFILE_FOLDER="/does/not/exist") != 0
+
+    assert len(list((host.folder / "backups").iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["backups/typo.dump", "groundwork_before_typo", "deploy", ""])
+def test_what_is_no_file_is_not_restored(host: Host, name: str) -> None:
+    """Nothing is started for a dump that does not exist."""
+    assert host.run("restore", name) == 1
+
+    assert not host.calls("")
 
 
 def test_a_changed_dump_is_not_restored(host: Host) -> None:
