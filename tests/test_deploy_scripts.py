@@ -66,6 +66,19 @@ def host(tmp_path: Path) -> Host:
     return host
 
 
+@pytest.mark.parametrize("script", ["upgrade", "backup", "restore"])
+def test_a_strict_umask_does_not_hide_the_scripts(host: Host, script: str) -> None:
+    """A checkout with umask 077 would give the database no role, and the backup no script."""
+    folder = host.folder / "deploy/compose/database"
+    folder.chmod(0o700)
+    (folder / "role.sql").chmod(0o600)
+
+    assert host.run(script, *(["dump"] if script == "restore" else [])) == 0
+
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    assert stat.S_IMODE((folder / "role.sql").stat().st_mode) == 0o644
+
+
 def test_secrets_are_made_once(host: Host) -> None:
     """A second run of `secrets` changes no file, so it breaks no installation."""
     folder = host.folder / "secrets"
@@ -207,6 +220,16 @@ def test_the_first_installation_has_nothing_to_keep(host: Host) -> None:
 
     assert host.version() == "GROUNDWORK_VERSION=1\n"
     assert not host.calls("groundwork-production-next")
+
+
+def test_a_failure_says_that_nothing_serves(host: Host, capfd: pytest.CaptureFixture[str]) -> None:
+    """After a failed installation, the version in .env is none that keeps serving."""
+    (host.folder / "containers").write_text("")
+    (host.folder / "failure").touch()
+
+    assert host.run("upgrade", "1") == 1
+
+    assert "Nothing serves." in capfd.readouterr().err
 
 
 def test_data_of_another_major_version_is_not_passed_over(host: Host) -> None:
