@@ -232,6 +232,18 @@ def test_a_failure_says_that_nothing_serves(host: Host, capfd: pytest.CaptureFix
     assert "Nothing serves." in capfd.readouterr().err
 
 
+def test_the_version_is_noted_where_a_link_leads(host: Host) -> None:
+    """Settings that are kept elsewhere, with .env as a link to them, stay there."""
+    (host.folder / "settings").write_text("LOG_LEVEL=INFO\n")
+    (host.folder / ".env").unlink()
+    (host.folder / ".env").symlink_to("settings")
+
+    assert host.run("upgrade", "2") == 0
+
+    assert (host.folder / "settings").read_text() == "LOG_LEVEL=INFO\nGROUNDWORK_VERSION=2\n"
+    assert (host.folder / ".env").is_symlink()
+
+
 def test_data_of_another_major_version_is_not_passed_over(host: Host) -> None:
     """A database of another PostgreSQL is not replaced by an empty one; nothing is touched."""
     (host.folder / "volumes").write_text("groundwork-production_database-17\n")
