@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ _INITDB = (
     *("--builtin-locale=C.UTF-8", "--set=timezone=UTC", "--set=log_timezone=UTC"),
 )
 _LOCALE = {"LC_ALL": "C"}
+_SOCKETS = "/tmp/groundwork-"  # noqa: S108 - folders that begin like this are private
 
 
 def binaries() -> Path:
@@ -52,8 +54,14 @@ def postgres(data: Path) -> Iterator[str]:
     data = data.resolve()
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     _stop_left_over(data)
-    if not any(data.iterdir()) and _start(data, "initdb", *_INITDB).wait():
-        _fail(data)
+    if not any(data.iterdir()):
+        initdb = _start(data, "initdb", *_INITDB)
+        try:
+            if initdb.wait():
+                _fail(data)
+        finally:
+            initdb.terminate()  # then it removes what it has written; SIGINT it may miss
+            initdb.wait(STOP_SECONDS)
     with TemporaryDirectory(prefix="groundwork-", dir="/tmp") as folder:
         server = _start(data, "postgres", "-k", folder, "-p", "5432", "-c", "listen_addresses=")
         try:
@@ -112,9 +120,12 @@ def _stop_left_over(data: Path) -> None:
 
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or [""]
-        if Path(command[0]).name == "postgres" and str(data) in command:
+        if Path(command[0]).name in {"initdb", "postgres"} and str(data) in command:
             process.send_signal(signal.SIGINT)
             process.wait(STOP_SECONDS)
+            for argument in command:
+                if argument.startswith(_SOCKETS):
+                    shutil.rmtree(argument, ignore_errors=True)
     (data / "postmaster.pid").unlink(missing_ok=True)  # it may name another process by now
 
 

@@ -51,11 +51,22 @@ def marked(mark: str) -> set[int]:
     return found
 
 
+def sockets(pids: set[int]) -> set[str]:
+    """Return the folders of the sockets of PostgreSQL servers among these processes."""
+    found = set[str]()
+    for pid in pids:
+        with suppress(OSError):
+            found.update(Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0"))
+    return {argument for argument in found if argument.startswith("/tmp/groundwork-")}  # noqa: S108 - theirs
+
+
 def clean_up(mark: str) -> None:
     """End all processes with this mark, until none is found for half a second; 30 s at most."""
+    folders = set[str]()
     number, quiet, deadline = signal.SIGINT, 0, time.monotonic() + 30  # PostgreSQL frees its memory
     while quiet < 5 and time.monotonic() < deadline:
         found = marked(mark)
+        folders |= sockets(found)
         for pid in found:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
@@ -64,7 +75,9 @@ def clean_up(mark: str) -> None:
         number = signal.SIGKILL
     for parent in (MEMORY, Path(gettempdir())):
         for folder in parent.glob(f"{prefix(mark)}*"):
-            shutil.rmtree(folder, ignore_errors=True)
+            folders.add(str(folder))
+    for path in folders:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,11 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import mkdtemp
 from unittest.mock import Mock
 
 import pytest
@@ -156,6 +159,44 @@ def test_a_left_over_server_is_stopped(data: Path) -> None:
         with postgres(data) as url:
             assert run(url, "SELECT 1") == [(1,)]
         assert left_over.wait(PATIENCE) == 0
+
+
+def test_the_socket_of_a_killed_run_is_removed(data: Path) -> None:
+    """The folder in /tmp of a server that was left running is removed with it."""
+    folder = mkdtemp(prefix="groundwork-", dir="/tmp")
+    code = "import time; time.sleep(60)"
+    command = ["postgres", "-c", code, "-D", str(data), "-k", folder]
+    with subprocess.Popen(command, executable=sys.executable, stderr=subprocess.DEVNULL) as left:
+        with postgres(data):
+            pass
+        left.wait(PATIENCE)
+
+    assert not Path(folder).exists()
+
+
+def test_an_interrupted_initdb_leaves_nothing(tmp_path: Path) -> None:
+    """Ctrl-C during the first start ends initdb, so that the next start does not meet its files."""
+    data = tmp_path / "postgres"
+    main, found = threading.get_ident(), signal.signal(signal.SIGUSR1, lambda *_: sys.exit())
+
+    def interrupt() -> None:
+        wait_until((data / "base").exists)
+        signal.pthread_kill(main, signal.SIGUSR1)
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(interrupt)
+        with pytest.raises(SystemExit), postgres(data):
+            pass
+    signal.signal(signal.SIGUSR1, found)
+
+    assert list(data.iterdir()) == []
+
+
+def test_it_has_a_session_of_its_own(data: Path) -> None:
+    """Ctrl-C in the terminal does not reach it before the service has ended."""
+    with postgres(data):
+        pid = int((data / "postmaster.pid").read_text().split()[0])
+        assert os.getsid(pid) == pid
 
 
 @pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGKILL])

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
@@ -86,3 +87,14 @@ def test_databases_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     guardian.clean_up("mine")
 
     assert list(tmp_path.iterdir()) == [other]
+
+
+def test_sockets_are_removed() -> None:
+    """The folder in /tmp of a server's socket is removed with the server."""
+    folder = mkdtemp(prefix="groundwork-", dir="/tmp")
+    command = [sys.executable, "-c", "import time; time.sleep(60)", "-k", folder]
+    with subprocess.Popen(command, env={VARIABLE: "d"}, stderr=subprocess.DEVNULL):
+        wait_until(lambda: guardian.marked("d"))
+        guardian.clean_up("d")
+
+    assert not Path(folder).exists()
