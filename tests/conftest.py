@@ -25,14 +25,29 @@ from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.observability.recent import Recent
 from groundwork.core.readiness.check import Readiness
 from groundwork.core.state import State
+from groundwork.embedded import forget_other_servers
 from tests.databases import TransactionPool, migrate, new_database, throwaway_server
 from tests.loop import Loop
 from tests.openapi import description
 from tests.servers import Server, serve, wait_until
 
 _MISSING = pytest.StashKey[list[str]]()
+# The options with which pytest runs some of the tests, or none.
+_PARTS = (
+    *("collectonly", "deselect", "ignore", "ignore_glob", "keyword", "lf"),
+    *("setuponly", "setupplan", "stepwise"),
+)
 
 type Serving = Callable[[str], AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+def pytest_configure() -> None:
+    """Forget the settings and the PostgreSQL server of the shell, in each worker too."""
+    for item in dataclasses.fields(Settings):
+        for name in (item.name.upper(), f"{item.name.upper()}_FILE"):
+            os.environ.pop(name, None)
+    if "TEST_DATABASE_URL" not in os.environ:
+        forget_other_servers()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -67,7 +82,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if hasattr(config, "workeroutput"):
         config.workeroutput["seen"] = sorted(description.SEEN)
     elif exitstatus == 0 and config.args_source is config.ArgsSource.TESTPATHS:
-        is_whole = not config.option.keyword and config.option.markexpr in {"", "not faults"}
+        is_part = any(getattr(config.option, name, None) for name in _PARTS)
+        is_whole = not is_part and config.option.markexpr in {"", "not faults"}
         if is_whole and (missing := description.never_seen()):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
             text = "described, but no test has seen it: "
@@ -222,11 +238,9 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
 
 @pytest.fixture(autouse=True)
 def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Run each test in an empty folder, without settings; restore logging afterwards."""
+    """Run each test in an empty folder; restore logging afterwards."""
     description.record_reads(monkeypatch)
     monkeypatch.chdir(tmp_path)
-    for item in dataclasses.fields(Settings):
-        monkeypatch.delenv(item.name.upper(), raising=False)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield

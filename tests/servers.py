@@ -44,7 +44,9 @@ class Server:
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Send a request on its own connection."""
         url = f"http://127.0.0.1:{self.port}{path}"
-        return httpx.request(method, url, timeout=PATIENCE, verify=_NO_TLS, **options)
+        return httpx.request(
+            method, url, timeout=PATIENCE, verify=_NO_TLS, trust_env=False, **options
+        )
 
     def lines(self) -> list[str]:
         """Return the complete lines written so far."""

@@ -2,7 +2,11 @@
 
 import asyncio
 import contextlib
+import os
+import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -18,7 +22,7 @@ from starlette.routing import Route
 
 from groundwork.core.database import Connection, Pool
 from groundwork.core.state import State
-from tests.databases import database_of, run
+from tests.databases import CHECKOUT, database_of, run
 from tests.factories.installation import create_installation
 from tests.loop import Loop
 
@@ -216,3 +220,35 @@ def test_an_open_transport_fails_its_test() -> None:
     end, other = socket.socketpair()
     with other, pytest.raises(ResourceWarning, match="Transport"):
         asyncio.run(leave_open(end), loop_factory=Loop)
+
+
+def run_tests(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest in the current folder as from another shell, with its own server."""
+    kept = {name: text for name, text in os.environ.items() if not re.match("PYTEST|TEST_", name)}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", *arguments],
+        env=kept | {"PYTHONPATH": str(CHECKOUT)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_shell_of_a_developer_does_not_count() -> None:
+    """Settings, PG* variables, a proxy and `.env` of the caller change no test."""
+    Path(".env").write_text("PORT=x")
+    shell = {"ENVIRONMENT": "production", "DEBUG_FILE": "/nowhere", "PGSERVICE": "another"}
+    proxies = dict.fromkeys(("http_proxy", "ALL_PROXY"), "http://127.0.0.1:1")
+    test = f"{CHECKOUT}/tests/test_commands.py::test_responses_do_not_name_the_server"
+
+    done = run_tests(test, **shell, **proxies)
+
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("option", ["--collect-only", "--setup-plan"])
+def test_a_run_of_no_test_misses_no_response(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a run of all tests has to see every response that is described."""
+    monkeypatch.chdir(CHECKOUT)
+
+    assert run_tests(option).returncode == 0
