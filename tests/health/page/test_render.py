@@ -323,4 +323,4 @@ async def test_page_while_the_database_is_down(serving: Serving) -> None:
     assert response.status_code == 200
     assert text(response.text).startswith("Groundwork is down The database is down")
     assert "Cause: ConnectionRefusedError" in text(response.text)
-    assert seconds < 1.2  # 0.9 and some for a noisy machine
+    assert seconds < 0.9 + 2  # on a noisy machine

@@ -1,0 +1,41 @@
+"""sql/health/ready.sql: what the readiness check reads."""
+
+import pytest
+
+from groundwork.core.database import Connection
+from groundwork.core.readiness.query import READY
+
+
+async def run(connection: Connection, statement: str) -> None:
+    """Run a statement in which %I is the database."""
+    await connection.execute(
+        await connection.fetchval(f"SELECT format($q${statement}$q$, current_database())")
+    )
+
+
+@pytest.mark.parametrize(
+    ("statement", "changes"),
+    [
+        ("ALTER DATABASE %I SET work_mem = '5MB'", True),
+        ("ALTER ROLE CURRENT_USER SET work_mem = '5MB'", True),
+        ("ALTER ROLE CURRENT_USER IN DATABASE %I SET work_mem = '5MB'", True),
+        ("SET LOCAL default_transaction_read_only = on", True),
+        ("CREATE SCHEMA box; SET LOCAL search_path = box, public", True),
+        ("CREATE ROLE box IN ROLE pg_read_all_data; SET LOCAL ROLE box", True),
+        ("CREATE ROLE box; ALTER ROLE box SET work_mem = '5MB'", False),
+        ("ALTER DATABASE template1 SET work_mem = '5MB'", False),
+        ("SET LOCAL work_mem = '5MB'", False),
+    ],
+)
+async def test_what_a_session_is_given_is_seen(
+    connection: Connection,
+    statement: str,
+    changes: bool,  # noqa: FBT001
+) -> None:
+    """A change of role, schemas or settings is one; that of another role or database is none."""
+    before = await READY.one(connection)
+    await run(connection, statement)
+    after = await READY.one(connection)
+
+    assert (after.session_properties != before.session_properties) is changes
+    assert (after.applied, after.postgres_version) == (before.applied, before.postgres_version)
