@@ -32,3 +32,14 @@ def bare_type(kind: Any) -> Any:
         return bare_type(arguments[0])
     given = [one for one in arguments if one not in {NoneType, UnsetType}]
     return bare_type(given[0]) if origin in {Union, UnionType} and len(given) == 1 else kind
+
+
+def form_of(value: Any, kind: Any) -> Any:
+    """Return the bare type of a JSON value: of a union, the Struct that has the value's tag."""
+    kind = bare_type(kind)
+    if isinstance(value, dict) and get_origin(kind) in {Union, UnionType}:
+        for one in map(bare_type, get_args(kind)):
+            config = getattr(one, "__struct_config__", None)
+            if config and value.get(config.tag_field) == config.tag:
+                return one
+    return kind

@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from groundwork.core.http.problems import Invalid
 from groundwork.core.http.responses import InvalidPart
-from groundwork.core.structs import NOT_BLANK, Input, bare_type
+from groundwork.core.structs import NOT_BLANK, Input, bare_type, form_of
 
 # PostgreSQL's text and jsonb can hold neither; JSON may bring both: "\u0000", "\ud800".
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -103,7 +103,7 @@ def _list_fields(kind: type[Input]) -> list[str]:
 def _errors(value: Any, kind: Any, pointer: str, left: Iterator[int], *, strict: bool) -> _Errors:
     """Return the errors in at most `left` items of a value, else the one that msgspec names."""
     found: _Errors = []
-    items = _items(value, bare_type(kind)) if len(pointer) <= _MAX_POINTER else ()
+    items = _items(value, form_of(value, kind)) if len(pointer) <= _MAX_POINTER else ()
     for (place, item, item_kind), _ in zip(items, left, strict=False):
         path = f"{pointer}/{_token(place)}"
         if isinstance(item_kind, str):

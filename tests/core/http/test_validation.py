@@ -41,6 +41,19 @@ class Shelf(Struct, tag="shelf"):
     number: int
 
 
+class Film(Input, tag="film"):
+    """One form of a part of the body."""
+
+    minutes: Id
+    stars: list[Author]
+
+
+class Song(Input, tag="song"):
+    """The other form."""
+
+    minutes: Id
+
+
 class Book(Input):
     """A body."""
 
@@ -51,6 +64,7 @@ class Book(Input):
     ratings: dict[str, int] | UnsetType = UNSET
     shelf: Shelf | UnsetType = UNSET
     counts: dict[int, int] | UnsetType = UNSET
+    source: Film | Song | UnsetType | None = UNSET
     extra: Any | UnsetType = UNSET
 
 
@@ -224,6 +238,7 @@ async def test_a_large_body_is_refused(client: httpx.AsyncClient) -> None:
             "Expected `str`, got `int`",
         ),
         ({"title": "a", "shelf": {"type": "b", "number": 1}}, "#/shelf", "Invalid value 'b'"),
+        ({"title": "a", "source": {"type": "b"}}, "#/source", "Invalid value 'b'"),
         ([], "#", "Expected `object`, got `array`"),
         ("title", "#", "Expected `object`, got `str`"),
     ],
@@ -259,6 +274,15 @@ async def test_every_error_is_named(client: httpx.AsyncClient) -> None:
         "#/authors/2/nmae",
     }
     assert response.json()["detail"] == "The request body is invalid."
+
+
+async def test_every_error_of_a_union_is_named(client: httpx.AsyncClient) -> None:
+    """The tag says which of the Structs an object is to be compared with."""
+    source = {"type": "film", "minutes": 0, "stars": [{"name": " "}], "a": 1}
+    response = await client.post("/body", json={"title": "a", "source": source})
+
+    named = [error["pointer"] for error in response.json()["errors"]]
+    assert named == ["#/source/minutes", "#/source/stars/0/name", "#/source/a"]
 
 
 async def test_an_error_far_down_a_list_is_an_error(client: httpx.AsyncClient) -> None:
