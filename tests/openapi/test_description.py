@@ -36,6 +36,25 @@ class Crate(Input):
     title: Text
 
 
+class Range(Input):
+    """A query, or a part of a body, whose fields have to do with each other."""
+
+    first: Id
+    last: Id
+
+    def __post_init__(self) -> None:
+        """Reject what is valid by itself."""
+        if self.last < self.first:
+            message = "The range is empty."
+            raise ValueError(message)
+
+
+class Ranges(Input):
+    """A request body of several."""
+
+    ranges: list[Range]
+
+
 class Narrow(Input):
     """A request body whose description has another limit than its type."""
 
@@ -96,6 +115,13 @@ async def read(request: Request) -> Json:
     """Read a box."""
     read_query(request, Filter)
     return Json(Row(1), headers={"Location": "/boxes/1"})
+
+
+async def mark(request: Request) -> Json:
+    """Read a range, in the query and in the body."""
+    read_query(request, Range)
+    await read_json(request, Ranges)
+    return Json(Row(1), 201)
 
 
 async def peek(request: Request) -> Json:
@@ -191,6 +217,18 @@ async def test_a_body(
     client = client_of(handler, declared, "/boxes")
 
     assert await _differences(client.post("/boxes", json=body)) == differences
+
+
+@pytest.mark.parametrize("ranges", [("2", "1"), ("1", "2")])
+async def test_fields_that_contradict_each_other(
+    client_of: Callable[..., httpx.AsyncClient], ranges: tuple[str, str]
+) -> None:
+    """What __post_init__() rejects, in the query or within the body, is no difference."""
+    client = client_of(mark, operation(CREATED, body=Ranges, query=Range), "/boxes")
+    body = {"ranges": [{"first": 2, "last": 1}]}
+
+    query = dict(zip(("first", "last"), ranges, strict=True))
+    assert await _differences(client.post("/boxes", params=query, json=body)) == []
 
 
 @pytest.mark.parametrize(
