@@ -31,7 +31,7 @@ def mount() -> Mount:
     """Return a group of routes within a group, beside one with the same inner path."""
     items = [Route("/{id:int}", answer), Route("/{id:int}", answer, methods=["PUT"])]
     other = Mount("/other", routes=[Route("/{id:int}", answer, methods=["DELETE"])])
-    return Mount("/api", routes=[Mount("/items", routes=items), other])
+    return Mount("/groups", routes=[Mount("/items", routes=items), other])
 
 
 @pytest.fixture
@@ -49,16 +49,20 @@ def count(route: str) -> float:
 
 async def test_metrics_have_the_whole_route(client: httpx.AsyncClient) -> None:
     """The label is the template with that of the group: not what is common to two groups."""
-    before = count("/api/items/{id}")
-    await client.get("/api/items/5")
-    await client.get("/api/items/6")
+    before = count("/groups/items/{id}")
+    await client.get("/groups/items/5")
+    await client.get("/groups/items/6")
 
-    assert count("/api/items/{id}") == before + 2
+    assert count("/groups/items/{id}") == before + 2
 
 
 @pytest.mark.parametrize(
     ("path", "allowed"),
-    [("/api/items/5", "GET, HEAD, PUT"), ("/api/other/5", "DELETE"), ("/endpoint", "GET, HEAD")],
+    [
+        ("/groups/items/5", "GET, HEAD, PUT"),
+        ("/groups/other/5", "DELETE"),
+        ("/endpoint", "GET, HEAD"),
+    ],
 )
 async def test_allow_has_the_methods(client: httpx.AsyncClient, path: str, allowed: str) -> None:
     """A 405 lists the methods of all routes of the group with the path, or of an HTTPEndpoint."""
@@ -72,8 +76,8 @@ def test_the_description_has_the_routes_of_a_group() -> None:
     """They are described under their whole path."""
     paths = describe("Groups", [mount()], {})["paths"]
 
-    assert set(paths) == {"/api/items/{id}", "/api/other/{id}"}
-    assert set(paths["/api/items/{id}"]) == {"get", "put"}
+    assert set(paths) == {"/groups/items/{id}", "/groups/other/{id}"}
+    assert set(paths["/groups/items/{id}"]) == {"get", "put"}
 
 
 def test_the_description_has_the_parameters_of_a_group() -> None:
