@@ -60,7 +60,9 @@ def _parameter(one: _Json) -> Html:
 
 
 def _fields(one: _Json) -> Iterator[Html]:
-    for name, schema in one["properties"].items():
+    if "properties" not in one:  # of an enum.Enum
+        yield _entry("value", "", one, "")
+    for name, schema in one.get("properties", {}).items():
         note = "required" if name in one["required"] else ""
         yield _entry(name, note, schema, schema.get("description", ""))
 

@@ -28,6 +28,7 @@ NOTE = {
     },
     "required": ["title"],
 }
+TAG = {"description": "", "enum": ["red", "blue"], "additionalProperties": False}
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_it_says_what_a_value_may_be() -> None:
         {
             **DESCRIPTION,
             "paths": {"/notes": {"post": post}},
-            "components": {**DESCRIPTION["components"], "schemas": {"Note": NOTE}},
+            "components": {**DESCRIPTION["components"], "schemas": {"Note": NOTE, "Tag": TAG}},
         }
     )
 
@@ -83,6 +84,7 @@ def test_it_says_what_a_value_may_be() -> None:
         "tags array of Tag",
         "counts object of integer",
         "state string enum new, old or null",
+        "Tag value enum red, blue",
     ):
         assert expected in text_of(page)
     assert "^&lt;.*$" in page
