@@ -6,6 +6,7 @@ metrics beside its code: whatever is in prometheus_client's default registry is 
 
 import os
 from functools import cache
+from http import HTTPMethod
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, values
 
@@ -19,9 +20,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 # The bucket boundaries that the conventions advise for HTTP and for databases.
 _HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 _DATABASE_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
-_METHODS = frozenset(
-    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
-)
+_METHODS = frozenset(map(str, HTTPMethod))
 
 REQUESTS = Histogram(
     "http_server_request_duration_seconds",
