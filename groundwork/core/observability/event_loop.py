@@ -31,12 +31,10 @@ class LoopMonitor:
         """Measure the running loop, which must be this thread's."""
         loop = asyncio.get_running_loop()
         stopped = threading.Event()
-        watcher = threading.Thread(
-            target=self._watch, args=(threading.get_ident(), stopped), daemon=True
-        )
         self._due = time.monotonic()
         self._tick(loop)
-        watcher.start()
+        watched = (threading.get_ident(), stopped)
+        threading.Thread(target=self._watch, args=watched, daemon=True).start()
         try:
             yield
         finally:
