@@ -39,29 +39,27 @@ OPERATIONS = Histogram(
     ("db_system_name", "db_query_summary"),
     buckets=_DATABASE_BUCKETS,
 )
-_POOL = "db_client_connection_pool_name"
+_POOL = ("db_client_connection_pool_name",)
 _CONNECTIONS = Gauge(
     "db_client_connection_count",
     "Connections of the pool.",
-    (_POOL, "db_client_connection_state"),
+    (*_POOL, "db_client_connection_state"),
 )
 IDLE_CONNECTIONS, USED_CONNECTIONS = (
     _CONNECTIONS.labels("groundwork", state) for state in ("idle", "used")
 )
-MAX_CONNECTIONS = Gauge("db_client_connection_max", "DB_POOL_MAX_SIZE.", (_POOL,)).labels(
-    "groundwork"
-)
+MAX_CONNECTIONS = Gauge("db_client_connection_max", "DB_POOL_MAX_SIZE.", _POOL).labels("groundwork")
 PENDING_REQUESTS = Gauge(
-    "db_client_connection_pending_requests", "Requests waiting for a connection.", (_POOL,)
+    "db_client_connection_pending_requests", "Requests waiting for a connection.", _POOL
 ).labels("groundwork")
 WAIT_TIME = Histogram(
     "db_client_connection_wait_time_seconds",
     "Time until a connection was acquired, where none was idle.",
-    (_POOL,),
+    _POOL,
     buckets=_DATABASE_BUCKETS,
 ).labels("groundwork")
 TIMEOUTS = Counter(
-    "db_client_connection_timeouts", "Requests that got no connection in time.", (_POOL,)
+    "db_client_connection_timeouts", "Requests that got no connection in time.", _POOL
 ).labels("groundwork")
 READY = Gauge("groundwork_ready", "1 while this instance takes requests.")
 READINESS_STATE = Gauge("groundwork_readiness_state", "1 for the current state.", ("reason",))
