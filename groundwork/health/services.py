@@ -13,7 +13,6 @@ from groundwork.core.database import Pool
 from groundwork.core.database.errors import connect_reason_of
 from groundwork.core.database.queries import Query
 from groundwork.core.lifecycle import Lifecycle
-from groundwork.core.observability.event_loop import loop_lag
 from groundwork.core.observability.logging import dropped_lines
 from groundwork.core.readiness.check import Readiness
 from groundwork.core.readiness.result import Change, Reason, Result, Status
@@ -109,7 +108,7 @@ async def get_details(
             result, missing = readiness.history.latest, connect_reason_of(error)
     process = {one.name: one.samples[0].value for one in PROCESS_COLLECTOR.collect()}
     memory = process.get("process_resident_memory_bytes")
-    lag = round(await loop_lag() * 1000, 3)
+    lag = round(readiness.loop_monitor.lag * 1000, 3)
     return Details(
         status=result.status,
         reason=result.reason,

@@ -12,7 +12,6 @@ from groundwork import __version__
 from groundwork.core.config import Settings
 from groundwork.core.database import Connection
 from groundwork.core.database.migration_files import migration_ids
-from groundwork.core.observability.event_loop import loop_lag
 from groundwork.core.observability.logging import dropped_lines
 from groundwork.core.readiness.result import Result
 from groundwork.core.state import State
@@ -147,7 +146,7 @@ async def test_details_have_their_units(
     """Fields in _ms are milliseconds, fields in _seconds seconds, rounded to three places."""
     result = Result("degraded", "pool_saturated", latency=0.0123456, checked_at=950)
     monkeypatch.setattr(state["readiness"], "check", AsyncMock(return_value=result))
-    monkeypatch.setattr(services, "loop_lag", AsyncMock(return_value=0.0045678))
+    state["readiness"].loop_monitor.lag = 0.0045678
     monkeypatch.setattr(services, "time", Mock(monotonic=lambda: 1000.12345))
     state["lifecycle"].started = 900
     report = (await client.get("/health/details")).json()
@@ -262,14 +261,6 @@ async def test_the_token_is_compared_in_constant_time(
 
     assert response.status_code == 200
     compare.assert_called_once_with(b"wrong", TOKEN.encode())
-
-
-async def test_the_lag_is_one_turn_of_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lag is the duration of one turn of the event loop, without a pause."""
-    monkeypatch.setattr(asyncio, "sleep", sleep := AsyncMock())
-
-    assert 0 <= await loop_lag() < 60
-    sleep.assert_awaited_once_with(0)
 
 
 async def test_memory_is_null_without_proc(

@@ -21,6 +21,7 @@ class LoopMonitor:
     """Measures how late the event loop runs a callback that is due every 50 ms."""
 
     def __init__(self) -> None:
+        self.lag = 0.0  # seconds, the latest
         self.blocked_seconds = 0.0  # in all since startup, lag below a tick left out
         self._longest = 0.0
         self._due = float("inf")
@@ -43,7 +44,7 @@ class LoopMonitor:
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = time.monotonic()
-        lag = max(now - self._due, 0.0)
+        self.lag = lag = max(now - self._due, 0.0)
         metrics.LOOP_LAG.observe(lag)
         self._longest = max(self._longest, lag)
         if lag > _TICK_SECONDS:
@@ -63,10 +64,3 @@ class LoopMonitor:
     def _take_longest(self) -> float:
         longest, self._longest = self._longest, 0.0
         return longest
-
-
-async def loop_lag() -> float:
-    """Return how long one turn of the event loop takes now, in seconds."""
-    started = time.perf_counter()
-    await asyncio.sleep(0)
-    return time.perf_counter() - started

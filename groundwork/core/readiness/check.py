@@ -36,7 +36,7 @@ class Readiness:
         self._timeout = settings.readiness_timeout
         self._ttl = settings.readiness_ttl
         self._pool = pool
-        self._loop_monitor = loop_monitor
+        self.loop_monitor = loop_monitor
         self._blocked = 0.0
         self._connection = CheckConnection(connect, settings.db_connect_timeout, self._recheck)
         self._check: asyncio.Task[None] | None = None
@@ -57,7 +57,7 @@ class Readiness:
             # Counted from a check's start: one that took its whole time is soon made again, and
             # one that takes its usual time ends before the last result is too old to be given.
             self._due = now + self._ttl
-            self._blocked = self._loop_monitor.blocked_seconds
+            self._blocked = self.loop_monitor.blocked_seconds
             # In a context of its own: its log lines belong to no one request.
             self._check = check = Context().run(spawn, self._run())
         if now < self._good_until:
@@ -137,7 +137,7 @@ class Readiness:
         return is_stale
 
     def _failed(self, error: Exception) -> Result:
-        blocked = self._loop_monitor.blocked_seconds - self._blocked
+        blocked = self.loop_monitor.blocked_seconds - self._blocked
         return judge_failure(error, blocked, self._timeout)
 
     def _recheck(self) -> None:

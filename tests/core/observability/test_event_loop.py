@@ -33,6 +33,7 @@ async def test_a_blocked_loop_is_measured() -> None:
 
     assert 0.2 < longest() < 5
     assert longest() == 0
+    assert 0.2 < monitor.lag < 5
     assert 0.2 < monitor.blocked_seconds < 5
     assert (REGISTRY.get_sample_value(count) or 0.0) > before
 
