@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -38,8 +39,7 @@ class QueueHandler(logging.Handler):
             return
         try:
             line = f"{self.format(record)}\n"
-        except Exception:  # noqa: BLE001 - logging reports a broken record on stderr
-            self.handleError(record)
+        except Exception:  # noqa: BLE001 - the line says so: stderr may have a stalled reader too
             line = f"{self.format(_without_values(record))}\n"
         self._taken += len(line)
         self._lines.append(line)
@@ -81,7 +81,8 @@ class QueueHandler(logging.Handler):
 
 
 def _without_values(record: logging.LogRecord) -> logging.LogRecord:
-    """Return a record of which nothing can break: without arguments, extras and exception."""
+    """Return a record without arguments and extras, with the exception that is being handled."""
     text = record.msg if type(record.msg) is str else type(record.msg).__name__
     message = "cannot be written: %s"
-    return logging.LogRecord(record.name, record.levelno, "", 0, message, (text,), None)
+    error = sys.exc_info()
+    return logging.LogRecord(record.name, record.levelno, "", 0, message, (text,), error)
