@@ -74,7 +74,8 @@ def create_app(settings: Settings | None = None) -> RequestContext:
         connect, monitor, recent = Connector(settings), LoopMonitor(), Recent()
         pool = Pool(connect.open_checked, settings.db_pool_max_size, settings.db_pool_timeout)
         readiness = Readiness(settings, pool, connect, monitor)
-        work = (readiness.keep_checking(), pool.keep_fresh(), recent.record())
+        fresh = pool.keep_fresh(can_open=readiness.history.is_ok)
+        work = (readiness.keep_checking(), fresh, recent.record())
         with lifecycle.handle_signals(on_drain=readiness.drain), monitor.run():
             async with background(*work):
                 yield State(

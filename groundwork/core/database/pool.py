@@ -6,6 +6,7 @@ sessions while the server wants to shut down, and waits for a frozen server at e
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from weakref import WeakSet
 
@@ -68,12 +69,12 @@ class Pool(Statements):
         while self._waiters.idle:
             self._discard(self._waiters.idle.pop())
 
-    async def keep_fresh(self) -> None:
+    async def keep_fresh(self, can_open: Callable[[], bool]) -> None:
         """Close what is idle for a minute or two, before a firewall forgets it; never return."""
         while True:
             self._unused = set(self._waiters.idle)
             await asyncio.sleep(_UNUSED_SECONDS)
-            for connection in self._unused.intersection(self._waiters.idle):
+            for connection in self._unused.intersection(self._waiters.idle if can_open() else ()):
                 self._waiters.idle.remove(connection)
                 self._discard(connection)
 
@@ -108,13 +109,11 @@ class Pool(Statements):
         return UnavailableError("pool_saturated" if self._sessions else "database_timeout")
 
     def _open_one(self, joining: int = 0) -> None:
-        """Open a connection for the waiters, unless all are open or the last attempt just failed.
-
-        Without any session each attempt is made: a request then finds out that the outage is over.
-        """
+        """Open a connection for the waiters, unless all are open or an attempt just failed."""
         if len(self._sessions) + self._opening >= self._max_size:
             return
         is_wanted = self._opening < len(self._waiters) + joining
+        # Without a session, each request tries: it finds out that the outage is over.
         is_early = self._sessions and time.monotonic() < self._retry_at
         if is_wanted and not is_early:
             self._opening += 1
