@@ -8,7 +8,7 @@ from http import HTTPStatus
 import asyncpg
 from msgspec import UNSET
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from groundwork.core.database.errors import UnavailableError, reason_of
@@ -74,9 +74,12 @@ async def database_error(request: Request, error: Exception) -> Response:
     """Return 503 when the database cannot serve now; the client may retry.
 
     Raises:
+        ClientDisconnect: what waited for a connection has lost its client.
         Exception: the error itself, where it is in the statement or the code.
     """
     decisive = _decisive(error)
+    if isinstance(decisive, ClientDisconnect):
+        raise decisive
     reason: str | None = reason_of(decisive)
     if reason is None:
         # What was prepared before a migration may not fit the tables any more.

@@ -10,7 +10,7 @@ import asyncpg
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
@@ -46,6 +46,12 @@ async def await_cancelled(_: Request[State]) -> JSONResponse:
     return JSONResponse(await future)
 
 
+async def leave_early(_: Request[State]) -> JSONResponse:
+    """Fail as queries of a TaskGroup do that wait for connections when the client disconnects."""
+    message = "both"
+    raise ExceptionGroup(message, [ClientDisconnect(), ClientDisconnect()])
+
+
 @pytest.fixture
 async def pool(settings: Settings, request: pytest.FixtureRequest) -> AsyncGenerator[Pool]:
     """Give a real pool, on the test's database or on another."""
@@ -64,6 +70,7 @@ def app(app: Starlette) -> Starlette:
         Route("/fail", fail),
         Route("/plan", use_old_plan),
         Route("/cancelled", await_cancelled),
+        Route("/early", leave_early),
     ]
     return app
 
@@ -123,3 +130,14 @@ async def test_a_cancelled_request_has_a_problem(
 
     assert (response.status_code, caplog.messages[-2]) == expected
     assert is_a_problem(response)
+
+
+async def test_a_client_that_leaves_a_task_group_is_no_error(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What waits for a connection when its client disconnects may be several queries at once."""
+    caplog.set_level(logging.INFO, "groundwork")
+    with pytest.raises(AssertionError):  # the transport wants a response
+        await client.get("/early")
+
+    assert caplog.messages[-2:] == ["client disconnected", "GET /early 499"]
