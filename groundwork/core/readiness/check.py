@@ -54,8 +54,7 @@ class Readiness:
         if self._connection.is_lost():
             self._good_until = now
         if check is None or (check.done() and now >= min(self._due, self._good_until)):
-            # Counted from a check's start: one that took its whole time is soon made again, and
-            # one that takes its usual time ends before the last result is too old to be given.
+            # Counted from its start, so that it ends before the last result is too old to be given.
             self._due = now + self._ttl
             self._blocked = self.loop_monitor.blocked_seconds
             # In a context of its own: its log lines belong to no one request.
@@ -132,7 +131,8 @@ class Readiness:
     def _are_stale(self, row: Database) -> bool:
         """Return whether what sessions are given has changed: role, host, settings, migrations."""
         previous, self._row = self._row, row
-        if is_stale := previous not in (None, row):
+        # Where every check has failed until now, that may be for what sessions were given.
+        if is_stale := previous != row and self.history.latest.reason != "starting":
             self._renewed_at = time.monotonic()
         return is_stale
 
