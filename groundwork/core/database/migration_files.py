@@ -15,8 +15,9 @@ for _ in range(4):  # comments within comments
 _BLANK = rf"\s|--[^\n]*|{_COMMENT}"
 # COMMIT would part a change from its mark, ROLLBACK would mark what has been undone.
 _TRANSACTION = re.compile(
-    r"(ABORT|BEGIN|COMMIT|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+TO)|START)\b", re.IGNORECASE
+    r"(?i)(ABORT|BEGIN|COMMIT|PREPARE\s+TRANSACTION|START|ROLLBACK(?!(\s+(WORK|TRANSACTION))?\s+TO))\b"
 )
+_END, _BODY = re.compile(r"(?i)END\b"), re.compile(r"(?i)\bBEGIN\s+ATOMIC\b")
 _QUOTED = r"""\be'(?:[^'\\]|\\.)*'|'[^']*'|"[^"]*"|(?<![\w$])(\$(?:[a-z_]\w*)?\$).*?\2"""
 _STATEMENT = rf"(?is)(?:{_BLANK}|;)*((?:{_BLANK}|{_QUOTED}|[^;])*)"  # slow to compile
 
@@ -67,8 +68,10 @@ def directive(sql: str) -> str:
 
 
 def controls_transaction(sql: str) -> bool:
-    """Return whether SQL begins or ends a transaction itself."""
-    return any(map(_TRANSACTION.match, statements(sql)))
+    """Return whether SQL begins or ends a transaction itself; END also ends a function's body."""
+    found = statements(sql)
+    ends, bodies = (sum(map(bool, map(match, found))) for match in (_END.match, _BODY.search))
+    return ends > bodies or any(map(_TRANSACTION.match, found))
 
 
 def statements(sql: str) -> list[str]:

@@ -107,6 +107,7 @@ def test_files_are_taken_as_psql_takes_them(
     [
         "CREATE TABLE new (); COMMIT; SELECT 1 / 0",
         "CREATE TABLE new (); rollback",
+        "CREATE TABLE new (); END; SELECT 1 / 0",
         "/* one */ BEGIN; CREATE TABLE new (); END",
         "START TRANSACTION; CREATE TABLE new (); COMMIT AND CHAIN",
         "CREATE TABLE new (); PREPARE TRANSACTION 'new'",
@@ -127,7 +128,7 @@ def test_a_file_may_have_savepoints_and_functions(copy: Path, own_database: str)
     """These do not end the transaction, although they begin and roll back something."""
     (copy / "sql/migrations/9003.create-new.sql").write_text(
         "CREATE FUNCTION new() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1; SELECT 2; END;"
-        "SAVEPOINT a; ROLLBACK TO a; DO $$ BEGIN PERFORM new(); END $$;"
+        "SAVEPOINT a; ROLLBACK TO a; ROLLBACK WORK TO a; DO $$ BEGIN PERFORM new(); END $$;"
     )
 
     assert migrate(own_database, copy).stderr == ""
