@@ -11,31 +11,27 @@ sql() { psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 
 
 put_in_place() { # DATABASE: becomes `groundwork`
     kept=groundwork_before_$(date -u +%Y%m%d_%H%M%S)
-    # One statement, which the server finishes even if this container is killed: connections would
-    # stay forbidden. A rename waits 5 s for the sessions to end.
+    # All or nothing, also if this container or the server is killed. A rename waits 5 s for the
+    # sessions to end, and new ones wait for it; one that began just before needs another try.
     sql <<SQL
 DO \$\$
-DECLARE
-    failure text;
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_database WHERE datname = '$1') THEN
         RAISE EXCEPTION 'there is no database $1; nothing was changed';
     END IF;
-    ALTER DATABASE groundwork ALLOW_CONNECTIONS false;
-    COMMIT;
-    BEGIN
+    FOR try IN 1..3 LOOP
+        PERFORM pg_stat_clear_snapshot();
         PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ('groundwork', '$1');
-        ALTER DATABASE groundwork RENAME TO $kept;
-        ALTER DATABASE $1 RENAME TO groundwork;
-        ALTER DATABASE $kept ALLOW_CONNECTIONS true;
-    EXCEPTION WHEN OTHERS OR query_canceled THEN
-        failure := SQLERRM;
-        ALTER DATABASE groundwork ALLOW_CONNECTIONS true;
-    END;
-    COMMIT;
-    IF failure IS NOT NULL THEN
-        RAISE EXCEPTION 'the database stays as it was: %', failure;
-    END IF;
+        BEGIN
+            ALTER DATABASE groundwork RENAME TO $kept;
+            ALTER DATABASE $1 RENAME TO groundwork;
+            RETURN;
+        EXCEPTION WHEN object_in_use THEN
+            IF try = 3 THEN
+                RAISE EXCEPTION 'the database stays as it was: %', SQLERRM;
+            END IF;
+        END;
+    END LOOP;
 END \$\$
 SQL
     echo "done; the database before is kept as $kept"
@@ -76,5 +72,17 @@ if ! restore_objects; then
     echo "refused: the dump cannot be restored, see above; the database is as it was"
     exit 1
 fi
+# What is in no dump: who may connect, and what ALTER DATABASE and ALTER ROLE ... IN DATABASE have set.
+sql <<SQL
+SELECT format('GRANT %s ON DATABASE groundwork_restored TO %s', privilege_type,
+    coalesce(nullif(grantee, 0)::regrole::text, 'public'))
+FROM pg_database, aclexplode(datacl) WHERE datname = 'groundwork' \gexec
+INSERT INTO pg_db_role_setting (setdatabase, setrole, setconfig)
+SELECT restored.oid, setrole, setconfig
+FROM pg_db_role_setting
+JOIN pg_database AS present ON present.oid = setdatabase,
+    pg_database AS restored
+WHERE present.datname = 'groundwork' AND restored.datname = 'groundwork_restored';
+SQL
 sql --dbname=groundwork_restored --command="ANALYZE" --file="$(dirname "$0")/row-counts.sql"
 put_in_place groundwork_restored

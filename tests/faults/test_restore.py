@@ -1,0 +1,77 @@
+"""The script that restores a backup on a server, run against a cluster of its own."""
+
+import os
+import signal
+import subprocess
+from contextlib import closing
+from pathlib import Path
+from subprocess import DEVNULL, PIPE
+
+import psycopg2
+import pytest
+
+from tests.faults.cluster import PROGRAMS, Cluster
+from tests.servers import wait_until
+
+SCRIPTS = Path(__file__).parents[2] / "deploy/compose/database"
+EXCHANGE = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'DO %' AND state = 'active'"
+
+
+def start(cluster: Cluster, folder: Path, dump: bytes) -> subprocess.Popen[bytes]:
+    """Run restore.sh with a dump, as in its container."""
+    (folder / "password").write_text("unused")
+    script = (SCRIPTS / "restore.sh").read_text()
+    script = script.replace("PGHOST=db", "PGHOST=127.0.0.1")
+    script = script.replace("/run/secrets/superuser_password", str(folder / "password"))
+    script = script.replace('$(dirname "$0")', str(SCRIPTS))
+    path = f"{PROGRAMS}:{os.environ['PATH']}"
+    process = subprocess.Popen(
+        ["sh", "-c", script],
+        env=os.environ | {"PATH": path, "PGPORT": str(cluster.port)},
+        stdin=PIPE,
+        stdout=DEVNULL,
+        start_new_session=True,
+    )
+    assert process.stdin
+    process.stdin.write(dump)
+    process.stdin.close()
+    return process
+
+
+@pytest.fixture
+def dump(cluster: Cluster) -> bytes:
+    """Return a dump of the database, where there is a role to own it."""
+    cluster.run("CREATE ROLE groundwork")
+    command = [str(PROGRAMS / "pg_dump"), "--format=custom", cluster.url("postgres")]
+    return subprocess.check_output(command)
+
+
+def test_what_is_set_for_the_database_stays(cluster: Cluster, tmp_path: Path, dump: bytes) -> None:
+    """A restore keeps grants on the database, and ALTER DATABASE's settings, which no dump has."""
+    cluster.run("GRANT CONNECT ON DATABASE groundwork TO reader")
+    cluster.run("ALTER DATABASE groundwork SET work_mem = '17MB'")
+    cluster.run("ALTER ROLE reader IN DATABASE groundwork SET search_path = \"$user\", 'a, b'")
+
+    assert start(cluster, tmp_path, dump).wait() == 0
+
+    assert cluster.run("SELECT count(*) FROM pg_database WHERE datname LIKE '%before%'") == [(1,)]
+    assert cluster.run("SHOW work_mem") == [("17MB",)]
+    with closing(psycopg2.connect(cluster.url("reader"))) as reader, reader.cursor() as cursor:
+        cursor.execute("SHOW search_path")
+        assert cursor.fetchall() == [('"$user", "a, b"',)]
+
+
+def test_a_crash_in_the_exchange_locks_nobody_out(
+    cluster: Cluster, tmp_path: Path, dump: bytes
+) -> None:
+    """If the server crashes while it waits for a session, the database is as it was."""
+    with closing(psycopg2.connect(cluster.url("postgres"))) as session:
+        os.kill(session.info.backend_pid, signal.SIGSTOP)
+        process = start(cluster, tmp_path, dump)
+        wait_until(lambda: bool(cluster.run(EXCHANGE, database="postgres")))
+
+        cluster.stop(signal.SIGKILL)
+        assert process.wait() != 0
+        cluster.start()
+
+    assert cluster.run("SELECT count(*) FROM installation") == [(1,)]
