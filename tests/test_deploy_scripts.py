@@ -5,6 +5,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ echo "$*" >>calls
 case "$*" in
 *"config --volumes") echo database-18 ;;
 "volume ls"*) cat volumes ;;
+"ps "*"label=run="*) cat own ;;
 "ps "*"name=^"*) echo "$*" | sed 's/.*name=^//; s/.$//' | grep -xFf - containers ;;
 "ps "*) cat containers ;;
 *" migrate" | *" backup" | *" restore") cat failure 2>/dev/null && exit 1 || cat dump ;;
@@ -36,7 +38,7 @@ class Host:
         shutil.copy(CHECKOUT / "groundwork/__init__.py", folder / "groundwork")
         (folder / "docker").write_text(DOCKER)
         (folder / "docker").chmod(0o755)
-        for name in ("calls", "volumes", "containers", "dump"):
+        for name in ("calls", "volumes", "containers", "own", "dump"):
             (folder / name).touch()
 
     def run(self, script: str, *arguments: str, **environment: str) -> int:
@@ -287,6 +289,43 @@ def test_another_run_is_left_alone(host: Host, script: str) -> None:
     assert not host.calls("run ")
 
 
+@pytest.mark.parametrize("script", ["backup", "restore"])
+def test_an_interrupted_run_starts_nothing_later(host: Host, script: str) -> None:
+    """SIGTERM ends docker too, which would go on to make the container and replace the data."""
+    late = f'*" {script}") kill $PPID; sleep 1; echo started >>calls ;;\n*" migrate"'
+    (host.folder / "docker").write_text(DOCKER.replace('*" migrate"', late))
+
+    assert host.run(script, "backups" if script == "backup" else "dump") == 1
+    time.sleep(1.5)
+
+    assert not host.calls("started")
+
+
+@pytest.mark.parametrize("script", ["backup", "restore"])
+def test_a_run_of_the_same_moment_is_left_alone(host: Host, script: str) -> None:
+    """Docker refuses the second container of that name; the first stays, and so does its dump."""
+    (host.folder / "failure").touch()
+    (host.folder / "backups").mkdir()
+    part = host.folder / "backups/groundwork-20260101T000000Z.dump.1.part"
+    part.touch()
+
+    assert host.run(script, "backups" if script == "backup" else "dump") == 1
+
+    assert not host.calls("rm --force")
+    assert part.exists()
+
+
+def test_what_a_crash_left_is_removed(host: Host) -> None:
+    """A backup removes the unfinished dump and the container of one that was killed."""
+    (host.folder / "backups").mkdir()
+    (host.folder / "backups/groundwork-20260101T000000Z.dump.1.part").touch()
+
+    assert host.run("backup", "backups") == 0
+
+    assert host.calls("rm --volumes groundwork-production-backup")
+    assert not list((host.folder / "backups").glob("*.part"))
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_an_interrupted_backup_leaves_nothing(host: Host, number: int) -> None:
     """Neither a part of a dump nor a container stays, so the next backup can run."""
@@ -295,10 +334,12 @@ def test_an_interrupted_backup_leaves_nothing(host: Host, number: int) -> None:
         DOCKER.replace('*" migrate"', f'*" backup") kill -{number} $PPID; sleep 3 ;;\n*" migrate"')
     )
 
+    (host.folder / "own").write_text("1f2e\n")
+
     assert host.run("backup", "backups") == 1
 
     assert list((host.folder / "backups").iterdir()) == []
-    assert host.calls("rm --force")[-1] > host.calls(" backup")[-1]
+    assert host.calls("rm --force --volumes 1f2e")[-1] > host.calls(" backup")[-1]
 
 
 def test_old_backups_are_removed_from_their_folder_only(host: Host) -> None:
