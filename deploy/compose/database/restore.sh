@@ -73,6 +73,7 @@ if ! restore_objects; then
     exit 1
 fi
 # What is in no dump: who may connect, and what ALTER DATABASE and ALTER ROLE ... IN DATABASE have set.
+# The latter are copied in the catalog, as a list such as search_path is quoted there already.
 sql <<SQL
 SELECT format('GRANT %s ON DATABASE groundwork_restored TO %s', privilege_type,
     coalesce(nullif(grantee, 0)::regrole::text, 'public'))
