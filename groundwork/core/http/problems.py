@@ -1,8 +1,6 @@
 """Errors that become problem details: 404, 409, invalid requests, 503."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http import HTTPStatus
 
 import asyncpg
@@ -39,18 +37,23 @@ class Invalid(HTTPException):
         self.errors = errors[:MAX_ERRORS]
 
 
-@contextmanager
-def conflict(**details: str) -> Iterator[None]:
+class conflict:  # noqa: N801 - called as a function is
     """Turn the violation of a constraint of this name into 409 with its detail.
 
     For what a request cannot know: a value is taken, a row that it refers to is gone.
     """
-    try:
-        yield
-    except asyncpg.IntegrityConstraintViolationError as error:
-        if (name := error.constraint_name or "") not in details:
-            raise
-        raise HTTPException(409, details[name]) from None
+
+    def __init__(self, **details: str) -> None:
+        self._details = details
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, asyncpg.IntegrityConstraintViolationError):
+            detail = self._details.get(error.constraint_name or "")
+            if detail is not None:
+                raise HTTPException(409, detail) from None
 
 
 def found[T](row: T | None) -> T:
