@@ -26,6 +26,7 @@ _INITDB = (
     *("--builtin-locale=C.UTF-8", "--set=timezone=UTC", "--set=log_timezone=UTC"),
 )
 _LOCALE = {"LC_ALL": "C"}
+_STOP = {"postgres": signal.SIGINT, "initdb": signal.SIGTERM}  # initdb may miss a SIGINT
 _SOCKETS = "/tmp/groundwork-"  # noqa: S108 - folders that begin like this are private
 
 
@@ -60,7 +61,7 @@ def postgres(data: Path) -> Iterator[str]:
             if initdb.wait():
                 _fail(data)
         finally:
-            initdb.terminate()  # then it removes what it has written; SIGINT it may miss
+            initdb.terminate()  # then it removes what it has written
             initdb.wait(STOP_SECONDS)
     with TemporaryDirectory(prefix="groundwork-", dir="/tmp") as folder:
         server = _start(data, "postgres", "-k", folder, "-p", "5432", "-c", "listen_addresses=")
@@ -120,8 +121,9 @@ def _stop_left_over(data: Path) -> None:
 
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or [""]
-        if Path(command[0]).name in {"initdb", "postgres"} and str(data) in command:
-            process.send_signal(signal.SIGINT)
+        number = _STOP.get(Path(command[0]).name)
+        if number and str(data) in command:
+            process.send_signal(number)
             process.wait(STOP_SECONDS)
             for argument in command:
                 if argument.startswith(_SOCKETS):

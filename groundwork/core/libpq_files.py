@@ -53,10 +53,13 @@ def find_password(parts: Mapping[str, str], host: str, port: int) -> str | None:
     user = parts.get("user", "")
     database = parts.get("dbname") or os.environ.get("PGDATABASE") or user
     wanted = ("localhost" if host in _SOCKETS else host, str(port), database, user)
-    with suppress(OSError), Path(os.path.expanduser(name)).open(errors="replace") as file:  # noqa: PTH111
-        mode = os.fstat(file.fileno()).st_mode
-        if stat.S_ISREG(mode) and not mode & 0o077:
-            for match in filter(None, map(_PASSWORD.match, file.read().splitlines())):
+    path = Path(os.path.expanduser(name))  # noqa: PTH111 - never raises
+    with suppress(OSError):
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode) and not mode & 0o077:  # to open a pipe may block for ever
+            for match in filter(
+                None, map(_PASSWORD.match, path.read_text("utf-8", "replace").splitlines())
+            ):
                 *given, password = (re.sub(r"\\(.)", r"\1", one) for one in match.groups())
                 fits = all(one in {"*", own} for one, own in zip(given, wanted, strict=True))
                 if fits and not match[0].startswith("#"):

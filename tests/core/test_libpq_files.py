@@ -1,5 +1,6 @@
 """libpq's password file, as psql reads it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,13 @@ def test_the_first_line_that_fits_has_the_password(
 
 @pytest.mark.parametrize("mode", [0o640, 0o604])
 def test_a_file_that_others_may_read_is_ignored(file: Path, mode: int) -> None:
-    """As psql does, and so is a file that does not exist."""
+    """As psql does, and so is a pipe, or a file that does not exist."""
     file.write_text("*:*:*:*:secret")
     file.chmod(mode)
+    os.mkfifo(pipe := file.with_name("pipe"), 0o600)
 
     assert find_password(PARTS, "h", 5432) is None
+    assert find_password(PARTS | {"passfile": str(pipe)}, "h", 5432) is None
     assert find_password(PARTS | {"passfile": "/nowhere"}, "h", 5432) is None
 
 

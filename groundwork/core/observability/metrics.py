@@ -12,8 +12,7 @@ from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 from groundwork import __version__
 
-# One process, whatever the platform says: no files of its own to write, or to fail for.
-os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+# One process, whatever PROMETHEUS_MULTIPROC_DIR is: no files to write, or to fail for.
 values.ValueClass = values.MutexValue
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -82,6 +81,7 @@ BUILD = Gauge("groundwork_build_info", "Build information.", ("version", "enviro
 
 def set_build(environment: str) -> None:
     """Export version and environment."""
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # else clear() warns
     BUILD.clear()
     BUILD.labels(__version__, environment).set(1)
 
