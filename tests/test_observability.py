@@ -24,7 +24,11 @@ BACKUP = {
     "barman_cloud_cloudnative_pg_io_last_available_backup_timestamp",
 }
 ALERTS = yaml.safe_load((FOLDER / "alerts.yaml").read_text())["groups"][0]["rules"]
-UNIT_TESTS = yaml.safe_load((FOLDER / "alerts.test.yaml").read_text())["tests"]
+UNIT_TESTS = [
+    test
+    for file in sorted(FOLDER.glob("*.test.yaml"))
+    for test in yaml.safe_load(file.read_text())["tests"]
+]
 PANELS = json.loads((FOLDER / "dashboard.json").read_text())["panels"]
 QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
 each_alert = pytest.mark.parametrize("alert", ALERTS, ids=[rule["alert"] for rule in ALERTS])
@@ -97,7 +101,10 @@ def test_an_alert_has_unit_tests(alert: dict[str, Any]) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="needs promtool, which CI installs")
-@pytest.mark.parametrize("arguments", [["check", "alerts.yaml"], ["test", "alerts.test.yaml"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["check", "alerts.yaml"], ["test", "alerts.test.yaml"], ["test", "backups.test.yaml"]],
+)
 def test_prometheus_accepts_the_alerts(arguments: list[str]) -> None:
     """Promtool finds no error in the rules, and their unit tests pass."""
     subcommand, file = arguments

@@ -9,7 +9,7 @@ import pytest
 
 from tests import guardian
 
-WORKERS = 3
+WORKERS = 4
 
 
 @pytest.hookimpl(wrapper=True)  # runs first: pytest-cov reads the option too

@@ -106,7 +106,7 @@ def new_cluster(data: Path) -> Cluster:
     """Create a migrated cluster, stopped, to be copied."""
     data.mkdir(mode=0o700)
     initdb = [str(PROGRAMS / "initdb"), "-D", str(data), "-U", "postgres", "-E", "UTF8"]
-    options = ("--no-locale", "-A", "trust", "--no-sync", "--no-instructions")
+    options = ("--no-locale", "-A", "trust", "--no-sync", "--no-instructions", "--wal-segsize=1")
     subprocess.run([*as_owner(data), *initdb, *options], check=True, stdout=subprocess.DEVNULL)
     (data / "pg_hba.conf").write_text(_HBA)
     (data / "postgresql.auto.conf").write_text(_CONF)

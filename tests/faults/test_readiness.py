@@ -181,7 +181,7 @@ async def test_a_distant_database_becomes_ready(proxy: Proxy, cluster: Cluster) 
 
 
 async def test_many_probes_share_a_check(cluster: Cluster, proxy: Proxy, app: Server) -> None:
-    """2,000 concurrent probes, half of which disconnect, cause two checks and leak no task."""
+    """2,000 concurrent probes, half of which disconnect, cause a check a second, leak no task."""
     cluster.run("CREATE EXTENSION pg_stat_statements", database="postgres")
     await until(app.port, 200)
     proxy.set("pass", 0.2)
@@ -197,9 +197,10 @@ async def test_many_probes_share_a_check(cluster: Cluster, proxy: Proxy, app: Se
     await asyncio.sleep(1.5)
 
     responses = [outcome for outcome in outcomes if isinstance(outcome, Response)]
-    print(f"2,000 probes: {made} checks, worst {max(a.seconds for a in responses):.2f} s")
+    worst = max(response.seconds for response in responses)
+    print(f"2,000 probes: {made} checks, worst {worst:.2f} s")
     assert {response.status for response in responses} == {200}
-    assert made <= 2
+    assert made <= 2 + worst
     assert (await get(app.port, "/tasks")).body["tasks"] <= tasks + 1
     assert not [line for line in app.lines() if '"ERROR"' in line]
 

@@ -146,7 +146,7 @@ async def test_a_client_that_leaves_leaves_the_queue(app: Server) -> None:
 async def test_a_thousand_requests_against_a_held_pool(app: Server) -> None:
     """All are 503 in time, probes stay right, and afterwards all is as before."""
     tasks, memory = (await get(app.port, "/tasks")).body["tasks"], megabytes(app)
-    holders = [asyncio.create_task(get(app.port, "/hold/25")) for _ in range(5)]
+    holders = [asyncio.create_task(get(app.port, "/hold/12")) for _ in range(5)]
     await until(app.port, 200, "pool_saturated")
     flood = asyncio.create_task(burst(app.port, "/query", total=1000, at_once=1000))
     probes: list[Response] = []
