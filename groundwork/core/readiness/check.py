@@ -40,7 +40,6 @@ class Readiness:
         self._blocked = 0.0
         self._connection = CheckConnection(connect, settings.db_connect_timeout, self._recheck)
         self._check: asyncio.Task[None] | None = None
-        self._draining = False
         self._row: Database | None = None
         self._renewed_at = -_RENEWED_SECONDS
         # When the next check is due, and until when the latest result may be given meanwhile.
@@ -48,7 +47,7 @@ class Readiness:
 
     async def check(self) -> Result:
         """Return a result at most READINESS_TTL old, within READINESS_TIMEOUT."""
-        if self._draining:
+        if self.history.latest.reason == "draining":
             return self.history.latest
         check, now = self._check, time.monotonic()
         if self._connection.is_lost():
@@ -82,7 +81,6 @@ class Readiness:
     def drain(self) -> None:
         """Be unavailable from now on: this instance is about to stop."""
         self._publish(Result("unavailable", "draining"))
-        self._draining = True
 
     def close(self) -> None:
         """Close the connection, and cancel a check under way."""
@@ -118,10 +116,12 @@ class Readiness:
         all are in use, and the server only rejects another, what was found last holds.
         """
         try:
-            row = await self._connection.query(deadline)
+            reserve = self._timeout / 4 if self._pool.get_idle_size() else 0
+            row = await self._connection.query(deadline, reserve)
         except Exception as error:
             left = deadline - time.monotonic()
-            if left > 0 and self._pool.get_idle_size() and not isinstance(error, _FINAL):
+            final = isinstance(error, _FINAL) or self._failed(error).reason == "event_loop_blocked"
+            if left > 0 and self._pool.get_idle_size() and not final:
                 return await run_with_timeout(left, READY.one(self._pool)), error
             if self._row and self._pool.get_size() and reason_of(error) == "database_rejected":
                 return self._row, error
@@ -145,6 +145,6 @@ class Readiness:
         spawn(self.check())
 
     def _publish(self, result: Result) -> None:
-        if not self._draining:
+        if self.history.latest.reason != "draining":
             Context().run(self.history.publish, result)  # its log line is of no request
             self._good_until = time.monotonic() + self._ttl

@@ -39,10 +39,11 @@ class CheckConnection:
         self._slow_attempt: asyncio.Task[Database] | None = None
         self._open = WeakSet[Connection]()
 
-    async def query(self, deadline: float) -> Database:
+    async def query(self, deadline: float, reserve: float = 0) -> Database:
         """Return the row of sql/health/ready.sql by `deadline`, a time.monotonic().
 
-        A connection that was lost since the last time is replaced, and the statement repeated.
+        A connection that was lost since the last time is replaced, and the statement repeated; a
+        new one must respond `reserve` seconds before the deadline.
 
         Raises:
             TimeoutError: no response in time.
@@ -61,7 +62,7 @@ class CheckConnection:
             else:
                 self._keep_newer(connection)
                 return row
-        return await self._attempt_until(deadline)
+        return await self._attempt_until(deadline - reserve)
 
     def is_lost(self) -> bool:
         """Return whether the connection has ended since it last worked."""

@@ -342,6 +342,18 @@ async def test_a_session_of_the_pool_shows_that_those_serve(
     assert result.server_version is not None
 
 
+async def test_sessions_that_serve_are_kept_while_connecting_hangs(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check that gets no session of its own in time still queries an idle one of the pool."""
+    monkeypatch.setattr(pool, "expire", expire := Mock())
+    result = await checked_once(settings, pool, AsyncMock(side_effect=asyncio.Event().wait))
+
+    assert (result.status, result.reason) == ("degraded", "database_timeout")
+    assert result.cause == "TimeoutError: no response in time"
+    expire.assert_not_called()
+
+
 async def test_old_sessions_are_kept_while_there_are_no_new_ones(
     settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -400,19 +412,19 @@ async def test_a_server_that_shuts_down_is_unavailable_at_once(
 async def test_a_late_check_of_a_blocked_loop_is_no_fault_of_the_database(
     settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What timed out while the event loop was blocked is named as that."""
+    """What timed out while the event loop was blocked is named as that, whatever the pool has."""
     monitor = LoopMonitor()
     readiness = Readiness(settings, pool, AsyncMock(), monitor)
 
-    async def block(_: float) -> Database:
+    async def block(*_: float) -> Database:
         monitor.blocked_seconds += 2
         raise TimeoutError
 
     monkeypatch.setattr(readiness._connection, "query", block)  # noqa: SLF001
-    monkeypatch.setattr(pool, "get_idle_size", lambda: 0)
     result = await readiness.check()
     readiness.close()
 
+    assert pool.get_idle_size()
     assert (result.status, result.reason) == ("degraded", "event_loop_blocked")
     assert result.cause == "the event loop was blocked for 2.00 s"
 
