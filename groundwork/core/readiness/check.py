@@ -46,11 +46,11 @@ class Readiness:
         self._due = self._good_until = time.monotonic()
 
     async def check(self) -> Result:
-        """Return a result at most READINESS_TTL old, within READINESS_TIMEOUT."""
-        if self.history.latest.reason == "draining":
-            return self.history.latest
-        check, now = self._check, time.monotonic()
-        if self._connection.is_lost():
+        """Return a result at most READINESS_TTL old, if not ok a second, in READINESS_TIMEOUT."""
+        check, now, latest = self._check, time.monotonic(), self.history.latest
+        if latest.reason == "draining":
+            return latest
+        if self._connection.is_lost() or (latest.reason and now >= latest.checked_at + 1.0):
             self._good_until = now
         if check is None or (check.done() and now >= min(self._due, self._good_until)):
             # Counted from its start, so that it ends before the last result is too old to be given.
@@ -59,7 +59,7 @@ class Readiness:
             # In a context of its own: its log lines belong to no one request.
             self._check = check = Context().run(spawn, self._run())
         if now < self._good_until:
-            return self.history.latest
+            return latest
         # Not awaited itself: a caller that leaves takes nothing with it.
         await asyncio.wait({check}, timeout=self._timeout)
         if not check.done():
@@ -70,7 +70,7 @@ class Readiness:
         """Check all the time, so that what changes is noticed without a probe; never return."""
         while True:
             await self.check()
-            await asyncio.sleep(max(self._ttl, 1.0))
+            await asyncio.sleep(1.0)
 
     async def sessions_were_renewed(self) -> bool:
         """Check now; return whether the sessions were replaced just now or a moment ago."""

@@ -173,6 +173,24 @@ async def test_nobody_waits_for_a_check_while_the_last_result_is_good(
 
 
 @pytest.mark.usefixtures("no_session")
+async def test_recovery_does_not_wait_for_the_ttl(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result that is not ok is reused for a second at most, however long READINESS_TTL is."""
+    settings = dataclasses.replace(settings, readiness_ttl=60)
+    connect = AsyncMock(side_effect=[ConnectionRefusedError, await Connector(settings)()])
+    readiness = Readiness(settings, pool, connect, LoopMonitor())
+    failed = [await readiness.check() for _ in range(2)]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 1)
+    monkeypatch.setattr(core_readiness, "time", clock)
+    recovered = await readiness.check()
+    readiness.close()
+
+    assert [result.reason for result in failed] == ["database_unreachable"] * 2
+    assert recovered.status == "ok"
+
+
+@pytest.mark.usefixtures("no_session")
 async def test_a_lost_connection_is_noticed_at_once(settings: Settings, pool: Pool) -> None:
     """The next probe asks anew, however good the last result might still be."""
     settings = dataclasses.replace(settings, readiness_ttl=60)
