@@ -6,6 +6,7 @@ SELECT
     array(SELECT m.migration_id::text FROM _yoyo_migration AS m ORDER BY m.migration_id) AS applied,
     concat_ws(
         ' ',
+        current_database(),
         current_user,
         current_schemas(false)::text,
         inet_server_addr(),

@@ -2,7 +2,8 @@
 
 import pytest
 
-from groundwork.core.database import Connection
+from groundwork.core.config import Settings
+from groundwork.core.database import Connection, Connector
 from groundwork.core.readiness.query import READY
 
 
@@ -39,3 +40,15 @@ async def test_what_a_session_is_given_is_seen(
 
     assert (after.session_properties != before.session_properties) is changes
     assert (after.applied, after.postgres_version) == (before.applied, before.postgres_version)
+
+
+async def test_another_database_of_the_server_is_seen(
+    connection: Connection, own_database: str
+) -> None:
+    """After DATABASE_URL_FILE has changed, new sessions may be on a copy with the same tables."""
+    new = await Connector(Settings(database_url=own_database))()
+    here, there = await READY.one(connection), await READY.one(new)
+    await new.close()
+
+    assert there.applied == here.applied
+    assert there.session_properties != here.session_properties
