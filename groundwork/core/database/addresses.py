@@ -1,4 +1,4 @@
-"""Names of hosts that have several addresses."""
+"""The addresses of a host name."""
 
 import asyncio
 import socket
@@ -26,7 +26,7 @@ class LoopTo:
 
 
 async def addresses_of(host: str, seconds: float) -> list[str | None]:
-    """Return the addresses of a name that has several; else None, as the driver looks it up."""
+    """Return the addresses of a name; None where there are none, for the driver to look it up."""
     if host.startswith("/"):
         return [None]
     lookup = asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -34,5 +34,4 @@ async def addresses_of(host: str, seconds: float) -> list[str | None]:
         found = await asyncio.wait_for(lookup, seconds)
     except OSError:
         return [None]  # connecting fails likewise, and says why
-    addresses: dict[str | None, None] = {str(entry[4][0]): None for entry in found}
-    return list(addresses) if len(addresses) > 1 else [None]
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))

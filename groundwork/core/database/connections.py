@@ -31,7 +31,7 @@ _TRY_NEXT_HOST = (
 
 
 class _Target(NamedTuple):
-    """One server to try: a host, its port, and the address to use where the name has several."""
+    """One server to try: a host, its port, and one address of the host."""
 
     host: str | None = None
     port: int | None = None

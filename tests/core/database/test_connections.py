@@ -114,10 +114,19 @@ async def test_hostaddr_is_connected_to_and_host_is_the_name(
     assert loop.created.await_args_list[0].args == ("factory", "192.0.2.9", 5432)
 
 
+async def test_a_name_is_looked_up_once(connect: AsyncMock, loop: Loop) -> None:
+    """The driver gets the only address of a name, too: a slow name server is not asked twice."""
+    await Connector(Settings(database_url="postgresql://one/x"))()
+
+    assert connect.await_args is not None
+    await connect.await_args.kwargs["loop"].create_connection("factory", "one", 5432)
+    assert loop.created.await_args_list[0].args == ("factory", "192.0.2.3", 5432)
+
+
 @pytest.mark.usefixtures("loop")
-@pytest.mark.parametrize("host", ["one", "unknown", "/run/postgresql"])
-async def test_a_name_with_one_address_is_left_to_the_driver(connect: AsyncMock, host: str) -> None:
-    """So is one that has none, and a socket's folder."""
+@pytest.mark.parametrize("host", ["unknown", "/run/postgresql"])
+async def test_what_has_no_address_is_left_to_the_driver(connect: AsyncMock, host: str) -> None:
+    """For an unknown name it raises the error; the folder of a socket is none."""
     await Connector(Settings(database_url=f"host={host} dbname=x"))()
 
     assert connect.await_args is not None
