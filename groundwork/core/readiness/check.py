@@ -17,7 +17,7 @@ from groundwork.core.readiness.query import READY, Database
 from groundwork.core.readiness.result import History, Result, Sample, judge, judge_failure
 from groundwork.core.tasks import run_with_timeout, spawn
 
-_LOST = ("database_unreachable", "database_timeout")
+_LOST = ("starting", "database_unreachable", "database_timeout")
 # After these, what an idle session of the pool finds is out of date.
 _FINAL = (asyncpg.CannotConnectNowError, asyncpg.UndefinedTableError)
 # A check ends a little before its callers' timeout, so that they get what it found.
@@ -100,7 +100,7 @@ class Readiness:
             renewable = failure is None and self._are_stale(row)
             if renewable or isinstance(failure, asyncpg.CannotConnectNowError):
                 self._pool.expire()  # also lets a server end that waits for its sessions
-                self._connection.drop()
+                self._connection.renew()
         metrics.READINESS_CHECKS.observe(time.monotonic() - started)
         self.history.samples.append(Sample(result.checked_at, result.latency))
         is_lost = result.status == "unavailable" and result.reason in _LOST
@@ -130,9 +130,9 @@ class Readiness:
 
     def _are_stale(self, row: Database) -> bool:
         """Return whether what sessions are given has changed: role, host, settings, migrations."""
-        previous, self._row = self._row, row
-        # Where every check has failed until now, that may be for what sessions were given.
-        if is_stale := previous != row and self.history.latest.reason != "starting":
+        before, self._row = self._row, row
+        # Without a row until now, the failure may be for what sessions were given.
+        if is_stale := before != row and bool(before or self.history.latest.reason not in _LOST):
             self._renewed_at = time.monotonic()
         return is_stale
 

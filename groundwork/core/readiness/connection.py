@@ -16,6 +16,9 @@ RENEW_SECONDS = 1.5
 _RENEW_TIMEOUT = 2.0
 _CLOSE_SECONDS = 1.0
 _FIRST = asyncio.FIRST_COMPLETED
+# After these a kept session is let go: what a new one finds is for the next check, and a server
+# that shuts down waits for its sessions.
+_ENDS_SESSION = (asyncpg.UndefinedTableError, asyncpg.CannotConnectNowError)
 
 
 class CheckConnection:
@@ -51,7 +54,7 @@ class CheckConnection:
         """
         self.reconnected = False
         if self._connection is not None:
-            self._renew_if_due()
+            self.renew(RENEW_SECONDS)
             connection, self._connection = self._connection, None
             try:
                 row = await query_until(connection, deadline - time.monotonic())
@@ -68,9 +71,11 @@ class CheckConnection:
         """Return whether the connection has ended since it last worked."""
         return self._connection is not None and self._connection.is_closed()
 
-    def drop(self) -> None:
-        """Close the kept session, so that the next check opens one."""
-        self._keep(None, self._connection)
+    def renew(self, age: float = 0.0) -> None:
+        """Replace a session of this age in the background, and keep it until then."""
+        is_under_way = self._renewal is not None and not self._renewal.done()
+        if time.monotonic() - self._begun >= age and not is_under_way:
+            self._renewal = spawn(self._renew())
 
     def close(self) -> None:
         """Cancel the attempts under way; terminate every connection, at once."""
@@ -79,11 +84,6 @@ class CheckConnection:
                 task.cancel()
         for connection in self._open:
             connection.terminate()
-
-    def _renew_if_due(self) -> None:
-        is_under_way = self._renewal is not None and not self._renewal.done()
-        if time.monotonic() - self._begun >= RENEW_SECONDS and not is_under_way:
-            self._renewal = spawn(self._renew())
 
     async def _renew(self) -> None:
         try:
@@ -127,8 +127,8 @@ class CheckConnection:
     def _keep_newer(self, connection: Connection) -> None:
         """Keep this connection, unless it was renewed while it was in use."""
         self._keep(self._connection or connection, connection)
-        if isinstance(self.failure, asyncpg.UndefinedTableError):
-            self.drop()  # what a new session finds is for the next check
+        if isinstance(self.failure, _ENDS_SESSION):
+            self._keep(None, connection)
 
     def _keep(self, connection: Connection | None, other: Connection | None) -> None:
         self._connection = connection

@@ -310,10 +310,11 @@ async def test_a_blocked_event_loop_fails_no_renewal(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.usefixtures("renewing")
-async def test_a_session_that_would_find_no_table_takes_the_place() -> None:
-    """Where a new session finds no table of migrations, the old one proves nothing."""
+@pytest.mark.parametrize("error", [asyncpg.UndefinedTableError, asyncpg.CannotConnectNowError])
+async def test_a_session_that_proves_nothing_is_let_go(error: type[Exception]) -> None:
+    """Where a new session finds no table, or the server waits for its sessions to shut down."""
     kept = connection("first", "second", "third")
-    attempts = [kept, connection(asyncpg.UndefinedTableError()), OSError()]
+    attempts = [kept, connection(error()), OSError()]
     check = CheckConnection(AsyncMock(side_effect=attempts), 5, Mock())
     for _ in range(3):
         await check.query(late())
@@ -322,14 +323,22 @@ async def test_a_session_that_would_find_no_table_takes_the_place() -> None:
     kept.close.assert_awaited_once()
 
 
-async def test_a_dropped_session_is_closed_once() -> None:
-    """Without one there is nothing to drop."""
-    kept = connection("first")
-    check = CheckConnection(AsyncMock(return_value=kept), 5, Mock())
+async def test_a_session_is_kept_until_it_is_renewed() -> None:
+    """Asked to renew its session, it uses the kept one while the new one connects."""
+    gate, kept, new = asyncio.Event(), connection("first", "second"), connection("new", "third")
+
+    async def connect() -> Mock:
+        await gate.wait()
+        return new
+
+    check = CheckConnection(AsyncMock(side_effect=[kept]), 5, Mock())
     await check.query(late())
-
-    check.drop()
-    check.drop()
+    check._connect = connect  # noqa: SLF001
+    check.renew()
+    versions = [(await check.query(late())).postgres_version]
+    gate.set()
     await asyncio.sleep(0.01)
+    versions.append((await check.query(late())).postgres_version)
 
+    assert versions == ["second", "third"]
     kept.close.assert_awaited_once()
