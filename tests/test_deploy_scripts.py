@@ -201,6 +201,17 @@ def test_an_image_is_built_once_per_version(host: Host) -> None:
     assert f"GROUNDWORK_VERSION={__version__}\n" in host.version()
 
 
+def test_a_checkout_that_git_refuses_is_not_built(host: Host) -> None:
+    """Git refuses a checkout of another user; the version of the code names older images, too."""
+    (host.folder / ".git").mkdir()
+    (host.folder / "git").write_text("#!/bin/sh\nexit 128\n")
+    (host.folder / "git").chmod(0o755)
+
+    assert host.run("upgrade", PATH=f"{host.folder}:{os.environ['PATH']}") == 1
+
+    assert not host.calls("")
+
+
 def test_another_version_is_not_built_from_this_checkout(host: Host) -> None:
     """If there is no image of that version, nothing is changed."""
     script = host.folder / "docker"
