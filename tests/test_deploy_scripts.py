@@ -70,16 +70,20 @@ def host(tmp_path: Path) -> Host:
 
 @pytest.mark.parametrize("script", ["upgrade", "backup", "restore"])
 def test_a_strict_umask_does_not_hide_the_scripts(host: Host, script: str) -> None:
-    """A checkout with umask 077 would give the database no role, and the backup no script."""
+    """With umask 077, a checkout and copied secrets would be unreadable in the containers."""
     folder = host.folder / "deploy/compose/database"
     folder.chmod(0o700)
     (folder / "role.sql").chmod(0o600)
 
+    secret = host.folder / "secrets/ops_token"
+    secret.parent.mkdir()
+    secret.touch(0o600)
     assert host.run(script, *(["dump"] if script == "restore" else [])) == 0
 
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
     assert stat.S_IMODE((folder / "role.sql").stat().st_mode) == 0o644
 
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o644
 
 def test_secrets_are_made_once(host: Host) -> None:
     """A second run of `secrets` changes no file, so it breaks no installation."""
