@@ -110,13 +110,14 @@ def test_secrets_are_readable_in_containers_only(host: Host) -> None:
 
 
 def test_an_upgrade_migrates_and_waits_before_it_replaces(host: Host) -> None:
-    """The new release has migrated and is ready beside the old one before that is replaced."""
+    """The new release migrates, is ready, gets requests beside the old one, and replaces it."""
     assert host.run("upgrade", "2") == 0
 
     (migrate,) = host.calls("run --no-deps --name groundwork-production-migrate")
-    (ready,) = host.calls("exec groundwork-production-next groundwork probe")
+    (joins,) = host.calls("--use-aliases --name groundwork-production-next")
+    ready, still_ready = host.calls("exec groundwork-production-next groundwork probe")
     replace = host.calls("up --detach --wait")[-1]
-    assert migrate < ready < replace
+    assert migrate < ready < joins < still_ready < replace
     assert host.version() == "DOMAIN=example.org\nLOG_LEVEL=INFO\nGROUNDWORK_VERSION=2\n"
 
 
@@ -147,6 +148,7 @@ def test_a_release_that_does_not_become_ready_replaces_nothing(host: Host) -> No
 
     assert host.calls("up --detach --wait") == host.calls("up --detach --wait db")
     assert host.calls("rm --force groundwork-production-next")
+    assert not host.calls("--use-aliases")
     assert "GROUNDWORK_VERSION=1\n" in host.version()
 
 
