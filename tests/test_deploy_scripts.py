@@ -184,6 +184,20 @@ def test_a_running_migration_is_not_ended(host: Host) -> None:
     assert not host.calls("run")
 
 
+@pytest.mark.skipif(shutil.which("flock") is None, reason="only Linux has flock")
+def test_two_upgrades_do_not_run_at_once(host: Host, capfd: pytest.CaptureFixture[str]) -> None:
+    """The second one changes nothing, and containers of the first do not keep its lock."""
+    again = '*"up --detach --wait db") deploy/compose/upgrade 3 || touch refused ;;\n'
+    keep = '*"--wait") sleep 1 & ;;\n'
+    (host.folder / "docker").write_text(DOCKER.replace('*" migrate"', again + keep + '*" migrate"'))
+
+    assert host.run("upgrade", "2") == 0
+
+    assert (host.folder / "refused").exists()
+    assert "Another upgrade is running." in capfd.readouterr().err
+    assert host.run("upgrade", "2") == 0
+
+
 def test_an_upgrade_is_of_the_project_that_compose_names(host: Host) -> None:
     """COMPOSE_PROJECT_NAME names the database, and the app that the new one starts beside."""
     assert host.run("upgrade", "2", COMPOSE_PROJECT_NAME="mine") == 0
