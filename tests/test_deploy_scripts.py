@@ -184,6 +184,17 @@ def test_a_running_migration_is_not_ended(host: Host) -> None:
     assert not host.calls("run")
 
 
+@pytest.mark.parametrize(("mounted", "restarts"), [("Caddyfile", 0), ("database/role.sql", 1)])
+def test_caddy_gets_the_configuration_of_a_release(host: Host, mounted: str, restarts: int) -> None:
+    """Caddy restarts if the file in its container is not that of the checkout."""
+    shown = f'"exec "*Caddyfile) cat "deploy/compose/{mounted}" ;;\n'
+    (host.folder / "docker").write_text(DOCKER.replace('*" migrate"', shown + '*" migrate"'))
+
+    assert host.run("upgrade", "2") == 0
+
+    assert len(host.calls("restart caddy")) == restarts
+
+
 @pytest.mark.skipif(shutil.which("flock") is None, reason="only Linux has flock")
 def test_two_upgrades_do_not_run_at_once(host: Host, capfd: pytest.CaptureFixture[str]) -> None:
     """The second one changes nothing, and containers of the first do not keep its lock."""
