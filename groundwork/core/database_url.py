@@ -53,6 +53,8 @@ def parse_database_url(url: str) -> DatabaseURL:
     _check(parts)
     certificates = (parts.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")) == "system"
     asyncpg = {name: parts[name] for name in parts if _ASYNCPG.fullmatch(name) and parts[name]}
+    if not os.path.exists(asyncpg.get("sslcert", "")):  # noqa: PTH110 - libpq goes on without it
+        asyncpg.pop("sslcert", None)
     for name in asyncpg.keys() & {"ssl_min_protocol_version", "ssl_max_protocol_version"}:
         asyncpg[name] = asyncpg[name].lower().replace("tls", "TLS")  # as libpq, in any case
     if certificates:

@@ -42,7 +42,7 @@ KEYWORDS = {
     "requirepeer": "postgres",
     "ssl_max_protocol_version": "TLSv1.3",
     "ssl_min_protocol_version": "TLSv1.2",
-    "sslcert": "/nowhere/client.crt",
+    "sslcert": "/",
     "sslcertmode": "allow",
     "sslcompression": "0",
     "sslcrl": "/nowhere/root.crl",
@@ -250,13 +250,18 @@ def test_system_certificates_are_trusted_by_both_drivers(
     monkeypatch.setattr(os, "environ", environment := dict(os.environ))
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         environment.pop(name, None)
-    url = parse_database_url(f"postgresql://h/d?sslmode=verify-full&sslcert=/c&sslkey=/k&{given}")
+    url = parse_database_url(f"postgresql://h/d?sslmode=verify-full&sslcert=/&sslkey=/k&{given}")
 
     assert url.uses_system_certificates
     assert "sslrootcert" not in url.dsn
-    assert (url.parts["sslcert"], url.parts["sslkey"]) == ("/c", "/k")
+    assert (url.parts["sslcert"], url.parts["sslkey"]) == ("/", "/k")
     assert "SSL_CERT_FILE" not in environment
     assert environment["SSL_CERT_DIR"] == "/certificates"
+
+
+def test_a_client_certificate_that_is_not_there_is_not_sent() -> None:
+    """Libpq connects without it, and the server says whether it needs one."""
+    assert "sslcert" not in parse_database_url("postgresql://h/d?sslcert=/nowhere.crt").parts
 
 
 def test_without_a_user_both_drivers_take_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,10 +163,10 @@ async def test_a_client_certificate_goes_with_system_certificates(
     """The driver loads sslcert and sslkey only where it makes the context itself."""
     loaded = Mock()
     monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", loaded)
-    url = "postgresql://h/x?sslmode=verify-full&sslrootcert=system&sslcert=/c&sslkey=/k"
+    url = "postgresql://h/x?sslmode=verify-full&sslrootcert=system&sslcert=/&sslkey=/k"
     await Connector(Settings(database_url=url))()
 
-    loaded.assert_called_once_with("/c", "/k", None)
+    loaded.assert_called_once_with("/", "/k", None)
     connect.assert_awaited_once()
 
 
