@@ -18,7 +18,7 @@ from groundwork.core.structs import bare_type
 
 # As asyncpg converts them. Whatever else there is, enums for one, is text.
 TYPES = {
-    **dict.fromkeys(("int2", "int4", "int8", "oid"), int),
+    **dict.fromkeys(("int2", "int4", "int8", "oid", "xid", "xid8"), int),
     **dict.fromkeys(("float4", "float8"), float),
     **dict.fromkeys(("time", "timetz"), time),
     **dict.fromkeys(("timestamp", "timestamptz"), datetime),
@@ -28,6 +28,7 @@ TYPES = {
     "interval": timedelta,
     "numeric": Decimal,
     "uuid": UUID,
+    "void": NoneType,
 }
 # What asyncpg makes objects of its own of: such a column is cast to text.
 OBJECTS = re.compile(
@@ -129,7 +130,7 @@ def _tables(plan: dict[str, Any], *, is_optional: bool = False) -> Iterator[tupl
 
 
 def _fields(row: Any, columns: dict[str, str]) -> dict[str, Any]:
-    if row is NoneType:
+    if row is NoneType and not columns:
         return {}
     if isinstance(row, type) and issubclass(row, msgspec.Struct):
         return {field.name: field.type for field in msgspec.structs.fields(row)}

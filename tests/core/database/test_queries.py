@@ -223,7 +223,18 @@ def test_a_changed_session_is_found(text: str, changes: bool) -> None:  # noqa: 
             Query[None]("box/x"),
             ["takes 1 parameters; the Query has 0"],
         ),
-        ("DELETE FROM box RETURNING name", Query[None]("box/x"), ["returns name; NoneType has "]),
+        (
+            "DELETE FROM box RETURNING name",
+            Query[None]("box/x"),
+            ["name is text; NoneType has NoneType"],
+        ),
+        ("SELECT xmin FROM box", Query[int]("box/x"), []),
+        ("SELECT pg_notify('boxes', $1)", Query[None, str]("box/x"), []),
+        (
+            "SELECT pg_notify('boxes', $1)",
+            Query[str, str]("box/x"),
+            ["pg_notify is void; str has str"],
+        ),
         ("DELETE FROM box", Query[int]("box/x"), ["returns nothing; int has one column"]),
     ],
 )
