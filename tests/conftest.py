@@ -121,7 +121,8 @@ def server_url() -> Iterator[str]:
 def migrated(server_url: str) -> Iterator[str]:
     """Return the name of a migrated database to copy; no test connects to it."""
     with new_database(server_url) as url:
-        migrate(url).check_returncode()
+        result = migrate(url)
+        assert result.returncode == 0, result.stderr
         yield urlsplit(url).path[1:]
 
 
