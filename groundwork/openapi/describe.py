@@ -27,7 +27,7 @@ def describe(app_name: str, routes: Iterable[BaseRoute], probes: Mapping[str, Pr
     """Return the OpenAPI document."""
     common = msgspec.toml.decode(Path(__file__).with_name("common.toml").read_bytes())
     handlers = _handlers(routes, probes)
-    bodies = [one.body for *_, one in handlers if one.body]
+    bodies = [one.body for *_, one in handlers if isinstance(one.body, type)]
     given = [kind for *_, one in handlers for status in one.returns for kind in one.kinds(status)]
     kinds = [Problem, *bodies, *(kind for kind in given if not isinstance(kind, str))]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
@@ -99,8 +99,7 @@ def _operation(
         "responses": responses,
     }
     if one.body:
-        content = {"application/json": {"schema": schemas[one.body]}}
-        entry["requestBody"] = {"required": True, "content": content}
+        entry["requestBody"] = {"required": True, "content": _content((one.body,), schemas)}
     if one.guarded or one.security:
         names = ("bearer", "basic") if one.guarded else one.security
         entry["security"] = [*({name: []} for name in names), *([{}] if one.guarded else ())]

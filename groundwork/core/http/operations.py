@@ -15,7 +15,8 @@ class operation(Struct, frozen=True):  # noqa: N801 - a decorator
 
     Args:
         returns: by status code a Struct, a tuple of them, a media type of text, or None.
-        path, query, body: what the handler reads; an Input by read_path() and so on.
+        path, query, body: what the handler reads; an Input by read_path() and so on. A body that
+            is not JSON, such as a file, is a media type.
         headers: of these responses, as regular expressions; one that may be empty is optional.
         errors: status codes of problem details, beside those that follow from the rest.
         guarded: the handler calls require_ops_token().
@@ -26,7 +27,7 @@ class operation(Struct, frozen=True):  # noqa: N801 - a decorator
     returns: Mapping[int, Any]
     path: type[Struct] | None = None
     query: type[Struct] | None = None
-    body: type[Struct] | None = None
+    body: type[Struct] | str | None = None
     headers: Mapping[str, str] = {}
     errors: Collection[int] = ()
     guarded: bool = False
@@ -48,7 +49,7 @@ class operation(Struct, frozen=True):  # noqa: N801 - a decorator
         """Return the status codes of all problem details that the handler may return."""
         return {
             *(405, 413, 500, *self.errors),
-            *((400, 415, 422) if self.body else ()),
+            *((400, 415, 422) if isinstance(self.body, type) else ()),
             *((400,) if self.query and issubclass(self.query, Input) else ()),
             *((404,) if self.path else ()),
             *((401, 404) if self.guarded else ()),
