@@ -35,7 +35,11 @@ _PATIENT = "SET lock_timeout = 0; SET statement_timeout = 0"
 _CREATED = re.compile(
     r'\bINDEX\s+CONCURRENTLY\s+(?:IF\s+NOT\s+EXISTS\s+)?("[^"]+"|[\w$]+)\s+ON\b', re.IGNORECASE
 )
-INVALID = "SELECT string_agg(indexrelid::regclass::text, ', ') FROM pg_index WHERE NOT indisvalid"
+# That of a partitioned table, of the kind "I", is not valid until each partition has one.
+INVALID = """
+    SELECT string_agg(indexrelid::regclass::text, ', ')
+    FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE NOT indisvalid AND relkind = 'i'
+"""
 # Of other roles' sessions only pid and user are visible; a prepared transaction has the pid 0.
 _SESSIONS = """
     SELECT string_agg(concat_ws(' ', 'pid', pid, usename, application_name, state,
