@@ -137,6 +137,7 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
     def _run_in_transaction(self, sql: str, migration: yoyo.Migration, operation: str) -> None:
         with self.connection:
             self.log_migration(migration, operation)  # first: it looks up the name of this host
-            self.connection.run(f"{sql}\n;{RESET}")
+            self.connection.run(f"{sql}\n;SELECT 1")  # the driver refuses a file of comments alone
+            self.connection.run(RESET)
             record = self.mark_one if operation == "apply" else self.unmark_one
             record(migration, log=False)

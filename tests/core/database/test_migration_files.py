@@ -124,6 +124,16 @@ def test_a_file_does_not_end_its_transaction(sql: str, copy: Path, own_database:
     assert run(own_database, MARKS) == [(ALL, ALL)]
 
 
+@pytest.mark.parametrize("sql", ["SELECT 'a", "DO $$ BEGIN", "SELECT 1 /* one"])
+def test_what_is_not_terminated_is_named(sql: str, copy: Path, own_database: str) -> None:
+    """The error is of the file, not of what the runner sends after it."""
+    (copy / "sql/migrations/9003.create-new.sql").write_text(f"{sql};")
+
+    done = migrate(own_database, copy)
+
+    assert "9003.create-new failed: unterminated" in done.stderr
+
+
 def test_a_file_may_have_savepoints_and_functions(copy: Path, own_database: str) -> None:
     """These do not end the transaction, although they begin and roll back something."""
     (copy / "sql/migrations/9003.create-new.sql").write_text(
