@@ -46,7 +46,7 @@ class Readiness:
         self._due = self._good_until = time.monotonic()
 
     async def check(self) -> Result:
-        """Return a result at most READINESS_TTL old, if not ok a second, in READINESS_TIMEOUT."""
+        """Return a result of the last READINESS_TTL, or 1 s if not ok, within READINESS_TIMEOUT."""
         check, now, latest = self._check, time.monotonic(), self.history.latest
         if latest.reason == "draining":
             return latest

@@ -37,7 +37,7 @@ class CheckConnection:
         self._connect_timeout = connect_timeout
         self._on_failure = on_failure  # called when the session works but could not be renewed
         self._connection: Connection | None = None
-        self._begun = 0.0  # when the kept session was asked for
+        self._begun = 0.0  # when the latest session was asked for
         self._renewal: asyncio.Task[None] | None = None
         self._slow_attempt: asyncio.Task[Database] | None = None
         self._open = WeakSet[Connection]()
@@ -73,8 +73,9 @@ class CheckConnection:
 
     def renew(self, age: float = 0.0) -> None:
         """Replace a session of this age in the background, and keep it until then."""
-        is_under_way = self._renewal is not None and not self._renewal.done()
-        if time.monotonic() - self._begun >= age and not is_under_way:
+        now, renewal = time.monotonic(), self._renewal
+        if now - self._begun >= age and (renewal is None or renewal.done()):
+            self._begun = now  # also if it fails: the next attempt waits as long
             self._renewal = spawn(self._renew())
 
     def close(self) -> None:

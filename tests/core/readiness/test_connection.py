@@ -268,6 +268,25 @@ async def test_a_failed_renewal_is_told_and_forgotten_after_the_next() -> None:
     on_failure.assert_called_once_with()
 
 
+async def test_a_failed_renewal_is_not_repeated_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check that follows it makes no attempt: nothing floods a server with connections."""
+    monkeypatch.setattr(check_connection, "RENEW_SECONDS", 0.1)
+    connect = AsyncMock(side_effect=[faithful()])
+    checks: list[asyncio.Task[Any]] = []
+    check = CheckConnection(connect, 5, lambda: checks.append(asyncio.create_task(query())))
+
+    async def query() -> Any:
+        return await check.query(late())
+
+    await query()
+    connect.side_effect = asyncpg.InvalidPasswordError
+    await asyncio.sleep(0.15)
+    await query()
+    await asyncio.sleep(0.05)
+
+    assert (len(checks), connect.await_count) == (1, 2)
+
+
 @pytest.mark.usefixtures("renewing")
 async def test_a_renewal_that_hangs_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond its timeout it counts as failed, and only one is under way at a time."""
