@@ -19,6 +19,7 @@ from groundwork.core.readiness import check as core_readiness
 from groundwork.core.readiness.check import Readiness
 from groundwork.core.readiness.query import Database
 from groundwork.core.readiness.result import Result
+from groundwork.core.tasks import background
 
 CAUSE = "ConnectionRefusedError: gone"
 
@@ -188,6 +189,21 @@ async def test_recovery_does_not_wait_for_the_ttl(
 
     assert [result.reason for result in failed] == ["database_unreachable"] * 2
     assert recovered.status == "ok"
+
+
+@pytest.mark.usefixtures("no_session")
+async def test_recovery_does_not_wait_for_a_probe(settings: Settings, pool: Pool) -> None:
+    """The service notices by itself that the database is back, however long READINESS_TTL is."""
+    settings = dataclasses.replace(settings, readiness_ttl=60)
+    connect = AsyncMock(side_effect=[ConnectionRefusedError, await Connector(settings)()])
+    readiness = Readiness(settings, pool, connect, LoopMonitor())
+
+    async with asyncio.timeout(10), background(readiness.keep_checking()):
+        while not readiness.history.is_ok():
+            await asyncio.sleep(0.05)
+    readiness.close()
+
+    assert [one.status for one in readiness.history.transitions] == ["unavailable", "ok"]
 
 
 @pytest.mark.usefixtures("no_session")
