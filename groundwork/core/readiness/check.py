@@ -100,7 +100,6 @@ class Readiness:
             renewable = failure is None and self._are_stale(row)
             if renewable or isinstance(failure, asyncpg.CannotConnectNowError):
                 self._pool.expire()  # also lets a server end that waits for its sessions
-                self._connection.renew()
         metrics.READINESS_CHECKS.observe(time.monotonic() - started)
         self.history.samples.append(Sample(result.checked_at, result.latency))
         is_lost = result.status == "unavailable" and result.reason in _LOST

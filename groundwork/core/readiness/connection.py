@@ -54,7 +54,7 @@ class CheckConnection:
         """
         self.reconnected = False
         if self._connection is not None:
-            self.renew(RENEW_SECONDS)
+            self._renew_if_due()
             connection, self._connection = self._connection, None
             try:
                 row = await query_until(connection, deadline - time.monotonic())
@@ -71,13 +71,6 @@ class CheckConnection:
         """Return whether the connection has ended since it last worked."""
         return self._connection is not None and self._connection.is_closed()
 
-    def renew(self, age: float = 0.0) -> None:
-        """Replace a session of this age in the background, and keep it until then."""
-        now, renewal = time.monotonic(), self._renewal
-        if now - self._begun >= age and (renewal is None or renewal.done()):
-            self._begun = now  # also if it fails: the next attempt waits as long
-            self._renewal = spawn(self._renew())
-
     def close(self) -> None:
         """Cancel the attempts under way; terminate every connection, at once."""
         for task in (self._slow_attempt, self._renewal):
@@ -85,6 +78,12 @@ class CheckConnection:
                 task.cancel()
         for connection in self._open:
             connection.terminate()
+
+    def _renew_if_due(self) -> None:
+        now, renewal = time.monotonic(), self._renewal
+        if now - self._begun >= RENEW_SECONDS and (renewal is None or renewal.done()):
+            self._begun = now  # also if it fails: the next attempt waits as long
+            self._renewal = spawn(self._renew())
 
     async def _renew(self) -> None:
         try:

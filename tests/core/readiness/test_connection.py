@@ -340,24 +340,3 @@ async def test_a_session_that_proves_nothing_is_let_go(error: type[Exception]) -
         await asyncio.sleep(0.01)
 
     kept.close.assert_awaited_once()
-
-
-async def test_a_session_is_kept_until_it_is_renewed() -> None:
-    """Asked to renew its session, it uses the kept one while the new one connects."""
-    gate, kept, new = asyncio.Event(), connection("first", "second"), connection("new", "third")
-
-    async def connect() -> Mock:
-        await gate.wait()
-        return new
-
-    check = CheckConnection(AsyncMock(side_effect=[kept]), 5, Mock())
-    await check.query(late())
-    check._connect = connect  # noqa: SLF001
-    check.renew()
-    versions = [(await check.query(late())).postgres_version]
-    gate.set()
-    await asyncio.sleep(0.01)
-    versions.append((await check.query(late())).postgres_version)
-
-    assert versions == ["second", "third"]
-    kept.close.assert_awaited_once()
