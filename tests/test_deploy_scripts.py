@@ -116,9 +116,10 @@ def test_an_upgrade_migrates_and_waits_before_it_replaces(host: Host) -> None:
 
     (migrate,) = host.calls("run --no-deps --name groundwork-production-migrate")
     (joins,) = host.calls("--use-aliases --name groundwork-production-next")
+    removed = host.calls("rm --force groundwork-production-next")[1]
     ready, still_ready = host.calls("exec groundwork-production-next groundwork probe")
     replace = host.calls("up --detach --wait")[-1]
-    assert migrate < ready < joins < still_ready < replace
+    assert migrate < ready < removed < joins < still_ready < replace
     assert host.version() == "DOMAIN=example.org\nLOG_LEVEL=INFO\nGROUNDWORK_VERSION=2\n"
 
 

@@ -382,6 +382,18 @@ async def test_sessions_are_kept_at_the_end_of_an_outage_at_startup(
     assert not renewed
 
 
+async def test_sessions_are_replaced_if_an_outage_has_changed_what_they_are_given(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests may have opened some just before the change and the end of the outage."""
+    monkeypatch.setattr(pool, "get_idle_size", lambda: 0)
+    renewed, _ = await check_each(
+        settings, pool, monkeypatch, database(), ConnectionRefusedError(), database(given="other")
+    )
+
+    assert renewed
+
+
 async def test_a_session_of_the_pool_shows_that_those_serve(
     settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
