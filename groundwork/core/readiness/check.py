@@ -12,14 +12,12 @@ from groundwork.core.database.errors import reason_of
 from groundwork.core.database.pool import Pool
 from groundwork.core.observability import metrics
 from groundwork.core.observability.event_loop import LoopMonitor
-from groundwork.core.readiness.connection import CheckConnection
+from groundwork.core.readiness.connection import FINAL, CheckConnection
 from groundwork.core.readiness.query import READY, Database
 from groundwork.core.readiness.result import History, Result, Sample, judge, judge_failure
 from groundwork.core.tasks import run_with_timeout, spawn
 
 _LOST = ("starting", "database_unreachable", "database_timeout")
-# After these, what an idle session of the pool finds is out of date.
-_FINAL = (asyncpg.CannotConnectNowError, asyncpg.UndefinedTableError)
 # A check ends a little before its callers' timeout, so that they get what it found.
 _CHECK_SHARE = 0.95
 # How long after the sessions were renewed an error may come from a plan of before.
@@ -119,7 +117,7 @@ class Readiness:
             row = await self._connection.query(deadline, reserve)
         except Exception as error:
             left = deadline - time.monotonic()
-            final = isinstance(error, _FINAL) or self._failed(error).reason == "event_loop_blocked"
+            final = isinstance(error, FINAL) or self._failed(error).reason == "event_loop_blocked"
             if left > 0 and self._pool.get_idle_size() and not final:
                 return await run_with_timeout(left, READY.one(self._pool)), error
             if self._row and self._pool.get_size() and reason_of(error) == "database_rejected":

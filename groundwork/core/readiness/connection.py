@@ -16,9 +16,9 @@ RENEW_SECONDS = 1.5
 _RENEW_TIMEOUT = 2.0
 _CLOSE_SECONDS = 1.0
 _FIRST = asyncio.FIRST_COMPLETED
-# After these a kept session is let go: what a new one finds is for the next check, and a server
-# that shuts down waits for its sessions.
-_ENDS_SESSION = (asyncpg.UndefinedTableError, asyncpg.CannotConnectNowError)
+# After these a session proves nothing: a new one finds no table, or a server that shuts down waits
+# for its sessions to end.
+FINAL = (asyncpg.UndefinedTableError, asyncpg.CannotConnectNowError)
 
 
 class CheckConnection:
@@ -125,10 +125,9 @@ class CheckConnection:
         return row
 
     def _keep_newer(self, connection: Connection) -> None:
-        """Keep this connection, unless it was renewed while it was in use."""
-        self._keep(self._connection or connection, connection)
-        if isinstance(self.failure, _ENDS_SESSION):
-            self._keep(None, connection)
+        """Keep this connection, unless it was renewed while it was in use, or proves nothing."""
+        is_final = isinstance(self.failure, FINAL)
+        self._keep(None if is_final else self._connection or connection, connection)
 
     def _keep(self, connection: Connection | None, other: Connection | None) -> None:
         self._connection = connection
