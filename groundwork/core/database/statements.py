@@ -1,7 +1,6 @@
 """Checkouts of a pool, and its single statements, each on a connection of its own."""
 
 import time
-from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, override
@@ -38,9 +37,7 @@ class Checkout(AbstractAsyncContextManager[Connection]):
 class Statements:
     """What asyncpg's connection and its pool have in common, for a pool with acquire()."""
 
-    @abstractmethod
-    def acquire(self) -> AbstractAsyncContextManager[Connection]:
-        """Check out a connection."""
+    acquire: Callable[[], AbstractAsyncContextManager[Connection]]
 
     async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
         """Return the rows of one statement."""
