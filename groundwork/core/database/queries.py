@@ -16,7 +16,7 @@ from prometheus_client import Histogram
 from groundwork.core.database.connections import SQL_DIR, Connection
 from groundwork.core.database.errors import abandon
 from groundwork.core.database.pool import Executor
-from groundwork.core.observability.metrics import operation_duration
+from groundwork.core.observability.metrics import OPERATIONS
 from groundwork.core.structs import bare_type
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class Query[Row, *Parameters]:
 
     @cached_property
     def _duration(self) -> Histogram:
-        return operation_duration(self.name)
+        return OPERATIONS.labels("postgresql", self.name)
 
     @cached_property
     def _make_row(self) -> Callable[[asyncpg.Record], Row]:

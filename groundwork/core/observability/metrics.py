@@ -106,8 +106,3 @@ class ActiveRequests:
 
 
 active_requests = cache(ActiveRequests)
-
-
-def operation_duration(summary: str) -> Histogram:
-    """Return the histogram of one statement, named as its file: notes/list."""
-    return OPERATIONS.labels("postgresql", summary)

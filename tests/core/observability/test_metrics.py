@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from prometheus_client import REGISTRY
 
 from groundwork.core.observability import metrics
 from tests.databases import bare_environment
@@ -23,16 +22,6 @@ def test_a_child_is_looked_up_once() -> None:
     """The same labels give the same object, so that a request pays no search."""
     assert metrics.request_duration("GET", "/x", 200) is metrics.request_duration("GET", "/x", 200)
     assert metrics.active_requests("GET", "http") is metrics.active_requests("GET", "http")
-    assert metrics.operation_duration("x/y") is metrics.operation_duration("x/y")
-
-
-def test_a_statement_is_named_by_its_file() -> None:
-    """The duration of a statement counts under the name of its file."""
-    metrics.operation_duration("x/list").observe(0.003)
-
-    labels = {"db_system_name": "postgresql", "db_query_summary": "x/list"}
-    total = REGISTRY.get_sample_value("db_client_operation_duration_seconds_sum", labels)
-    assert total == pytest.approx(0.003)
 
 
 def test_the_build_of_the_last_application_counts() -> None:

@@ -7,7 +7,7 @@ from unittest.mock import Mock
 import pytest
 
 from groundwork.core.observability import recent
-from groundwork.core.observability.metrics import operation_duration, request_duration
+from groundwork.core.observability.metrics import OPERATIONS, request_duration
 from groundwork.core.observability.recent import Query, Recent
 from groundwork.core.tasks import spawn
 from tests.conftest import Serving
@@ -56,10 +56,10 @@ def test_probes_are_left_out(route: str) -> None:
 
 def test_queries_have_a_bound_and_a_mean() -> None:
     """A query has the limit of the bucket that holds its slowest call, and infinity beyond."""
-    operation_duration("recent/fast").observe(3)
+    OPERATIONS.labels("postgresql", "recent/fast").observe(3)
     activity = Recent()
     for name, seconds in (("fast", 0.003), ("fast", 0.003), ("slow", 0.2), ("hung", 30)):
-        operation_duration(f"recent/{name}").observe(seconds)
+        OPERATIONS.labels("postgresql", f"recent/{name}").observe(seconds)
 
     assert [one._replace(mean=round(one.mean, 6)) for one in activity.read()[2]] == [
         Query(math.inf, 30, 1, "recent/hung"),
@@ -72,7 +72,7 @@ def test_the_five_slowest_queries_are_told() -> None:
     """Of those with the same bound, the slowest on average come first."""
     activity = Recent()
     for tenths in range(7):
-        operation_duration(f"recent/{tenths}").observe(0.002 + tenths / 10_000)
+        OPERATIONS.labels("postgresql", f"recent/{tenths}").observe(0.002 + tenths / 10_000)
 
     assert [one.name[-1] for one in activity.read()[2]] == ["6", "5", "4", "3", "2"]
 
