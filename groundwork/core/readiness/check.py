@@ -4,8 +4,6 @@ import asyncio
 import time
 from contextvars import Context
 
-import asyncpg
-
 from groundwork.core.config import Settings
 from groundwork.core.database.connections import Connect
 from groundwork.core.database.errors import reason_of
@@ -87,7 +85,7 @@ class Readiness:
         self._connection.close()
 
     async def _run(self) -> None:
-        started, failure = time.monotonic(), None
+        started, failure, is_stale = time.monotonic(), None, False
         try:
             row, failure = await self._query(started + self._timeout * _CHECK_SHARE)
         except Exception as error:  # noqa: BLE001 - whatever it is, this instance is not ready
@@ -95,14 +93,13 @@ class Readiness:
             result = self._failed(error)
         else:
             result = judge(row, self._pool, failure, time.monotonic() - started)
-            renewable = failure is None and self._are_stale(row)
-            if renewable or isinstance(failure, asyncpg.CannotConnectNowError):
-                self._pool.expire()  # also lets a server end that waits for its sessions
+            is_stale = failure is None and self._are_stale(row)
         metrics.READINESS_CHECKS.observe(time.monotonic() - started)
         self.history.samples.append(Sample(result.checked_at, result.latency))
         is_lost = result.status == "unavailable" and result.reason in _LOST
-        if is_lost or (self._connection.reconnected and failure is None):
-            # The pool's connections are as dead; else requests would find it out one by one.
+        if is_stale or is_lost or (self._connection.reconnected and failure is None):
+            # Else requests would find out one by one that the pool's sessions are as old or dead,
+            # and a server that shuts down would wait for them.
             self._pool.expire()
         self._publish(result)
 
