@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from groundwork import __version__
 from groundwork.core.config import Settings, settings_or_exit
 from groundwork.core.database import Connector, Pool
 from groundwork.core.database.queries import Query
@@ -28,7 +29,7 @@ from groundwork.core.http.problems import (
 from groundwork.core.lifecycle import POOL_CLOSE_SECONDS, Lifecycle
 from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.observability.logging import configure_logging
-from groundwork.core.observability.metrics import set_build
+from groundwork.core.observability.metrics import BUILD
 from groundwork.core.observability.recent import Recent
 from groundwork.core.observability.tracing import tracing
 from groundwork.core.readiness.check import Readiness
@@ -65,7 +66,7 @@ def create_app(settings: Settings | None = None) -> RequestContext:
     """Return the application; without settings, read the environment or exit with 2."""
     settings = settings or settings_or_exit()
     configure_logging(settings)
-    set_build(settings.environment)
+    BUILD.info({"version": __version__, "environment": settings.environment})
     Query.slow_seconds = settings.slow_query_seconds or math.inf
     lifecycle = Lifecycle(settings)
 

@@ -168,7 +168,8 @@ def test_the_documentation_explains_every_metric() -> None:
     prefixes = ("http_", "db_", "groundwork_")
     families = [one for one in REGISTRY.collect() if one.name.startswith(prefixes)]
 
-    exported = {f"{one.name}{'_total' * (one.type == 'counter')}" for one in families}
+    suffixes = {"counter": "_total", "info": "_info"}
+    exported = {one.name + suffixes.get(one.type, "") for one in families}
     assert documented_names("[a-z]+_[a-z_]+") == exported
 
 

@@ -4,13 +4,10 @@ What has no convention is called groundwork_*. Durations are seconds. A feature 
 metrics beside its code: whatever is in prometheus_client's default registry is exposed.
 """
 
-import os
 from functools import cache
 from http import HTTPMethod
 
-from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, values
-
-from groundwork import __version__
+from prometheus_client import Counter, Gauge, Histogram, Info, disable_created_metrics, values
 
 # One process, whatever PROMETHEUS_MULTIPROC_DIR is: no files to write, or to fail for.
 values.ValueClass = values.MutexValue
@@ -76,14 +73,7 @@ LOOP_LAG = Histogram(
 LOOP_LAG_MAX = Gauge(
     "groundwork_event_loop_lag_max_seconds", "The longest lag since the last scrape."
 )
-BUILD = Gauge("groundwork_build_info", "Build information.", ("version", "environment"))
-
-
-def set_build(environment: str) -> None:
-    """Export version and environment."""
-    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # else clear() warns
-    BUILD.clear()
-    BUILD.labels(__version__, environment).set(1)
+BUILD = Info("groundwork_build", "Build information.")
 
 
 def method_label(method: str) -> str:

@@ -24,20 +24,11 @@ def test_a_child_is_looked_up_once() -> None:
     assert metrics.active_requests("GET", "http") is metrics.active_requests("GET", "http")
 
 
-def test_the_build_of_the_last_application_counts() -> None:
-    """One series tells version and environment, also when an application is made twice."""
-    for environment in ("staging", "production"):
-        metrics.set_build(environment)
-
-    (family,) = metrics.BUILD.collect()
-    assert [one.labels["environment"] for one in family.samples] == ["production"]
-
-
 @pytest.mark.parametrize("exists", [True, False])
 def test_one_process_needs_no_files(tmp_path: Path, *, exists: bool) -> None:
     """PROMETHEUS_MULTIPROC_DIR, set for another program, does not count."""
     folder = tmp_path if exists else tmp_path / "nowhere"
-    script = "from groundwork.core.observability import metrics; metrics.set_build('x')"
+    script = "from groundwork.core.observability import metrics"
     environment = bare_environment() | {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
 
     subprocess.run([sys.executable, "-Werror", "-c", script], env=environment, check=True)
