@@ -6,8 +6,6 @@ import re
 from groundwork.core.environment import read_environment, say
 from groundwork.listen import local_address
 
-_ERRORS = (OSError, ValueError, OverflowError, http.client.HTTPException)
-
 
 def probe(name: str) -> int:
     """GET /health/<name> from where `serve` listens; return the exit code: 0 for 200, else 1."""
@@ -22,7 +20,7 @@ def probe(name: str) -> int:
         connection.request("GET", f"/health/{name}")
         response = connection.getresponse()
         say(f"{response.status} {response.read().decode(errors='replace')}")
-    except _ERRORS as error:
+    except (OSError, ValueError, OverflowError, http.client.HTTPException) as error:
         say(str(error))
         return 1
     return 0 if response.status == http.HTTPStatus.OK else 1

@@ -57,9 +57,8 @@ def find_password(parts: Mapping[str, str], host: str, port: int) -> str | None:
     with suppress(OSError):
         mode = path.stat().st_mode
         if stat.S_ISREG(mode) and not mode & 0o077:  # to open a pipe may block for ever
-            for match in filter(
-                None, map(_PASSWORD.match, path.read_text("utf-8", "replace").splitlines())
-            ):
+            lines = path.read_text("utf-8", "replace").splitlines()
+            for match in filter(None, map(_PASSWORD.match, lines)):
                 *given, password = (re.sub(r"\\(.)", r"\1", one) for one in match.groups())
                 fits = all(one in {"*", own} for one, own in zip(given, wanted, strict=True))
                 if fits and not match[0].startswith("#"):

@@ -98,7 +98,7 @@ class Readiness:
         self.history.samples.append(Sample(result.checked_at, result.latency))
         is_lost = result.status == "unavailable" and result.reason in _LOST
         if is_stale or is_lost or (self._connection.reconnected and failure is None):
-            # Else requests would find out one by one that the pool's sessions are as old or dead,
+            # Else requests would find out one by one that the pool's sessions are old or dead,
             # and a server that shuts down would wait for them.
             self._pool.expire()
         self._publish(result)
