@@ -53,6 +53,11 @@ def _middleware() -> Middleware:
                 context = span.get_span_context()
                 traceparent.set(f"00-{context.trace_id:032x}-{context.span_id:016x}-01")
 
+        @override
+        def shutdown(self) -> None:
+            """Export what is left, for less than the watchdog allows after the grace period."""
+            self._batch_processor.shutdown(timeout_millis=2000)
+
     os.environ.setdefault("OTEL_SERVICE_NAME", "groundwork")
     provider = TracerProvider()
     provider.add_span_processor(Spans(OTLPSpanExporter()))

@@ -2,9 +2,11 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -105,6 +107,17 @@ def test_a_trace_that_starts_here_is_in_the_log(database_url: str, collector: HT
     assert traces[0] != traces[1]
     assert [trace for trace in traces if trace not in spans] == []
     assert b"groundwork" in spans
+
+
+def test_a_silent_collector_does_not_delay_the_exit(database_url: str) -> None:
+    """While the collector accepts connections and is silent, shutdown is graceful and soon."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with serve(DATABASE_URL=database_url, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint) as server:
+            server.get("/health/details")
+            started = time.monotonic()
+            assert server.stop() == 0
+            assert time.monotonic() - started < 8
 
 
 def test_tracing_without_the_extra_is_a_warning(
