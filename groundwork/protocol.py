@@ -24,6 +24,10 @@ class Protocol(HttpToolsProtocol):
             data = self._again
 
     @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value.rstrip(b" \t"))  # as uvicorn does with h11
+
+    @override
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self.headers = []  # for the trailers

@@ -241,6 +241,15 @@ def test_many_pipelined_requests_to_upgrade_get_responses(reader: Server) -> Non
     assert [response.status for response in responses] == [200] * 2000 + [404]
 
 
+@pytest.mark.parametrize("space", [b" ", b"\t", b" \t "])
+def test_white_space_around_a_value_is_no_part_of_it(server: Server, space: bytes) -> None:
+    """A header's value is the same with white space around it (RFC 9110, 5.5)."""
+    header = b"X-Request-ID:%bgiven%b" % (space, space)
+    (response,) = exchange(server.port, request(b"/nowhere", header))
+
+    assert response.headers["x-request-id"] == "given"
+
+
 def test_trailers_are_no_headers(reader: Server) -> None:
     """What a proxy removes from the headers does not come in by the end of the body."""
     body = b"0\r\nX-Request-ID: trailer\r\nAuthorization: Bearer x\r\n\r\n"
