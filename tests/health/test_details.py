@@ -214,10 +214,10 @@ async def test_details_reject_a_wrong_token(
     [
         f"Bearer {TOKEN}",
         f"bearer {TOKEN}",
-        f"BEARER {TOKEN}",
+        f"BEARER  {TOKEN}",
         basic(f"anybody:{TOKEN}"),
         basic(f":{TOKEN}"),
-        basic(f"anybody:{TOKEN}").replace("Basic", "basic"),
+        basic(f"anybody:{TOKEN}").replace("Basic", "basic "),
     ],
 )
 async def test_details_accept_the_token(client: httpx.AsyncClient, authorization: str) -> None:

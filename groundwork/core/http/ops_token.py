@@ -31,7 +31,7 @@ def require_ops_token(request: Request[State]) -> None:
 def _token(authorization: str) -> bytes:
     scheme, _, credentials = authorization.partition(" ")
     if scheme.lower() != "basic":
-        return credentials.encode("latin-1") if scheme.lower() == "bearer" else b""
+        return credentials.lstrip(" ").encode("latin-1") if scheme.lower() == "bearer" else b""
     try:
         return base64.b64decode(credentials).partition(b":")[2]
     except ValueError:
