@@ -67,6 +67,8 @@ async def http_exception(request: Request, error: Exception) -> Response:
     """Return the response for what a route or the router raised: 404, 405 with Allow and so on."""
     assert isinstance(error, HTTPException)  # noqa: S101 - Starlette calls it for no other
     headers = error.headers
+    if error.status_code in {204, 304}:  # have no body
+        return Response(status_code=error.status_code, headers=headers)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (allowed := _allowed(request)):
         headers = {"Allow": allowed}  # else it comes from an endpoint that has no methods
     errors = getattr(error, "errors", None) or UNSET  # none where the request has too many items

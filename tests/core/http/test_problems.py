@@ -195,6 +195,19 @@ async def test_an_exception_of_a_middleware_has_the_same_response(
     assert is_a_problem(response)
 
 
+@pytest.mark.parametrize("status", [204, 304])
+async def test_a_status_without_a_body_is_no_problem(
+    app: Starlette, client: httpx.AsyncClient, status: int
+) -> None:
+    """As with Starlette, HTTPException(304) is a response without a body, with its headers."""
+    error = HTTPException(status, headers={"ETag": '"1"'})
+    app.user_middleware.append(Middleware(Guard, error))
+    response = await client.get("/shelf")
+
+    assert (response.status_code, response.headers["etag"], response.text) == (status, '"1"', "")
+    assert "content-type" not in response.headers
+
+
 class Marker:
     """A middleware of a feature that adds a header to each response."""
 
