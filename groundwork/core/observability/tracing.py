@@ -23,7 +23,8 @@ def tracing() -> list[Middleware]:
 
     The exporter reads OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and the others itself.
     """
-    if not any(name.startswith("OTEL_") for name in os.environ):
+    is_off = os.environ.get("OTEL_TRACES_EXPORTER") == "none"
+    if is_off or not any(name.startswith("OTEL_") for name in os.environ):
         return []
     if not find_spec("opentelemetry"):
         message = "OTEL_* is set, but no traces are exported: install the extra groundwork[otel]"

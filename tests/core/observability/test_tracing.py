@@ -134,6 +134,14 @@ def test_tracing_without_the_extra_is_a_warning(
     assert "groundwork[otel]" in record.getMessage()
 
 
+def test_no_exporter_means_no_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With OTEL_TRACES_EXPORTER=none, as for a whole cluster, no span is exported."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+
+    assert tracing() == []
+
+
 def test_opentelemetry_is_imported_only_if_configured(database_url: str) -> None:
     """Unless OTEL_* is set, OpenTelemetry is not imported, even if installed."""
     program = (
