@@ -36,6 +36,7 @@ def render(app_name: str, details: Details, history: Iterable[Sample], activity:
     """Return the page for operators, with the checks and the activity of the last ten minutes."""
     now, database = time.monotonic(), details.components.database
     checks = [one for one in history if now - one.at <= _WINDOW_SECONDS]
+    latencies = [one.latency for one in checks if one.latency is not None]
     curve, failures = draw(checks, now)
     rate, errors, queries = activity
     main = fill(
@@ -52,8 +53,8 @@ def render(app_name: str, details: Details, history: Iterable[Sample], activity:
         rate=f"{rate:.1f}",
         errors=f"{errors:,}",
         checks=len(checks),
-        failed=sum(one.latency is None for one in checks),
-        slowest=status_text.milliseconds(max((one.latency or 0 for one in checks), default=0)),
+        failed=len(checks) - len(latencies),
+        slowest=status_text.milliseconds(max(latencies)) if latencies else "none",
         curve=curve,
         failures=failures,
         queries=Html("".join(_queries(queries))),

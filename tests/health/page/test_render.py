@@ -93,6 +93,15 @@ def test_page_shows_the_checks() -> None:
     assert re.search(r'class="latency" d="M1.0 75.0h0"', page)
 
 
+def test_page_shows_no_latency_of_failed_checks() -> None:
+    """If all checks have failed, none of them is the slowest with 0 ms."""
+    failed = Sample(time.monotonic() - 1, None)
+
+    assert "1 checks, 1 failed, slowest none." in text(
+        module.render("Yard", make_details(), [failed], (0.0, 0, []))
+    )
+
+
 def test_page_shows_recent_requests_and_queries() -> None:
     """It has the rate, the server errors, and the slowest queries with their durations."""
     queries = [Query(math.inf, 1.5, 1412, "<b>"), Query(0.05, 0.0021, 3, "notes/list")]
