@@ -30,10 +30,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u206
 def configure_logging(settings: Settings) -> None:
     """Send the lines of all loggers, uvicorn's included, through one handler; idempotent.
 
-    No line has its source file, thread, process or `stack_info`: to find them takes a third of its
-    time (https://docs.python.org/3/howto/logging.html#optimization).
+    No record has its thread, process or task, which no line shows and which take time to find
+    (https://docs.python.org/3/howto/logging.html#optimization).
     """
-    logging._srcfile = None  # noqa: SLF001 - documented
     for name in ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"):
         setattr(logging, name, False)
     handler = QueueHandler()

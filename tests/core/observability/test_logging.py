@@ -257,6 +257,19 @@ def test_logging_configured_twice_writes_once(
 
 
 @pytest.mark.parametrize("as_json", [True, False])
+def test_the_stack_is_written_on_request(
+    settings: Settings, capfd: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
+    """A call with stack_info has the place that it comes from in its line."""
+    configure_logging(dataclasses.replace(settings, log_json=as_json))
+
+    logging.getLogger("shop").warning("odd", stack_info=True)
+
+    logging.getLogger().handlers[-1].flush()
+    assert "in test_the_stack_is_written_on_request" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("as_json", [True, False])
 def test_uvicorn_logs_in_the_same_format(
     settings: Settings, capfd: pytest.CaptureFixture[str], *, as_json: bool
 ) -> None:
