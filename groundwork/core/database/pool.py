@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from weakref import WeakSet
 
 from groundwork.core.database.connections import Connect, Connection
-from groundwork.core.database.errors import UnavailableError, abandon
+from groundwork.core.database.errors import UnavailableError, abandon, reason_of
 from groundwork.core.database.statements import Checkout, Statements
 from groundwork.core.database.waiters import Waiters
 from groundwork.core.observability import metrics
@@ -97,6 +97,8 @@ class Pool(Statements):
 
     def _release(self, connection: Connection, seconds: float, error: BaseException | None) -> None:
         self._waiters.mean_use += (seconds - self._waiters.mean_use) / 10
+        if error and reason_of(error) == "database_read_only":
+            self._stale.add(connection)  # others may be writable: it began during a failover
         if isinstance(error, TimeoutError) or (error and not isinstance(error, Exception)):
             self._forget(connection)
             abandon(connection)  # its statement may be under way
@@ -110,12 +112,11 @@ class Pool(Statements):
 
     def _open_one(self, joining: int = 0) -> None:
         """Open a connection for the waiters, unless all are open or an attempt just failed."""
-        if len(self._sessions) + self._opening >= self._max_size:
-            return
+        is_full = len(self._sessions) + self._opening >= self._max_size
         is_wanted = self._opening < len(self._waiters) + joining
         # Without a session, each request tries: it finds out that the outage is over.
         is_early = self._sessions and time.monotonic() < self._retry_at
-        if is_wanted and not is_early:
+        if is_wanted and not is_full and not is_early:
             self._opening += 1
             spawn(self._open_for_waiter())
 

@@ -341,6 +341,17 @@ async def test_a_connection_in_a_transaction_is_closed(pool: Pool, server: Serve
     assert pool.get_size() == 0
 
 
+async def test_a_read_only_connection_is_closed(pool: Pool, server: Server) -> None:
+    """A connection that refused to write is not reused: a new one may be writable."""
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        async with pool.acquire():
+            raise asyncpg.ReadOnlySQLTransactionError
+    await asyncio.sleep(0.01)
+
+    server.made[0].close.assert_awaited_once()
+    assert pool.get_size() == 0
+
+
 @pytest.mark.parametrize(
     ("error", "closed", "raised"),
     [
