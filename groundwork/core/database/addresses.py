@@ -4,6 +4,8 @@ import asyncio
 import socket
 from typing import Any
 
+from groundwork.core.tasks import spawn
+
 
 class LoopTo:
     """The event loop, except that a connection goes to one address of its host's name.
@@ -25,13 +27,26 @@ class LoopTo:
         return await self._loop.create_connection(factory, self._address, port, **options)
 
 
-async def addresses_of(host: str, seconds: float) -> list[str | None]:
-    """Return the addresses of a name; None where there are none, for the driver to look it up."""
-    if host.startswith("/"):
-        return [None]
-    lookup = asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    try:
-        found = await asyncio.wait_for(lookup, seconds)
-    except OSError:
-        return [None]  # connecting fails likewise, and says why
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+class Lookups:
+    """Looks up each host name once at a time: one that hangs takes a thread of few."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, asyncio.Task[list[Any]]] = {}
+
+    async def addresses_of(self, host: str, seconds: float) -> list[str | None]:
+        """Return the addresses, none if it takes longer; None stands for a lookup by the driver."""
+        if host.startswith("/"):
+            return [None]
+        lookup = self._latest.get(host)
+        if lookup is None or lookup.done():
+            loop = asyncio.get_running_loop()
+            lookup = spawn(loop.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+            self._latest[host] = lookup
+        await asyncio.wait({lookup}, timeout=seconds)
+        if not lookup.done():
+            return []
+        try:
+            found = lookup.result()
+        except OSError:
+            return [None]  # connecting fails likewise, and says why
+        return list(dict.fromkeys(str(entry[4][0]) for entry in found))

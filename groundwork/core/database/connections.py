@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from groundwork.core.config import Settings
-from groundwork.core.database.addresses import LoopTo, addresses_of
+from groundwork.core.database.addresses import Lookups, LoopTo
 from groundwork.core.database_url import DatabaseURL, DatabaseURLError, parse_database_url
 from groundwork.core.environment import read_environment
 from groundwork.core.libpq_files import find_password
@@ -49,6 +49,7 @@ class Connector:
         self._url = parse_database_url(settings.database_url)
         self._timeout = settings.db_connect_timeout
         self._last_good: _Target | None = None
+        self._lookups = Lookups()
         self._options: dict[str, Any] = {
             "command_timeout": settings.db_command_timeout,
             "statement_cache_size": settings.db_statement_cache_size,
@@ -115,9 +116,12 @@ class Connector:
         targets = []
         for host, port, known in url.hosts:
             timeout = max((deadline - time.monotonic()) / 2, 0.001)
-            addresses = [known] if known else await addresses_of(host, timeout)
+            addresses = [known] if known else await self._lookups.addresses_of(host, timeout)
             targets += [_Target(host, port, address) for address in addresses]
         targets.sort(key=lambda target: target != self._last_good)
+        if url.hosts and not targets:
+            message = "no host name was looked up in time"
+            raise TimeoutError(message)
         return targets or [_Target()]
 
     def _read_url(self) -> DatabaseURL:

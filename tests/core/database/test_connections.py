@@ -123,6 +123,18 @@ async def test_a_name_is_looked_up_once(connect: AsyncMock, loop: Loop) -> None:
     assert loop.created.await_args_list[0].args == ("factory", "192.0.2.3", 5432)
 
 
+async def test_a_name_is_looked_up_for_each_connection(connect: AsyncMock, loop: Loop) -> None:
+    """The next connection goes to the new address of a name, as after a failover."""
+    connector = Connector(Settings(database_url="postgresql://one/x"))
+    await connector()
+    loop.addresses["one"] = ["192.0.2.8"]
+    await connector()
+
+    assert connect.await_args is not None
+    await connect.await_args.kwargs["loop"].create_connection("factory", "one", 5432)
+    assert loop.created.await_args_list[0].args == ("factory", "192.0.2.8", 5432)
+
+
 @pytest.mark.usefixtures("loop")
 @pytest.mark.parametrize("host", ["unknown", "/run/postgresql"])
 async def test_what_has_no_address_is_left_to_the_driver(connect: AsyncMock, host: str) -> None:
@@ -230,20 +242,19 @@ async def test_a_file_is_read_again_for_each_connection(
     assert "s3cret" not in str([vars(one) for one in caplog.records])
 
 
-async def test_a_name_that_cannot_be_looked_up_in_time_is_left_to_the_driver(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The look-up has half of what is left, and the connection the other half."""
+async def test_a_lookup_that_hangs_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name is looked up once at a time; the other hosts are tried meanwhile."""
     monkeypatch.setattr(asyncpg, "connect", connect := AsyncMock())
+    getaddrinfo = Mock(side_effect=lambda *_, **__: asyncio.sleep(60))
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo, raising=False)
+    connector = Connector(Settings(database_url="postgresql://h/x", db_connect_timeout=0.05))
+    for _ in range(3):
+        with pytest.raises(TimeoutError, match="no host name was looked up in time"):
+            await connector()
+    await Connector(Settings(database_url="postgresql:///x?host=h,/run", db_connect_timeout=0.05))()
 
-    async def hang(*_: object, **__: object) -> None:
-        await asyncio.sleep(60)
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", hang, raising=False)
-    await Connector(Settings(database_url="postgresql://h/x", db_connect_timeout=0.05))()
-
-    assert connect.await_args is not None
-    assert "loop" not in connect.await_args.kwargs
+    assert getaddrinfo.call_count == 2
+    connect.assert_awaited_once()
 
 
 async def test_updated_at_is_kept(connection: Connection) -> None:
