@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
@@ -104,6 +105,22 @@ async def test_readiness_follows_a_failover(cluster: Cluster, replica: Cluster, 
 
     print(f"primary dies {dies}: red after {red:.2f} s, green {green:.2f} s after the promotion")
     assert {response.status for response in responses} == {200}
+
+
+async def test_a_primary_beside_a_standby_can_shut_down(cluster: Cluster, replica: Cluster) -> None:
+    """A smart shutdown ends within 10 s: the sessions are let go, though the standby is up."""
+    hosts = f"127.0.0.1:{cluster.port},127.0.0.1:{replica.port}"
+    url = cluster.url().replace(f"127.0.0.1:{cluster.port}", hosts)
+    with serve(APP, DATABASE_URL=f"{url}?target_session_attrs=read-write") as server:
+        await until(server.port, 200)
+        await burst(server.port, "/hold/0.1", total=5)
+        started = time.monotonic()
+        await asyncio.to_thread(cluster.stop, signal.SIGTERM)
+        seconds = time.monotonic() - started
+        await until(server.port, 503, "database_read_only")
+
+    print(f"smart shutdown beside a standby: {seconds:.2f} s")
+    assert seconds < 10 + NOISE
 
 
 async def test_a_standby_alone_is_not_ready(replica: Cluster) -> None:

@@ -65,17 +65,19 @@ class Connector:
         """
         deadline = time.monotonic() + self._timeout
         url = self._read_url()
-        targets = await self._targets(url, deadline)
+        targets, failures = await self._targets(url, deadline), list[Exception]()
         for index, target in enumerate(targets):
             share = (deadline - time.monotonic()) / (len(targets) - index)
             try:
                 connection = await self._open(url, target, share)
             except _TRY_NEXT_HOST as error:
-                failure = error
+                failures.append(error)
             else:
                 self._last_good = target
                 return connection
-        raise failure
+        # A server that shuts down waits for its sessions, whatever the other hosts are.
+        shutdowns = (one for one in failures if isinstance(one, asyncpg.CannotConnectNowError))
+        raise next(shutdowns, failures[-1])
 
     async def open_checked(self) -> Connection:
         """Open one connection and run a statement: a pooler accepts more than it has sessions for.

@@ -84,6 +84,15 @@ async def test_each_host_has_its_share_of_the_timeout(connect: AsyncMock, url: s
     assert attempts(connect) == [("first", 5432, 4), ("second", 5433, 8), ("second", 5433, 4)]
 
 
+async def test_a_server_that_shuts_down_is_named_before_a_standby(connect: AsyncMock) -> None:
+    """It waits for its sessions, so the error says so, also when the last host is a standby."""
+    shutdown = asyncpg.CannotConnectNowError("the database system is shutting down")
+    connect.side_effect = [shutdown, asyncpg.TargetServerAttributeNotMatched()]
+
+    with pytest.raises(asyncpg.CannotConnectNowError):
+        await Connector(Settings(database_url=TWO_HOSTS))()
+
+
 async def test_each_address_of_a_name_has_its_share(connect: AsyncMock, loop: Loop) -> None:
     """A name with two addresses counts as two hosts; TLS is still given the name."""
     connect.side_effect = [TimeoutError(), "second"]
