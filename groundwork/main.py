@@ -107,7 +107,7 @@ def create_app(settings: Settings | None = None) -> RequestContext:
     return RequestContext(
         app,
         lifecycle,
-        probes=health.PROBES,
+        probes={path: CORS(probe, origins, OWN_HEADERS) for path, probe in health.PROBES.items()},
         quiet=("/",),  # the status page refreshes by itself
         server_timing=settings.environment == "development",
     )

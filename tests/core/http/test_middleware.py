@@ -491,15 +491,30 @@ async def test_cors_allows_methods_and_exposes_headers(client: httpx.AsyncClient
 async def test_a_probe_does_not_reach_the_application(
     service: RequestContext, client: httpx.AsyncClient, path: str
 ) -> None:
-    """Probes are served in front of middleware and router, whatever headers they have."""
+    """Probes are served in front of the router and its middleware, whatever headers they have."""
     service.app.router.routes.clear()
     plain = await client.get(path)
-    other = await client.get(path, headers={"Origin": ORIGIN, "Content-Length": "9999999"})
+    other = await client.get(path, headers={"Content-Length": "9999999"})
     head = await client.head(path)
 
     assert plain.status_code == other.status_code == head.status_code == 200
     assert plain.json() == other.json() == {"status": "ok"}
     assert plain.headers.keys() == other.headers.keys() == head.headers.keys()
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
+async def test_a_page_may_read_a_probe(client: httpx.AsyncClient, path: str) -> None:
+    """A probe has the CORS headers of any other response, and takes preflight requests."""
+    headers = {"Origin": ORIGIN, "Access-Control-Request-Method": "GET"}
+    responses = [
+        await client.get(path, headers=headers),
+        await client.options(path, headers=headers),
+        await client.post(path, headers=headers),
+    ]
+
+    assert [one.status_code for one in responses] == [200, 200, 405]
+    for one in responses:
+        assert one.headers["access-control-allow-origin"] == ORIGIN
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/echo"])
