@@ -21,16 +21,16 @@ logger = logging.getLogger(__name__)
 POOL_CLOSE_SECONDS = 2.0
 # The exit is promised within drain + grace + 3 s; the watchdog acts a little earlier.
 _MARGIN_SECONDS = 2.7
-# During its first second, no load balancer sends requests to an instance.
+# A load balancer may know an instance of this age, even if it has not sent a request.
 _UNKNOWN_SECONDS = 1.0
 
 
 class Lifecycle:
-    """When this instance started, and whether it is draining."""
+    """When this instance started, whether it has had a request, and whether it is draining."""
 
     def __init__(self, settings: Settings) -> None:
         self.started = time.monotonic()
-        self.draining = False
+        self.has_served = self.draining = False
         self._drain = settings.shutdown_drain_seconds
         self._grace = settings.shutdown_grace_seconds
 
@@ -47,7 +47,7 @@ class Lifecycle:
         found = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
         def handle(number: int, _: FrameType | None) -> None:
-            is_known = time.monotonic() - self.started >= _UNKNOWN_SECONDS
+            is_known = self.has_served or time.monotonic() - self.started >= _UNKNOWN_SECONDS
             waits = number == signal.SIGTERM and not self.draining and is_known
             delay = self._drain if waits else 0
             watchdog = threading.Timer(delay + self._grace + _MARGIN_SECONDS, _end)

@@ -63,7 +63,7 @@ async def test_sigterm_is_passed_on_after_the_drain(
 async def test_some_signals_skip_the_drain(
     settings: Settings, server: Mock, end: threading.Event, number: int, age: float
 ) -> None:
-    """SIGINT skips the drain, and so does SIGTERM within a second of startup."""
+    """SIGINT skips the drain, and so does SIGTERM in the first second without a request."""
     lifecycle = Lifecycle(settings)
     with lifecycle.handle_signals(Mock()):
         lifecycle.started -= age
@@ -71,6 +71,22 @@ async def test_some_signals_skip_the_drain(
         await asyncio.sleep(0.05)
 
     assert server.call_args.args[0] == number
+    assert not end.is_set()
+
+
+async def test_an_instance_that_has_served_drains_at_any_age(
+    settings: Settings, server: Mock, end: threading.Event
+) -> None:
+    """After a request, SIGTERM within a second of startup starts the drain too."""
+    lifecycle = Lifecycle(settings)
+    with lifecycle.handle_signals(Mock()):
+        lifecycle.has_served = True
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.sleep(0.05)
+        assert server.call_count == 0
+        await asyncio.sleep(0.1)
+
+    assert server.call_args.args[0] == signal.SIGTERM
     assert not end.is_set()
 
 

@@ -59,6 +59,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        self.lifecycle.has_served = True
         started = time.perf_counter()
         current, trace = _read(scope["headers"])
         tokens = request_id.set(current), traceparent.set(trace)

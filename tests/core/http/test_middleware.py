@@ -551,6 +551,16 @@ async def test_a_probe_closes_its_connection_during_the_drain(
     assert response.headers["connection"] == "close"
 
 
+async def test_a_request_makes_the_instance_known(
+    client: httpx.AsyncClient, service: RequestContext
+) -> None:
+    """After the first request, a probe too, a balancer may know the instance: it drains."""
+    before = service.lifecycle.has_served
+    await client.get("/health/live")
+
+    assert (before, service.lifecycle.has_served) == (False, True)
+
+
 @pytest.mark.parametrize(
     "origin",
     [
