@@ -26,7 +26,7 @@ from groundwork.core.http.problems import (
     database_error,
     http_exception,
 )
-from groundwork.core.lifecycle import POOL_CLOSE_SECONDS, Lifecycle
+from groundwork.core.lifecycle import POOL_CLOSE_SECONDS, Lifecycle, flush_log
 from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.observability.logging import configure_logging
 from groundwork.core.observability.metrics import BUILD
@@ -89,6 +89,7 @@ def create_app(settings: Settings | None = None) -> RequestContext:
         readiness.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(pool.close(), POOL_CLOSE_SECONDS)
+        flush_log()
 
     origins = settings.cors_allow_origins or (("*",) if settings.debug else ())
     app = _Application(

@@ -110,7 +110,7 @@ def test_serve_without_settings_exits_with_2(capsys: pytest.CaptureFixture[str])
     ids=["groundwork serve", "uvicorn"],
 )
 def test_shutdown_is_clean(database_url: str, command: tuple[str, ...], code: int) -> None:
-    """SIGTERM ends the service with its exit code, and every line of its output is JSON."""
+    """SIGTERM ends the service with its exit code; its lines are JSON, and the last are written."""
     with serve(command, DATABASE_URL=database_url) as server:
         response = server.get("/health/details")
         assert server.stop() == code
@@ -119,6 +119,7 @@ def test_shutdown_is_clean(database_url: str, command: tuple[str, ...], code: in
     assert response.status_code == 200
     assert {"uvicorn.error", "groundwork.access"} <= {line["logger"] for line in lines}
     assert not [line for line in lines if "\x1b" in line["message"]]
+    assert "Waiting for application shutdown." in {line["message"] for line in lines}
 
 
 def test_responses_do_not_name_the_server(server: Server) -> None:

@@ -70,8 +70,13 @@ class Lifecycle:
                 signal.signal(number, handler)
 
 
-def _end() -> None:
-    logger.critical("shutdown timed out, forcing exit")
+def flush_log() -> None:
+    """Write what the log still holds: a signal ends uvicorn's command without Python's exit."""
     for handler in logging.getLogger().handlers:
         handler.flush()
+
+
+def _end() -> None:
+    logger.critical("shutdown timed out, forcing exit")
+    flush_log()
     os._exit(1)
