@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, override
 
+from msgspec import to_builtins
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.msgspec import MsgspecFormatter
 
@@ -98,7 +99,7 @@ class Json(MsgspecFormatter):
             kept = (str, int, datetime, type(None))
             fields = log_data if isinstance(log_data, dict) else log_data.as_dict()
             plain = {k: v if isinstance(v, kept) else repr(v) for k, v in fields.items()}
-            line = json.dumps(plain, default=datetime.isoformat)
+            line = json.dumps(plain, default=to_builtins)
         # Some readers end a line at U+2028, some terminals obey U+009B.
         return line if line.isascii() else _CONTROL.sub(lambda one: rf"\u{ord(one[0]):04x}", line)
 

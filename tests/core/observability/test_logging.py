@@ -131,7 +131,7 @@ def test_a_cyclic_value_is_written() -> None:
     written = line(cycle=cycle, number=7)
 
     assert (written["cycle"], written["number"]) == ("[[...]]", 7)
-    assert re.fullmatch(r"....-..-..T..:..:..\.\d+\+00:00", written["timestamp"])
+    assert re.fullmatch(r"....-..-..T..:..:..\.\d+Z", written["timestamp"])
 
 
 def test_exceptions_are_one_string() -> None:
