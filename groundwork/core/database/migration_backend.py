@@ -64,11 +64,14 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
         if not self._internal_schema_updated:
             self.refuse_other_schema()
             self.connection.take_lock()
-            if internalmigrations.needs_upgrading(self):
-                self.create_lock_table()
-                internalmigrations.upgrade(self)
-            self.execute(checksums.CREATE)
+            self.connection.retry("yoyo's tables", self._create_tables)
             self._internal_schema_updated = True
+
+    def _create_tables(self) -> None:
+        if internalmigrations.needs_upgrading(self):
+            self.create_lock_table()
+            internalmigrations.upgrade(self)
+        self.execute(checksums.CREATE)
 
     def refuse_other_schema(self) -> None:
         """Raise MigrationError if yoyo's tables are not where new tables would be created."""

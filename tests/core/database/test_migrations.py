@@ -190,6 +190,20 @@ def test_marks_that_cannot_be_read_are_said_in_one_line(copy: Path, own_database
         assert done.stderr.startswith("permission denied for table _yoyo_migration\n")
 
 
+@pytest.mark.parametrize("arguments", [["apply"], ["rollback", "--all"]])
+def test_a_read_only_database_is_said_in_one_line(own_database: str, arguments: list[str]) -> None:
+    """A yoyo command that has something to write gets the database's message."""
+    run(own_database, "DELETE FROM _yoyo_migration WHERE migration_id LIKE '0002%'")
+    url = f"{own_database}&options=-c%20default_transaction_read_only%3Don"
+
+    done = yoyo(*arguments, "--batch", url=url)
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        "yoyo's tables failed: cannot execute CREATE TABLE in a read-only transaction\n"
+    )
+
+
 def test_yoyo_does_not_roll_back_without_a_file(copy: Path, own_database: str) -> None:
     """A rollback file that is missing is named, and the migration stays marked."""
     (copy / f"sql/migrations/{migration_ids()[-1]}.rollback.sql").unlink()
