@@ -32,6 +32,9 @@ RESET = """
 """
 # No query queues behind what runs CONCURRENTLY, and the snapshots it waits for may last.
 _PATIENT = "SET lock_timeout = 0; SET statement_timeout = 0"
+_CONCURRENT = re.compile(
+    r"(?is)((CREATE|DROP)\s+(UNIQUE\s+)?INDEX\s+|(REINDEX|REFRESH|ALTER.*\sDETACH)\s.*\b)CONCURRENTLY\b"
+)
 _CREATED = re.compile(
     r'\bINDEX\s+CONCURRENTLY\s+(?:IF\s+NOT\s+EXISTS\s+)?("[^"]+"|[\w$]+)\s+ON\b', re.IGNORECASE
 )
@@ -107,7 +110,7 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
 
     def run_alone(self, statement: str) -> None:
         """Run a statement outside a transaction; an index that it fails to create is dropped."""
-        if "concurrently" in statement.lower():
+        if _CONCURRENT.match(statement):
             self.run(_PATIENT)
         try:
             self.run(statement)

@@ -27,6 +27,8 @@ ALL = (len(migration_ids()), len(migration_ids()))
 ONE_MORE = (ALL[0] + 1, ALL[1] + 1)
 TAKE_LOCK = f"SELECT pg_advisory_lock({0x67726F756E64})"
 ALTER = "ALTER TABLE item ADD COLUMN new int;"
+# It only mentions the word: queries do queue behind it.
+NAMED = "-- transactional: false\nALTER TABLE item -- not CONCURRENTLY\nADD is_concurrently int;"
 INDEX = "-- transactional: false\nCREATE INDEX CONCURRENTLY item_n ON item (n);"
 UNIQUE = INDEX.replace("INDEX", "UNIQUE INDEX")
 RUNNERS = """
@@ -68,10 +70,11 @@ def waits(url: str) -> bool:
     return bool(run(url, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
 
 
-def test_queries_queue_behind_a_migration_for_a_second(start: Start, url: str) -> None:
+@pytest.mark.parametrize("sql", [ALTER, NAMED], ids=["in a transaction", "alone"])
+def test_queries_queue_behind_a_migration_for_a_second(sql: str, start: Start, url: str) -> None:
     """A lock is tried for a second at a time, and the migration applied once it is free."""
     with transaction(url, "SELECT FROM item"):
-        migration = start(ALTER)
+        migration = start(sql)
         wait_until(lambda: waits(url))
         began = time.monotonic()
         run(url, "SELECT FROM item")
