@@ -18,7 +18,7 @@ _TRANSACTION = re.compile(
     r"(?i)(ABORT|BEGIN|COMMIT|PREPARE\s+TRANSACTION|START|ROLLBACK(?!(\s+(WORK|TRANSACTION))?\s+TO))\b"
 )
 _END, _BODY = re.compile(r"(?i)END\b"), re.compile(r"(?i)\bBEGIN\s+ATOMIC\b")
-_QUOTED = r"""\be'(?:[^'\\]|\\.)*'|'[^']*'|"[^"]*"|(?<![\w$])(\$(?:[a-z_]\w*)?\$).*?\2"""
+_QUOTED = r"""\be'(?:[^'\\]|\\.)*'|'[^']*'|"[^"]*"|(?<![\w$])(\$(?:[^\W\d]\w*)?\$).*?\2"""
 _STATEMENT = rf"(?is)(?:{_BLANK}|;)*((?:{_BLANK}|{_QUOTED}|[^;])*)"  # slow to compile
 
 

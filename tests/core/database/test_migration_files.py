@@ -156,7 +156,7 @@ def test_a_file_of_comments_alone_is_applied(directive: str, copy: Path, own_dat
 @pytest.mark.parametrize(
     "statement",
     [
-        "SELECT ';', 'it''s; \\', E'\\';', \";\", $$;$$, $a$ $$;$$ $a$, a$b, 1",
+        "SELECT ';', 'it''s; \\', E'\\';', \";\", $$;$$, $a$ $$;$$ $a$, $é1$;$é1$, a$b, 1",
         "DO $$ BEGIN PERFORM 1; -- it's\nEND $$",
     ],
 )
