@@ -48,7 +48,7 @@ class Connector:
     def __init__(self, settings: Settings) -> None:
         self._url = parse_database_url(settings.database_url)
         self._timeout = settings.db_connect_timeout
-        self._last_good: _Target | None = None
+        self._last_good = _Target()
         self._lookups = Lookups()
         self._options: dict[str, Any] = {
             "command_timeout": settings.db_command_timeout,
@@ -64,17 +64,26 @@ class Connector:
             asyncpg.TargetServerAttributeNotMatched: no host is what target_session_attrs asks for.
         """
         deadline = time.monotonic() + self._timeout
-        url = self._read_url()
-        targets, failures = await self._targets(url, deadline), list[Exception]()
-        for index, target in enumerate(targets):
-            share = (deadline - time.monotonic()) / (len(targets) - index)
-            try:
-                connection = await self._open(url, target, share)
-            except _TRY_NEXT_HOST as error:
-                failures.append(error)
-            else:
-                self._last_good = target
-                return connection
+        url, good = self._read_url(), self._last_good
+        failures: list[Exception] = [TimeoutError("no host name was looked up in time")]
+        # A name is looked up when its host's turn comes: the lookup of another may hang.
+        hosts = sorted(
+            url.hosts or [(None, None, None)],
+            key=lambda host: host[:2] != good[:2] or host[2] not in {None, good.address},
+        )
+        for index, host in enumerate(hosts):
+            now = time.monotonic()
+            end = now + (deadline - now) / (len(hosts) - index)
+            targets = await self._targets(*host, (end - now) / 2)
+            for number, target in enumerate(targets):
+                share = (end - time.monotonic()) / (len(targets) - number)
+                try:
+                    connection = await self._open(url, target, share)
+                except _TRY_NEXT_HOST as error:
+                    failures.append(error)
+                else:
+                    self._last_good = target
+                    return connection
         # A server that shuts down waits for its sessions, whatever the other hosts are.
         shutdowns = (one for one in failures if isinstance(one, asyncpg.CannotConnectNowError))
         raise next(shutdowns, failures[-1])
@@ -114,17 +123,14 @@ class Connector:
         )
         return connection
 
-    async def _targets(self, url: DatabaseURL, deadline: float) -> list[_Target]:
-        targets = []
-        for host, port, known in url.hosts:
-            timeout = max((deadline - time.monotonic()) / 2, 0.001)
-            addresses = [known] if known else await self._lookups.addresses_of(host, timeout)
-            targets += [_Target(host, port, address) for address in addresses]
-        targets.sort(key=lambda target: target != self._last_good)
-        if url.hosts and not targets:
-            message = "no host name was looked up in time"
-            raise TimeoutError(message)
-        return targets or [_Target()]
+    async def _targets(
+        self, host: str | None, port: int | None, known: str | None, seconds: float
+    ) -> list[_Target]:
+        if host is None or known:
+            return [_Target(host, port, known)]
+        addresses = await self._lookups.addresses_of(host, max(seconds, 0.001))
+        targets = [_Target(host, port, address) for address in addresses]
+        return sorted(targets, key=lambda target: target != self._last_good)
 
     def _read_url(self) -> DatabaseURL:
         """Return the address, read again if DATABASE_URL_FILE names it."""

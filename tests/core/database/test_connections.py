@@ -266,6 +266,20 @@ async def test_a_lookup_that_hangs_is_shared(monkeypatch: pytest.MonkeyPatch) ->
     connect.assert_awaited_once()
 
 
+async def test_a_lookup_that_hangs_delays_no_other_host(
+    connect: AsyncMock, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once a host has worked, a name before it is not looked up."""
+    connector = Connector(Settings(database_url="postgresql://unknown,one/x"))
+    connect.side_effect = [OSError(), "one", "again"]
+    await connector()
+    monkeypatch.setattr(loop, "getaddrinfo", Mock(side_effect=loop.getaddrinfo))
+    await connector()
+
+    assert [host for host, *_ in attempts(connect)] == ["unknown", "one", "one"]
+    assert [call.args[0] for call in loop.getaddrinfo.call_args_list] == ["one"]  # type: ignore[attr-defined]
+
+
 async def test_updated_at_is_kept(connection: Connection) -> None:
     """An UPDATE moves updated_at to now and leaves created_at."""
     row = await create_installation(connection, updated_at=datetime(2025, 1, 1, tzinfo=UTC))
