@@ -80,7 +80,7 @@ def _parse(url: str) -> dict[str, str]:
     try:
         parts: dict[str, str] = parse_dsn(url)
     except (psycopg2.Error, UnicodeError) as error:
-        named = re.search(r'(?:parameter|option):? "([a-z_]{1,40})"\s*$', str(error))
+        named = re.search(r'(?:parameter|option):? "([A-Za-z_]{1,40})"\s*$', str(error))
         if named and not re.search(rf"\?.*@|password\s*=.*{named[1]}", url):  # a piece of one
             message = f"libpq does not know the parameter {named[1]!r}."
         elif re.match(r"postgres(ql)?://", url):

@@ -201,6 +201,7 @@ def test_a_password_to_encode_is_a_hint_without_the_password(url: str) -> None:
         ("postgresql+asyncpg:/u:s3cret@h/d", "Not a PostgreSQL address."),
         ("host=h password=correct horse=staple", "Not a PostgreSQL address."),
         ("postgresql://h/d?bogus=s3cret", "libpq does not know the parameter 'bogus'."),
+        ("postgresql://h/d?sslMode=s3cret", "libpq does not know the parameter 'sslMode'."),
         ("host=h bogus=s3cret", "libpq does not know the parameter 'bogus'."),
         (
             "postgresql://h/d?gssencmode=s3cret",
