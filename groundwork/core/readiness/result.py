@@ -59,6 +59,8 @@ class Change(Struct):
 
 def judge(row: Database, pool: Pool, failure: Exception | None, latency: float) -> Result:
     """Return what a check found, with its latency in seconds; a new connection may have failed."""
+    if isinstance(failure, asyncpg.UndefinedTableError):  # whatever this session still sees
+        return judge_failure(failure, 0, latency)
     known, applied = migration_ids(), tuple(row.applied)
     pending = tuple(name for name in known if name not in applied)
     unknown = tuple(name for name in applied if name not in known)

@@ -18,7 +18,7 @@ from groundwork.core.observability.logging import request_id
 from groundwork.core.readiness import check as core_readiness
 from groundwork.core.readiness.check import Readiness
 from groundwork.core.readiness.query import Database
-from groundwork.core.readiness.result import Result
+from groundwork.core.readiness.result import Result, judge
 from groundwork.core.tasks import background
 
 CAUSE = "ConnectionRefusedError: gone"
@@ -471,6 +471,14 @@ async def test_a_server_that_shuts_down_is_unavailable_at_once(
 
     assert (result.status, result.reason) == ("unavailable", "database_unreachable")
     expire.assert_called_with()
+
+
+async def test_a_new_session_that_finds_no_table_means_pending_migrations(pool: Pool) -> None:
+    """Whatever a kept session still sees: the search_path of the role may have changed."""
+    found = judge(database(), pool, asyncpg.UndefinedTableError("_yoyo_migration"), 0.1)
+
+    assert (found.status, found.reason) == ("unavailable", "migrations_pending")
+    assert found.pending == migration_ids()
 
 
 async def test_a_late_check_of_a_blocked_loop_is_no_fault_of_the_database(
