@@ -48,7 +48,7 @@ def _read(path: str, name: str) -> dict[str, str]:
 
 
 def find_password(parts: Mapping[str, str], host: str, port: int) -> str | None:
-    """Return the password in the first line for a server, of a file that nobody else may read."""
+    """Return the password in the first line for a server, of a file private to its owner."""
     name = parts.get("passfile") or os.environ.get("PGPASSFILE") or "~/.pgpass"
     user = parts.get("user", "")
     database = parts.get("dbname") or os.environ.get("PGDATABASE") or user
