@@ -164,9 +164,13 @@ def test_a_left_over_server_is_stopped(data: Path) -> None:
 def test_the_socket_of_a_killed_run_is_removed(data: Path) -> None:
     """The folder in /tmp of a server that was left running is removed with it."""
     folder = mkdtemp(prefix="groundwork-", dir="/tmp")
-    code = "import time; time.sleep(60)"
+    code = "import time; print(flush=True); time.sleep(60)"
     command = ["postgres", "-c", code, "-D", str(data), "-k", folder]
-    with subprocess.Popen(command, executable=sys.executable, stderr=subprocess.DEVNULL) as left:
+    with subprocess.Popen(
+        command, executable=sys.executable, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as left:
+        assert left.stdout is not None
+        left.stdout.readline()  # while Python starts, it may miss a signal
         with postgres(data):
             pass
         left.wait(PATIENCE)
