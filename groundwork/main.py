@@ -77,7 +77,9 @@ def create_app(settings: Settings | None = None) -> RequestContext:
         readiness = Readiness(settings, pool, connect, monitor)
         fresh = pool.keep_fresh(can_open=readiness.history.is_ok)
         work = (readiness.keep_checking(), fresh, recent.record())
-        with lifecycle.handle_signals(on_drain=readiness.drain), monitor.run():
+        signals = lifecycle.handle_signals(on_drain=readiness.drain)
+        # A second Ctrl-C cancels the lifespan, which ends as usual then.
+        with signals, monitor.run(), contextlib.suppress(asyncio.CancelledError):
             async with background(*work):
                 yield State(
                     settings=settings,

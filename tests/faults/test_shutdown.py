@@ -144,6 +144,24 @@ async def test_the_drain_can_be_skipped(database_url: str, numbers: tuple[int, .
     assert ended - sent < 1 + NOISE
 
 
+async def test_a_second_interrupt_cancels_requests(database_url: str) -> None:
+    """Ctrl-C twice does not wait for requests in flight: 503, exit code 0, and no traceback."""
+    with serve(APP, DATABASE_URL=database_url, SHUTDOWN_GRACE_SECONDS="30") as server:
+        await until(server.port, 200)
+        hanging = asyncio.create_task(get(server.port, "/hang/30"))
+        await asyncio.sleep(0.3)
+        for _ in range(2):
+            sent = server.send(signal.SIGINT)
+            await asyncio.sleep(0.3)
+        code, ended = await asyncio.to_thread(server.wait)
+        lines = server.lines()
+
+    assert (await hanging).status == 503
+    assert code == 0
+    assert ended - sent < 1 + NOISE
+    assert not [line for line in lines if "Traceback" in line]
+
+
 @pytest.mark.parametrize("after", [0.05, 0.2, 0.4, 0.7])
 def test_shutdown_in_the_first_second(database_url: str, after: float) -> None:
     """An instance that has just started exits at once, at any point of its startup."""
