@@ -115,7 +115,7 @@ class Readiness:
         except Exception as error:
             left = deadline - time.monotonic()
             final = isinstance(error, FINAL) or self._failed(error).reason == "event_loop_blocked"
-            if left > 0 and self._pool.get_idle_size() and not final:
+            if left > self._timeout / 10 and self._pool.get_idle_size() and not final:
                 return await run_with_timeout(left, READY.one(self._pool)), error
             if self._row and self._pool.get_size() and reason_of(error) == "database_rejected":
                 return self._row, error

@@ -17,6 +17,7 @@ from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.observability.logging import request_id
 from groundwork.core.readiness import check as core_readiness
 from groundwork.core.readiness.check import Readiness
+from groundwork.core.readiness.connection import CheckConnection
 from groundwork.core.readiness.query import Database
 from groundwork.core.readiness.result import Result, judge
 from groundwork.core.tasks import background
@@ -416,6 +417,21 @@ async def test_sessions_that_serve_are_kept_while_connecting_hangs(
     assert (result.status, result.reason) == ("degraded", "database_timeout")
     assert result.cause == "TimeoutError: no response in time"
     expire.assert_not_called()
+
+
+async def test_a_check_without_time_left_queries_no_session_of_the_pool(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A response that took all the time is the cause, not the moment that was left."""
+
+    async def query(_: object, deadline: float, __: float) -> Database:
+        await asyncio.sleep(deadline - time.monotonic() - 0.01)
+        raise TimeoutError("frozen")  # noqa: EM101
+
+    monkeypatch.setattr(CheckConnection, "query", query)
+    result = await checked_once(settings, pool, AsyncMock())
+
+    assert (result.status, result.cause) == ("unavailable", "TimeoutError: frozen")
 
 
 async def test_old_sessions_are_kept_while_there_are_no_new_ones(
