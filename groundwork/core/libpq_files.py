@@ -64,3 +64,12 @@ def find_password(parts: Mapping[str, str], host: str, port: int) -> str | None:
                 if fits and not match[0].startswith("#"):
                     return password
     return None
+
+
+def unreadable_file(error: OSError, parts: Mapping[str, str]) -> str | None:
+    """Return the file for TLS that an error is about; OpenSSL does not say which."""
+    if not isinstance(error, FileNotFoundError | PermissionError):
+        return None
+    names = ("sslrootcert", "sslcrl", "sslcert", "sslkey")
+    files = (parts.get(name) or os.environ.get(f"PG{name.upper()}") for name in names)
+    return next((file for file in files if file and not os.access(file, os.R_OK)), None)

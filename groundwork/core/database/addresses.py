@@ -1,10 +1,22 @@
-"""The addresses of a host name."""
+"""The servers to try: the hosts of DATABASE_URL, and the addresses of their names."""
 
 import asyncio
 import socket
-from typing import Any
+from typing import Any, NamedTuple, override
 
 from groundwork.core.tasks import spawn
+
+
+class Target(NamedTuple):
+    """One server to try: a host, its port, and one address of the host."""
+
+    host: str | None = None
+    port: int | None = None
+    address: str | None = None
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.address or self.host or 'localhost'}:{self.port or 5432}"
 
 
 class LoopTo:

@@ -6,15 +6,15 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import asyncpg
 
 from groundwork.core.config import Settings
-from groundwork.core.database.addresses import Lookups, LoopTo
+from groundwork.core.database.addresses import Lookups, LoopTo, Target
 from groundwork.core.database_url import DatabaseURL, DatabaseURLError, parse_database_url
 from groundwork.core.environment import read_environment
-from groundwork.core.libpq_files import find_password
+from groundwork.core.libpq_files import find_password, unreadable_file
 
 logger = logging.getLogger(__name__)
 
@@ -30,14 +30,6 @@ _TRY_NEXT_HOST = (
 )
 
 
-class _Target(NamedTuple):
-    """One server to try: a host, its port, and one address of the host."""
-
-    host: str | None = None
-    port: int | None = None
-    address: str | None = None
-
-
 class Connector:
     """Opens connections; every host and every address of a name gets its share of the timeout.
 
@@ -48,7 +40,7 @@ class Connector:
     def __init__(self, settings: Settings) -> None:
         self._url = parse_database_url(settings.database_url)
         self._timeout = settings.db_connect_timeout
-        self._last_good = _Target()
+        self._last_good = Target()
         self._lookups = Lookups()
         self._options: dict[str, Any] = {
             "command_timeout": settings.db_command_timeout,
@@ -80,6 +72,8 @@ class Connector:
                 try:
                     connection = await self._open(url, target, share)
                 except _TRY_NEXT_HOST as error:
+                    if isinstance(error, OSError) and error.errno:  # and no word on what failed
+                        error.filename = unreadable_file(error, url.parts) or str(target)
                     failures.append(error)
                 else:
                     self._last_good = target
@@ -102,7 +96,7 @@ class Connector:
             raise
         return connection
 
-    async def _open(self, url: DatabaseURL, target: _Target, seconds: float) -> Connection:
+    async def _open(self, url: DatabaseURL, target: Target, seconds: float) -> Connection:
         options = self._options | {"server_settings": url.server_settings}
         if url.uses_system_certificates:
             options["ssl"] = context = ssl.create_default_context()
@@ -125,11 +119,11 @@ class Connector:
 
     async def _targets(
         self, host: str | None, port: int | None, known: str | None, seconds: float
-    ) -> list[_Target]:
+    ) -> list[Target]:
         if host is None or known:
-            return [_Target(host, port, known)]
+            return [Target(host, port, known)]
         addresses = await self._lookups.addresses_of(host, max(seconds, 0.001))
-        targets = [_Target(host, port, address) for address in addresses]
+        targets = [Target(host, port, address) for address in addresses]
         return sorted(targets, key=lambda target: target != self._last_good)
 
     def _read_url(self) -> DatabaseURL:

@@ -1,6 +1,7 @@
 """Connections to the hosts of DATABASE_URL."""
 
 import asyncio
+import dataclasses
 import logging
 import socket
 import ssl
@@ -304,3 +305,20 @@ async def test_a_connection_has_to_answer(connect: AsyncMock, settings: Settings
 
     connection.execute.assert_awaited_with("SELECT 1", timeout=settings.db_connect_timeout)
     connection.terminate.assert_called_once_with()
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("postgresql://us@127.0.0.1:1/db", "127.0.0.1:1"),
+        ("postgresql:///db?host=/nowhere", "/nowhere:5432"),
+        ("postgresql://us@127.0.0.1:1/db?sslmode=require&sslrootcert=/no/root", "/no/root"),
+        ("postgresql://us@127.0.0.1:1/db?sslmode=require&sslcrl=/no/list", "/no/list"),
+    ],
+)
+async def test_an_error_names_what_it_is_about(settings: Settings, url: str, named: str) -> None:
+    """What the system or OpenSSL says without a name gets the address, or the file."""
+    connect = Connector(dataclasses.replace(settings, database_url=url))
+
+    with pytest.raises(OSError, match=f"^\\[Errno .*: '{named}'$"):
+        await connect()
