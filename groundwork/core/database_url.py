@@ -82,7 +82,8 @@ def _parse(url: str) -> dict[str, str]:
     except (psycopg2.Error, UnicodeError) as error:
         named = re.search(r'(?:parameter|option):? "([A-Za-z_]{1,40})"\s*$', str(error))
         if named and not re.search(rf"\?.*@|password\s*=.*{named[1]}", url):  # a piece of one
-            message = f"libpq does not know the parameter {named[1]!r}."
+            verb = "wants %3D for = in" if "extra" in str(error) else "does not know"
+            message = f"libpq {verb} the parameter {named[1]!r}."
         elif re.match(r"postgres(ql)?://", url):
             message = f"libpq cannot read it. {_ENCODE}"
         else:
@@ -119,11 +120,12 @@ def _check(parts: dict[str, str]) -> None:
     except psycopg2.Error as error:
         text = str(error)
     if not text.startswith("connection to server"):
-        for name in parts:
-            if re.search(rf"\b{name}\b", text):
-                raise _invalid(name)
-        message = "libpq does not take its parameters, or a PG* variable of the environment."
-        raise DatabaseURLError(message)
+        for word in re.findall(r"\w+", text):
+            if word in parts:
+                raise _invalid(word)
+            if (variable := f"PG{word.replace('_', '').upper()}") in os.environ:
+                raise _invalid(variable)
+        raise DatabaseURLError("libpq does not take its parameters.")  # noqa: EM101, TRY003 - short
 
 
 def _invalid(name: str) -> DatabaseURLError:

@@ -204,12 +204,16 @@ def test_a_password_to_encode_is_a_hint_without_the_password(url: str) -> None:
         ("postgresql://h/d?sslMode=s3cret", "libpq does not know the parameter 'sslMode'."),
         ("host=h bogus=s3cret", "libpq does not know the parameter 'bogus'."),
         (
+            "postgresql://h/d?options=-c search_path=s3cret",
+            "libpq wants %3D for = in the parameter 'options'.",
+        ),
+        (
             "postgresql://h/d?gssencmode=s3cret",
             "libpq does not take the value of the parameter 'gssencmode'.",
         ),
         (
             "postgresql://h/d?ssl_min_protocol_version=TLSv1.3&ssl_max_protocol_version=TLSv1.2",
-            "libpq does not take its parameters, or a PG* variable of the environment.",
+            "libpq does not take its parameters.",
         ),
         (
             "postgresql://a,b/d?hostaddr=192.0.2.1",
@@ -220,6 +224,19 @@ def test_a_password_to_encode_is_a_hint_without_the_password(url: str) -> None:
 def test_what_libpq_does_not_read_is_refused(url: str, text: str) -> None:
     """The message names the parameter, or says what is expected."""
     assert message(url) == text
+
+
+@pytest.mark.parametrize(
+    "variable", ["PGSSLMODE", "PGTARGETSESSIONATTRS", "PGPORT", "PGREQUIREAUTH"]
+)
+def test_a_variable_that_libpq_does_not_read_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """A value in the environment is refused like one in the address, by the variable's name."""
+    monkeypatch.setenv(variable, "s3cret")
+
+    text = f"libpq does not take the value of the parameter '{variable}'."
+    assert message("postgresql://h/d") == text
 
 
 def test_variables_of_libpq_are_read_by_both_drivers(monkeypatch: pytest.MonkeyPatch) -> None:
