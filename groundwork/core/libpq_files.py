@@ -34,15 +34,20 @@ def add_service(parts: dict[str, str]) -> dict[str, str]:
 
 
 def _read(path: str, name: str) -> dict[str, str]:
-    """Return the lines key=value below [name]; the first of two with the same key counts."""
+    """Return the lines key=value below [name]; the first of two with the same key counts.
+
+    If another line is there, which libpq refuses, it returns none.
+    """
     found: dict[str, str] = {}
     with suppress(OSError):
         is_ours = False
         for line in map(str.strip, Path(path).read_text("utf-8", "replace").splitlines()):
             if line.startswith("["):
                 is_ours = not found and line.startswith(f"[{name}]")
-            elif is_ours and "=" in line and not line.startswith("#"):
-                key, _, value = line.partition("=")
+            elif is_ours and line and not line.startswith("#"):
+                key, separator, value = line.partition("=")
+                if not separator or key.rstrip() != key:
+                    return {}
                 found.setdefault(key, value)
     return found
 

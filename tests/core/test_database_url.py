@@ -354,6 +354,17 @@ def test_a_service_that_is_not_found_is_named(monkeypatch: pytest.MonkeyPatch) -
     assert text == "libpq does not take the value of the parameter 'service'."
 
 
+@pytest.mark.parametrize("line", ["host = h", "host", "bogus=s3cret"])
+def test_a_service_that_libpq_does_not_read_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str
+) -> None:
+    """A line that is not keyword=value, without spaces, is no line of a service file."""
+    (file := tmp_path / "services").write_text(f"[mine]\nport=1\n{line}\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+
+    assert message("service=mine").startswith("libpq does not take the value of the parameter ")
+
+
 def test_a_service_of_libpqs_own_folder_is_left_to_the_drivers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
