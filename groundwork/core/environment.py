@@ -68,7 +68,7 @@ def _add(
         try:
             if file is not None and value is not None:
                 _refuse(f"{name} is set too; set one of them.")
-            text = (value or "" if file is None else _read(file)).strip()
+            text = (value or "" if file is None else _read(file.strip())).strip()
             if _UNPRINTABLE.search(text):
                 _refuse("Contains a line break, another control character, or what is not UTF-8.")
             values[name] = text

@@ -16,7 +16,7 @@ def test_values_are_trimmed_wherever_they_come_from(monkeypatch: pytest.MonkeyPa
     """White space around a value does not count in a variable, a file or `.env`."""
     Path("port").write_text("\ufeff 8001 \n")
     Path(".env").write_text("DATABASE_URL=' postgresql:// '\n")
-    monkeypatch.setenv("PORT_FILE", "port")
+    monkeypatch.setenv("PORT_FILE", " port\n")
     monkeypatch.setenv("ENVIRONMENT", "development\n")
 
     assert read_environment(NAMES) == (
