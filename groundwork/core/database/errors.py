@@ -35,9 +35,10 @@ _REASONS: dict[str, Reason] = {
 class UnavailableError(Exception):
     """The database cannot serve this now; `reason` says why, the cause is the driver's error."""
 
-    def __init__(self, reason: Reason) -> None:
+    def __init__(self, reason: Reason, cause: Exception | None = None) -> None:
         super().__init__(reason)
         self.reason: Reason = reason
+        self.__cause__ = cause
 
 
 def reason_of(error: BaseException) -> Reason | None:
@@ -59,6 +60,11 @@ def reason_of(error: BaseException) -> Reason | None:
 def connect_reason_of(error: BaseException) -> Reason:
     """Return why no connection was made; whatever else the server says is a rejection."""
     return reason_of(error) or "database_rejected"
+
+
+def describe(error: BaseException) -> str:
+    """Return an error for the log."""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def unavailable(error: BaseException, connection: Connection) -> UnavailableError | None:

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from weakref import WeakSet
 
 from groundwork.core.database.connections import Connect, Connection
-from groundwork.core.database.errors import UnavailableError, abandon, reason_of
+from groundwork.core.database.errors import Reason, abandon, reason_of
 from groundwork.core.database.statements import Checkout, Statements
 from groundwork.core.database.waiters import Waiters
 from groundwork.core.observability import metrics
@@ -33,7 +33,7 @@ class Pool(Statements):
         self._sessions: set[Connection] = set()
         self._stale: set[Connection] = set()
         self._unused: set[Connection] = set()  # for a while
-        self._waiters = Waiters(max_size, timeout, self._refusal)
+        self._waiters = Waiters(max_size, timeout, self._why_late)
         self._open = WeakSet[Connection]()  # also what is being closed
         self._opening = 0
         self._retry_at = 0.0
@@ -107,8 +107,8 @@ class Pool(Statements):
         else:
             self._waiters.give(connection)
 
-    def _refusal(self) -> UnavailableError:
-        return UnavailableError("pool_saturated" if self._sessions else "database_timeout")
+    def _why_late(self) -> Reason:
+        return "pool_saturated" if self._sessions else "database_timeout"
 
     def _open_one(self, joining: int = 0) -> None:
         """Open a connection for the waiters, unless all are open or an attempt just failed."""

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from groundwork.core.database.connections import Connection
-from groundwork.core.database.errors import UnavailableError, connect_reason_of
+from groundwork.core.database.errors import Reason, UnavailableError, connect_reason_of
 from groundwork.core.observability import metrics
 from groundwork.core.tasks import spawn
 
@@ -37,7 +37,7 @@ class Waiters:
     """First come, first served, each for a limited time and while its client is connected."""
 
     def __init__(
-        self, max_connections: int, timeout: float, refuse: Callable[[], UnavailableError]
+        self, max_connections: int, timeout: float, why_late: Callable[[], Reason]
     ) -> None:
         self.idle: list[Connection] = []
         self.mean_use = 0.0  # seconds for which a connection is in use
@@ -45,7 +45,7 @@ class Waiters:
         self._timeout = timeout
         self._turns = max(_TURNS, math.ceil(timeout / _TURN_SECONDS))
         self._turn_seconds = timeout / self._turns
-        self._refuse = refuse
+        self._why_late = why_late
         self._queue: deque[_Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -56,15 +56,14 @@ class Waiters:
         """Return the connection that is given to this waiter.
 
         Raises:
-            UnavailableError: what `refuse` returns after the timeout, or at once if it would not
+            UnavailableError: `why_late` says why, after the timeout, or at once if it would not
                 do; or what fail() sets.
             Exception: what client_disconnect raises.
         """
         waiting = len(self._queue)
         due = waiting * self.mean_use / self._max_connections
         if due > self._timeout or waiting >= self._max_connections * _QUEUE_PER_CONNECTION:
-            metrics.TIMEOUTS.inc()
-            raise self._refuse()
+            raise self._late()
         started, loop = time.monotonic(), asyncio.get_running_loop()
         waiter = _Waiter(loop.create_future(), client_disconnect.get())
         self._queue.append(waiter)
@@ -93,10 +92,13 @@ class Waiters:
     def fail(self, error: Exception) -> None:
         """Let every waiter fail: no connection can be opened, and none will be released."""
         for waiter in self._queue:
-            failure = UnavailableError(connect_reason_of(error))
-            failure.__cause__ = error
-            _fail(waiter.connection, failure)
+            _fail(waiter.connection, UnavailableError(connect_reason_of(error), error))
         self._queue.clear()
+
+    def _late(self) -> UnavailableError:
+        metrics.TIMEOUTS.inc()
+        timeout = TimeoutError("no connection within DB_POOL_TIMEOUT")
+        return UnavailableError(self._why_late(), timeout)
 
     def _turn(self) -> None:
         """End the waits whose time is over; watch the clients of those that take long."""
@@ -105,8 +107,7 @@ class Waiters:
             if waiter.turns == _WATCHED_AFTER and waiter.watch:
                 _watch(waiter.connection, waiter.watch)
             if waiter.turns == self._turns:
-                metrics.TIMEOUTS.inc()
-                _fail(waiter.connection, self._refuse())
+                _fail(waiter.connection, self._late())
         self._timer = None
         if self._queue:
             loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from groundwork.core.database.errors import UnavailableError, reason_of
+from groundwork.core.database.errors import UnavailableError, describe, reason_of
 from groundwork.core.http.responses import MAX_ERRORS, InvalidPart, problem
 from groundwork.core.http.routing import methods_of
 
@@ -92,8 +92,7 @@ async def database_error(request: Request, error: Exception) -> Response:
         if not is_of_plan or not await request.state["readiness"].sessions_were_renewed():
             raise error
         reason = "migrations_changed"
-    cause = decisive.__cause__ or decisive
-    fields = {"reason": reason, "cause": f"{type(cause).__name__}: {cause}"}
+    fields = {"reason": reason, "cause": describe(decisive.__cause__ or decisive)}
     logger.warning("request failed by the database", extra=fields)
     detail = _REFUSALS.get(reason, "The database is unavailable.")
     return problem(request.scope, 503, f"{detail} Retry later.", {"Retry-After": "1"})

@@ -10,7 +10,7 @@ import asyncpg
 from msgspec import Meta, Struct, field
 
 from groundwork.core.database.errors import Reason as DatabaseReason
-from groundwork.core.database.errors import connect_reason_of
+from groundwork.core.database.errors import connect_reason_of, describe
 from groundwork.core.database.migration_files import migration_ids
 from groundwork.core.database.pool import Pool
 from groundwork.core.observability import metrics
@@ -93,11 +93,6 @@ def _status(
     if pool.get_size() - pool.get_idle_size() >= pool.get_max_size():
         return "degraded", "pool_saturated"
     return "ok", None
-
-
-def describe(error: BaseException) -> str:
-    """Return an error for the log."""
-    return f"{type(error).__name__}: {error}"
 
 
 class History:

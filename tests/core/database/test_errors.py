@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from groundwork.core.database.errors import UnavailableError, connect_reason_of, reason_of
+from groundwork.core.database.errors import UnavailableError, connect_reason_of, describe, reason_of
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,11 @@ def test_an_error_in_the_code_has_none(error: Exception) -> None:
     """Whatever is wrong with a statement is a bug; while connecting it is a rejection."""
     assert reason_of(error) is None
     assert connect_reason_of(error) == "database_rejected"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"), [(OSError("no"), "OSError: no"), (OSError(), "OSError")]
+)
+def test_an_error_is_described_for_the_log(error: Exception, text: str) -> None:
+    """Its type, and its text if it has one."""
+    assert describe(error) == text

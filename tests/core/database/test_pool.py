@@ -111,6 +111,7 @@ async def test_a_wait_ends_after_its_timeout(pool: Pool) -> None:
     await asyncio.gather(*holders)
 
     assert caught.value.reason == "pool_saturated"
+    assert str(caught.value.__cause__) == "no connection within DB_POOL_TIMEOUT"
     assert pool.get_idle_size() == 2
 
 
