@@ -117,14 +117,16 @@ def end(route: object) -> None:
 def urls(path: str) -> list[str]:
     """Return the URLs of a path for GET, one for each value of its path parameter.
 
-    A parameter without a list of values needs a row, a security scheme needs a user, and a stream
-    of events does not end: the feature's own tests request those.
+    A parameter without a list of values needs a row, a required query needs a value, a security
+    scheme needs a user, and a stream of events does not end: the feature's own tests request those.
     """
     get = PATHS[path].get("get", {})
+    parameters = [_resolve(one) for one in get.get("parameters", ())]
+    needs_query = any(one["in"] == "query" and one["required"] for one in parameters)
     needs_user = "security" in get and {} not in get["security"]
     is_endless = "text/event-stream" in get.get("responses", {}).get("200", {}).get("content", {})
-    found = [path] if get and not needs_user and not is_endless else []
-    for parameter in map(_resolve, PATHS[path].get("get", {}).get("parameters", ())):
+    found = [path] if get and not (needs_query or needs_user or is_endless) else []
+    for parameter in parameters:
         if parameter["in"] == "path":
             place, values = f"{{{parameter['name']}}}", parameter["schema"].get("enum", ())
             found = [url.replace(place, value) for url in found for value in values]

@@ -346,12 +346,13 @@ def test_a_login_is_described() -> None:
         {"security": [{"bearer": []}]},
         {"responses": {"200": {"content": {"text/event-stream": {}}}}},
         {"parameters": [{"name": "id", "in": "path", "schema": {"type": "integer"}}]},
+        {"parameters": [{"name": "q", "in": "query", "required": True}]},
     ],
 )
 def test_not_every_url_is_for_everybody(
     monkeypatch: pytest.MonkeyPatch, described: dict[str, Any]
 ) -> None:
-    """The tests of all routes leave out what needs a user or a row, and what does not end."""
+    """The tests of all routes leave out what needs a user, a row or a query, and endless ones."""
     monkeypatch.setitem(description.PATHS, "/boxes/{id}", {"get": described})
 
     assert description.urls("/boxes/{id}") == []
