@@ -43,7 +43,7 @@ def _operation(one: _Json, components: _Json) -> Iterator[Html]:
     common = components["responses"]["500"]["headers"].keys()
     for name in [name for each in one.get("security", ()) for name in each]:
         scheme = components["securitySchemes"][name]
-        yield _entry(name, scheme["type"], {}, scheme["description"])
+        yield _entry(name, scheme["type"], {}, scheme.get("description", ""))
     yield from (_parameter(each) for each in one["parameters"] if "in" in each)
     for kind, each in one.get("requestBody", {"content": {}})["content"].items():
         yield _entry("body", kind, each["schema"], "")
@@ -56,7 +56,7 @@ def _operation(one: _Json, components: _Json) -> Iterator[Html]:
 
 def _parameter(one: _Json) -> Html:
     note = f"{one['in']}{', required' if one.get('required') else ''}"
-    return _entry(one["name"], note, one["schema"], one["description"])
+    return _entry(one["name"], note, one["schema"], one.get("description", ""))
 
 
 def _fields(one: _Json) -> Iterator[Html]:

@@ -90,6 +90,22 @@ def test_it_says_what_a_value_may_be() -> None:
     assert "^&lt;.*$" in page
 
 
+def test_a_description_is_optional() -> None:
+    """A security scheme and a parameter need no description, as in OpenAPI."""
+    get = {**DESCRIPTION["paths"]["/health/live"]["get"], "security": [{"session": []}]}
+    components = {
+        **DESCRIPTION["components"],
+        "parameters": {"a": {"name": "X-Space", "in": "header", "schema": {"type": "string"}}},
+        "securitySchemes": {"session": {"type": "apiKey", "in": "cookie", "name": "session"}},
+    }
+    document = {**DESCRIPTION, "paths": {"/me": {"get": get}}, "components": components}
+
+    page = text_of(render(document))
+
+    assert "session apiKey" in page
+    assert "X-Space header string" in page
+
+
 async def test_it_can_be_read_by_its_headings(client: httpx.AsyncClient) -> None:
     """It has one h1 and one main, and no level of headings is left out."""
     page = (await client.get("/docs")).text
