@@ -2,9 +2,10 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from operator import eq, le
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 from uuid import UUID
@@ -30,15 +31,19 @@ TYPES = {
     "uuid": UUID,
     "void": NoneType,
 }
-# What asyncpg makes objects of its own of: such a column is cast to text.
-OBJECTS = re.compile(
-    r"inet|cidr|(var)?bit|char|record|point|lseg|path|box|polygon|line|circle"
-    r"|(int4|int8|num|date|ts|tstz)(multi)?range"
-)
+# What asyncpg makes objects of its own of, beside ranges and composite types: such a column is cast
+# to text.
+OBJECTS = re.compile(r"inet|cidr|(var)?bit|char|record|point|lseg|path|box|polygon|line|circle")
+# Ranges, and composite types such as the row of a table, have no labels.
+LABELS = """
+    SELECT typname, array(SELECT enumlabel FROM pg_enum WHERE enumtypid = t.oid)
+    FROM pg_type AS t WHERE typtype IN ('c', 'e', 'm', 'r')
+"""
 # Parameters are unknown in a generic plan, so PostgreSQL does not compute with their NULLs.
 EXPLAIN = "EXPLAIN (VERBOSE, FORMAT JSON) EXECUTE checked"
 NULLABLE = """
-    SELECT 1 FROM pg_attribute WHERE attrelid = $1::regclass AND attname = $2 AND NOT attnotnull
+    SELECT 1 FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
+    WHERE c.oid = $1::regclass AND attname = $2 AND NOT attnotnull AND relkind <> 'm'
 """
 
 # The side of a join that has NULLs where no row matches.
@@ -54,7 +59,8 @@ async def differences(query: Query[Any, *tuple[Any, ...]], connection: Connectio
     row, *given = query.types
     columns = {one.name: one.type.name for one in prepared.get_attributes()}
     parameters = [one.name for one in prepared.get_parameters()]
-    found = [*_columns(row, columns), *_parameters(given, parameters)]
+    labels = {name: set(found) for name, found in await connection.fetch(LABELS)}
+    found = [*_columns(row, columns, labels), *_parameters(given, parameters, labels)]
     if found or row is NoneType:
         return found
     nullable = await _nullable(query.text, len(parameters), connection)
@@ -66,23 +72,25 @@ async def differences(query: Query[Any, *tuple[Any, ...]], connection: Connectio
     ]
 
 
-def _columns(row: Any, columns: dict[str, str]) -> Iterator[str]:
+def _columns(row: Any, columns: dict[str, str], labels: dict[str, set[str]]) -> Iterator[str]:
     fields = _fields(row, columns)
     if [*fields] != [*columns]:
         yield f"returns {', '.join(columns) or 'nothing'}; {_name(row)} has {', '.join(fields)}"
         return
     for name, column in columns.items():
-        if not _fits(fields[name], column):
-            yield f"{name} is {column}; {_name(row)} has {_name(fields[name])}"
+        if not _fits(fields[name], column, labels, eq):
+            yield f"{name} is {_type(column, labels)}; {_name(row)} has {_name(fields[name])}"
 
 
-def _parameters(given: list[Any], parameters: list[str]) -> Iterator[str]:
+def _parameters(
+    given: list[Any], parameters: list[str], labels: dict[str, set[str]]
+) -> Iterator[str]:
     if len(given) != len(parameters):
         yield f"takes {len(parameters)} parameters; the Query has {len(given)}"
         return
     for number, (kind, parameter) in enumerate(zip(given, parameters, strict=True), 1):
-        if not _fits(kind, parameter):
-            yield f"${number} is {parameter}; the Query has {_name(kind)}"
+        if not _fits(kind, parameter, labels, le):
+            yield f"${number} is {_type(parameter, labels)}; the Query has {_name(kind)}"
 
 
 async def _nullable(text: str, parameters: int, connection: Connection) -> list[bool]:
@@ -137,16 +145,28 @@ def _fields(row: Any, columns: dict[str, str]) -> dict[str, Any]:
     return {next(iter(columns), "one column"): row}
 
 
-def _fits(kind: Any, column: str) -> bool:
+def _fits(
+    kind: Any, column: str, labels: dict[str, set[str]], compare: Callable[..., bool]
+) -> bool:
+    """Return whether a type is what asyncpg converts; compare a Literal with the enum's labels."""
     if column in {"json", "jsonb"}:
         return is_json(kind) or bare_type(kind) is Any
     bare = bare_type(kind)
     if column.endswith("[]"):
         is_list = get_origin(bare) is list and not is_json(kind)
-        return is_list and _fits(get_args(bare)[0], column[:-2])
-    if get_origin(bare) is Literal:  # the values of an enum or of a CHECK
-        return all(_fits(type(value), column) for value in get_args(bare))
-    return bool(bare is TYPES.get(column, str)) and not OBJECTS.fullmatch(column)
+        return is_list and _fits(get_args(bare)[0], column[:-2], labels, compare)
+    if get_origin(bare) is Literal and column in labels:
+        return compare(set(get_args(bare)), labels[column])
+    if get_origin(bare) is Literal:  # the values of a CHECK
+        return all(_fits(type(value), column, labels, compare) for value in get_args(bare))
+    is_object = OBJECTS.fullmatch(column) or labels.get(column) == set()
+    return bool(bare is TYPES.get(column, str)) and not is_object
+
+
+def _type(column: str, labels: dict[str, set[str]]) -> str:
+    """Return the name of a column's type, with the labels of an enum."""
+    known = sorted(labels.get(column.removesuffix("[]"), ()))
+    return f"{column} of {', '.join(known)}" if known else column
 
 
 def _name(kind: Any) -> str:

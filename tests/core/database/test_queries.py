@@ -69,10 +69,12 @@ def sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 async def box(connection: Connection) -> None:
-    """Create a table."""
+    """Create a table, an enum and a materialized view."""
     columns = 'name text NOT NULL, size int, data jsonb, "end" int'
     await connection.execute(f"CREATE TABLE box ({columns})")
     await connection.execute("INSERT INTO box VALUES ('a', 1, '{\"a\": 1}'), ('b', NULL, NULL)")
+    await connection.execute("CREATE TYPE mark AS ENUM ('open', 'done')")
+    await connection.execute("CREATE MATERIALIZED VIEW marks AS SELECT 'open'::mark AS mark")
 
 
 def changes_session(text: str) -> bool:
@@ -211,6 +213,24 @@ def test_a_changed_session_is_found(text: str, changes: bool) -> None:  # noqa: 
             "SELECT array_agg(size) FROM box",
             Query[list[str]]("box/x"),
             ["array_agg is int4[]; list[str] has list[str]"],
+        ),
+        ("SELECT m AS row FROM marks AS m", Query[str]("box/x"), ["row is marks; str has str"]),
+        (
+            "SELECT '{}'::datemultirange AS days",
+            Query[str]("box/x"),
+            ["days is datemultirange; str has str"],
+        ),
+        ("SELECT mark FROM marks", Query[Literal["open", "done"]]("box/x"), []),
+        (
+            "SELECT mark FROM marks",
+            Query[Literal["open"]]("box/x"),
+            ["mark is mark of done, open; typing.Literal['open'] has typing.Literal['open']"],
+        ),
+        ("SELECT $1::mark[] IS NULL", Query[bool, list[Literal["open"]]]("box/x"), []),
+        (
+            "SELECT $1::mark IS NULL",
+            Query[bool, Literal["shut"]]("box/x"),
+            ["$1 is mark of done, open; the Query has typing.Literal['shut']"],
         ),
         ("DELETE FROM box WHERE name = $1", Query[None, str]("box/x"), []),
         (
