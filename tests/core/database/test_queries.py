@@ -81,7 +81,8 @@ def changes_session(text: str) -> bool:
     """Return whether a statement leaves its session changed."""
     statement = re.sub("--.*", "", text).strip()
     begin = r"\A(re)?set\s+(?!local|constraints|transaction)|\Adiscard"
-    within = r"set_config\(|pg_(try_)?advisory_(lock|unlock)|\b(listen|declare|prepare|temp)\b"
+    kept = r"set_config\((?![^()]*,\s*true\s*\))|pg_(try_)?advisory_(lock|unlock)"
+    within = rf"{kept}|\b(listen|declare|prepare|temp)\b"
     return bool(re.search(f"{begin}|{within}", statement, re.IGNORECASE))
 
 
@@ -122,6 +123,8 @@ def test_no_query_changes_its_session(path: Path) -> None:
         ("-- Lists what to prepare.\nSELECT 1", False),
         ("-- Checks at the end.\nSET CONSTRAINTS ALL DEFERRED", False),
         ("-- Waits a moment.\nSET LOCAL lock_timeout = '1s'", False),
+        ("-- Sets whose rows are seen.\nSELECT set_config('app.id', $1, true)", False),
+        ("-- Sets whose rows are seen.\nSELECT set_config('app.id', $1, false)", True),
         ("-- Renames a box.\nUPDATE box\nSET name = $1", False),
     ],
 )
