@@ -26,17 +26,17 @@ type Start = Callable[[str], Future[CompletedProcess[str]]]
 ALL = (len(migration_ids()), len(migration_ids()))
 ONE_MORE = (ALL[0] + 1, ALL[1] + 1)
 TAKE_LOCK = f"SELECT pg_advisory_lock({0x67726F756E64})"
-ALTER = "ALTER TABLE item ADD COLUMN new int;"
+ALTER = "ALTER TABLE crate ADD COLUMN new int;"
 # It only mentions the word: queries do queue behind it.
-NAMED = "-- transactional: false\nALTER TABLE item -- not CONCURRENTLY\nADD is_concurrently int;"
-INDEX = "-- transactional: false\nCREATE INDEX CONCURRENTLY item_n ON item (n);"
+NAMED = "-- transactional: false\nALTER TABLE crate -- not CONCURRENTLY\nADD is_concurrently int;"
+INDEX = "-- transactional: false\nCREATE INDEX CONCURRENTLY crate_n ON crate (n);"
 UNIQUE = INDEX.replace("INDEX", "UNIQUE INDEX")
 RUNNERS = """
     SELECT 1 FROM pg_stat_activity
     WHERE application_name = 'groundwork migrate' AND datname = current_database()
 """
 INVALID = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
-IS_UNIQUE = "SELECT indisunique AND indisvalid FROM pg_index WHERE indexrelid = 'item_n'::regclass"
+IS_UNIQUE = "SELECT indisunique AND indisvalid FROM pg_index WHERE indexrelid = 'crate_n'::regclass"
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def timing(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def url(own_database: str) -> str:
     """Return a database with a table of two rows that are alike."""
-    run(own_database, "CREATE TABLE item (n int); INSERT INTO item VALUES (1), (1)")
+    run(own_database, "CREATE TABLE crate (n int); INSERT INTO crate VALUES (1), (1)")
     return own_database
 
 
@@ -59,7 +59,7 @@ def start(copy: Path, url: str) -> Iterator[Start]:
     with ThreadPoolExecutor() as threads:
 
         def start(sql: str) -> Future[CompletedProcess[str]]:
-            (copy / "sql/migrations/9003.change-item.sql").write_text(sql)
+            (copy / "sql/migrations/9003.change-crate.sql").write_text(sql)
             return threads.submit(migrate, url, copy)
 
         yield start
@@ -73,11 +73,11 @@ def waits(url: str) -> bool:
 @pytest.mark.parametrize("sql", [ALTER, NAMED], ids=["in a transaction", "alone"])
 def test_queries_queue_behind_a_migration_for_a_second(sql: str, start: Start, url: str) -> None:
     """A lock is tried for a second at a time, and the migration applied once it is free."""
-    with transaction(url, "SELECT FROM item"):
+    with transaction(url, "SELECT FROM crate"):
         migration = start(sql)
         wait_until(lambda: waits(url))
         began = time.monotonic()
-        run(url, "SELECT FROM item")
+        run(url, "SELECT FROM crate")
         waited = time.monotonic() - began
 
     assert migration.result().returncode == 0
@@ -87,7 +87,7 @@ def test_queries_queue_behind_a_migration_for_a_second(sql: str, start: Start, u
 
 def test_an_index_waits_for_a_lock_that_becomes_free(start: Start, url: str) -> None:
     """It waits in one piece, because no query queues behind it."""
-    with transaction(url, "LOCK TABLE item"):
+    with transaction(url, "LOCK TABLE crate"):
         migration = start(INDEX)
         wait_until(lambda: waits(url))
         time.sleep(1.5)
@@ -102,11 +102,11 @@ def test_a_lock_that_is_not_free_in_time_fails_the_migration(
 ) -> None:
     """After MIGRATION_LOCK_TIMEOUT the message names the session that holds the lock."""
     monkeypatch.setenv("MIGRATION_LOCK_TIMEOUT", "0.5")
-    with transaction(url, "LOCK TABLE item") as pid:
+    with transaction(url, "LOCK TABLE crate") as pid:
         done = start(sql).result()
 
     assert done.returncode == 1
-    assert "9003.change-item failed: canceling statement" in done.stderr
+    assert "9003.change-crate failed: canceling statement" in done.stderr
     assert f"it waited for pid {pid}" in done.stderr
     assert run(url, MARKS) == [ALL]
 
@@ -132,7 +132,7 @@ def test_a_deadlock_is_tried_again(url: str) -> None:
     """PostgreSQL may end the migration's transaction instead of the other one."""
     step = Mock(side_effect=[DeadlockDetected, None])
     with closing(Session(Settings(database_url=url))) as session:
-        session.retry("9003.change-item", step)
+        session.retry("9003.change-crate", step)
 
     assert step.call_count == 2
 
@@ -140,7 +140,7 @@ def test_a_deadlock_is_tried_again(url: str) -> None:
 def test_a_unique_index_over_duplicates_is_not_left_behind(start: Start, url: str) -> None:
     """The failed index is dropped, and the next run creates it when the duplicates are gone."""
     failed, left = start(UNIQUE).result(), run(url, INVALID)
-    run(url, "TRUNCATE item")
+    run(url, "TRUNCATE crate")
     done = start(UNIQUE).result()
 
     assert (failed.returncode, "Key (n)=(1) is duplicated" in failed.stderr) == (1, True)
@@ -151,10 +151,10 @@ def test_a_unique_index_over_duplicates_is_not_left_behind(start: Start, url: st
 def test_an_index_of_a_killed_run_is_created_again(option: str, start: Start, url: str) -> None:
     """An index that is not valid, and that a pending migration creates, is dropped first."""
     with pytest.raises(psycopg2.errors.UniqueViolation):
-        run(url, "CREATE UNIQUE INDEX CONCURRENTLY item_n ON item (n)")
-    run(url, "TRUNCATE item")
+        run(url, "CREATE UNIQUE INDEX CONCURRENTLY crate_n ON crate (n)")
+    run(url, "TRUNCATE crate")
 
-    assert start(UNIQUE.replace("item_n", f"{option}item_n")).result().returncode == 0
+    assert start(UNIQUE.replace("crate_n", f"{option}crate_n")).result().returncode == 0
     assert run(url, IS_UNIQUE) == [(True,)]
 
 
@@ -162,13 +162,13 @@ def test_an_index_of_a_killed_run_is_created_again(option: str, start: Start, ur
 def test_nothing_is_applied_beside_an_invalid_index(sql: str, start: Start, url: str) -> None:
     """An index that no pending migration creates is named, and left to the operator."""
     with pytest.raises(psycopg2.errors.UniqueViolation):
-        run(url, "CREATE UNIQUE INDEX CONCURRENTLY other ON item (n)")
+        run(url, "CREATE UNIQUE INDEX CONCURRENTLY other ON crate (n)")
 
     done = start(sql).result()
 
     assert (done.returncode, "index other: drop" in done.stderr) == (1, True)
     assert run(url, MARKS) == [ALL]
-    assert run(url, "SELECT to_regclass('item_n')") == [(None,)]
+    assert run(url, "SELECT to_regclass('crate_n')") == [(None,)]
 
 
 def test_an_index_of_a_partitioned_table_is_built_in_steps(start: Start, url: str) -> None:
@@ -185,7 +185,7 @@ def test_an_index_of_a_partitioned_table_is_built_in_steps(start: Start, url: st
 def test_an_invalid_index_is_named_when_nothing_is_pending(url: str) -> None:
     """The service may start again; the operator should know."""
     with pytest.raises(psycopg2.errors.UniqueViolation):
-        run(url, "CREATE UNIQUE INDEX CONCURRENTLY other ON item (n)")
+        run(url, "CREATE UNIQUE INDEX CONCURRENTLY other ON crate (n)")
 
     done = migrate(url)
 
@@ -230,7 +230,7 @@ def test_reading_needs_no_lock(copy: Path, url: str) -> None:
 
 def test_a_file_does_not_change_the_session_of_the_next(copy: Path, url: str) -> None:
     """What a migration SETs ends with it, as in psql."""
-    first, second = (copy / f"sql/migrations/000{n}.change-item.sql" for n in (3, 4))
+    first, second = (copy / f"sql/migrations/000{n}.change-crate.sql" for n in (3, 4))
     first.write_text("SELECT set_config('search_path', '', false); SET lock_timeout = 0;")
     second.write_text("CREATE TABLE new AS SELECT current_setting('lock_timeout') AS lock_timeout")
 
@@ -240,14 +240,14 @@ def test_a_file_does_not_change_the_session_of_the_next(copy: Path, url: str) ->
 
 def test_a_file_leaves_no_role_and_no_temporary_table(copy: Path, url: str) -> None:
     """The next file runs as who connected, and on the tables that everybody sees."""
-    first, second = (copy / f"sql/migrations/000{n}.change-item.sql" for n in (3, 4))
-    first.write_text("CREATE TEMP TABLE item (); SET ROLE pg_monitor;")
-    second.write_text("ALTER TABLE item ADD owner text; CREATE TABLE new AS SELECT current_user")
+    first, second = (copy / f"sql/migrations/000{n}.change-crate.sql" for n in (3, 4))
+    first.write_text("CREATE TEMP TABLE crate (); SET ROLE pg_monitor;")
+    second.write_text("ALTER TABLE crate ADD owner text; CREATE TABLE new AS SELECT current_user")
     run(url, "GRANT ALL ON ALL TABLES IN SCHEMA public TO pg_monitor")
 
     assert migrate(url, copy).stderr == ""
     assert run(url, "SELECT current_user = new.current_user FROM new") == [(True,)]
-    assert run(url, "SELECT owner FROM public.item LIMIT 0") == []
+    assert run(url, "SELECT owner FROM public.crate LIMIT 0") == []
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "EUC_TW", "SQL_ASCII"])
@@ -270,4 +270,4 @@ def test_a_lost_connection_fails_the_migration(start: Start) -> None:
     done = start(own).result()
 
     assert done.returncode == 1
-    assert re.search("9003.change-item failed: (server closed|terminating)", done.stderr)
+    assert re.search("9003.change-crate failed: (server closed|terminating)", done.stderr)
