@@ -179,8 +179,8 @@ def is_a_problem(response: httpx.Response) -> bool:
 def _in_request(described: dict[str, Any], response: httpx.Response) -> Iterator[str]:
     """Yield how a request differs that the service has accepted, or has rejected as invalid."""
     parameters = [_resolve(one) for one in described["parameters"]]
-    schemas = {one["name"]: one["schema"] for one in parameters if one["in"] == "query"}
-    found = [*_in_query(schemas, response.request), *_in_content(described, response.request)]
+    query = {one["name"]: one for one in parameters if one["in"] == "query"}
+    found = [*_in_query(query, response.request), *_in_content(described, response.request)]
     if response.is_success:
         yield from found
     elif response.status_code in {400, 422} and "errors" in response.json() and not found:
@@ -201,13 +201,18 @@ def _is_of_whole(error: dict[str, str], request: httpx.Request) -> bool:
     return isinstance(value, dict)
 
 
-def _in_query(schemas: dict[str, Any], request: httpx.Request) -> Iterator[str]:
-    for name, text in parse_qsl(request.url.query.decode(), keep_blank_values=True):
-        if name not in schemas:
+def _in_query(described: dict[str, Any], request: httpx.Request) -> Iterator[str]:
+    given = parse_qsl(request.url.query.decode(), keep_blank_values=True)
+    for name in described.keys() - dict(given).keys():
+        if described[name]["required"]:
+            yield f"the query parameter {name} is missing"
+    for name, text in given:
+        if name not in described:
             yield f"the query parameter {name} is not described"
             continue
-        forms = [schemas[name], *schemas[name].get("anyOf", ())]
-        schema = next((one["items"] for one in forms if "items" in one), schemas[name])
+        schema = described[name]["schema"]
+        forms = [schema, *schema.get("anyOf", ())]
+        schema = next((one["items"] for one in forms if "items" in one), schema)
         if not [*_errors(schema, text)]:  # `str | None` takes 2024, too
             continue
         try:

@@ -122,6 +122,12 @@ async def read(request: Request) -> Json:
     return Json(Row(1), headers={"Location": "/boxes/1"})
 
 
+async def scan(request: Request) -> Json:
+    """Read a range that is required."""
+    read_query(request, Range)
+    return Json(Row(1))
+
+
 async def mark(request: Request) -> Json:
     """Read a range, in the query and in the body."""
     read_query(request, Range)
@@ -281,6 +287,7 @@ async def test_fields_that_contradict_each_other(
             ],
         ),
         (peek, operation(ROW), "?size=2", ["the query parameter size is not described"]),
+        (scan, operation(ROW, query=Range), "?last=2", []),
         (get, operation(ROW, path=BoxPath), "/1", []),
         (get, operation(ROW), "/1", ["the handler reads BoxPath, which is not described"]),
         (
