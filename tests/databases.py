@@ -174,6 +174,7 @@ class TransactionPool:
         self._stack = AsyncExitStack()
         self._connection: Connection | None = None
         self._turn = asyncio.Lock()
+        self._user: asyncio.Task[Any] | None = None
 
     async def connection(self) -> Connection:
         """Return the test's connection, in its transaction."""
@@ -187,15 +188,25 @@ class TransactionPool:
 
     @asynccontextmanager
     async def acquire(self) -> AsyncGenerator[Connection]:
-        """Acquire the test's connection, as if it were not in a transaction."""
+        """Acquire the test's connection, as if it were not in a transaction.
+
+        Raises:
+            RuntimeError: the same task has acquired it.
+        """
+        if self._user is asyncio.current_task():
+            message = "a connection is acquired already: pass the connection instead of the pool"
+            raise RuntimeError(message)
         async with self._turn:
             connection = await self.connection()
+            self._user = asyncio.current_task()
             try:
                 yield cast("Connection", _Lent(connection))
             except Exception as error:
                 if translated := unavailable(error, connection):
                     raise translated from error
                 raise
+            finally:
+                self._user = None
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Return a method of the connection that acquires it for one call, like asyncpg's pool."""
@@ -247,10 +258,13 @@ class _Lent:
 
     @asynccontextmanager
     async def transaction(self, **options: Any) -> AsyncGenerator[None]:
-        """Start a transaction; within another it is a savepoint, as in production."""
+        """Start a transaction; within another it is a savepoint, as in production.
+
+        The first has no options: it is a savepoint too, of the test's transaction.
+        """
         outer, self._in_transaction = self._in_transaction, True
         try:
-            async with self._connection.transaction(**options):
+            async with self._connection.transaction(**(options if outer else {})):
                 yield
         finally:
             self._in_transaction = outer

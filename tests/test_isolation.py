@@ -150,6 +150,24 @@ async def test_a_failed_transaction_rejects_statements(pool: Pool) -> None:
     assert await pool.fetchval("SELECT id FROM installation") != TAKEN
 
 
+async def test_a_transaction_may_have_an_isolation_level(pool: Pool) -> None:
+    """What a transaction asks for is accepted, although here it is a savepoint."""
+    async with (
+        pool.acquire() as acquired,
+        acquired.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        assert await acquired.fetchval("SELECT count(*) FROM installation") == 1
+
+
+async def test_the_pool_within_a_transaction_is_an_error(pool: Pool) -> None:
+    """A statement on the pool, instead of the transaction's connection, would wait for ever."""
+    async with pool.acquire() as acquired, acquired.transaction():
+        with pytest.raises(RuntimeError, match="pass the connection"):
+            await pool.execute("SELECT 1")
+
+    assert await pool.fetchval("SELECT 1") == 1
+
+
 @pytest.mark.parametrize("_", range(2))
 async def test_a_committed_transaction_is_rolled_back(pool: Pool, _: int) -> None:
     """A committed transaction is visible in its test, and not in the next."""
