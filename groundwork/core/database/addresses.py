@@ -8,7 +8,7 @@ from groundwork.core.tasks import spawn
 
 
 class Target(NamedTuple):
-    """One server to try: a host, its port, and one address of the host."""
+    """A host to try, its port and one address of it: None before a lookup, "" without one."""
 
     host: str | None = None
     port: int | None = None
@@ -45,10 +45,10 @@ class Lookups:
     def __init__(self) -> None:
         self._latest: dict[str, asyncio.Task[list[Any]]] = {}
 
-    async def addresses_of(self, host: str, seconds: float) -> list[str | None]:
-        """Return the addresses, none if it takes longer; None stands for a lookup by the driver."""
+    async def addresses_of(self, host: str, seconds: float) -> list[str]:
+        """Return the addresses, none if it takes longer; "" stands for a lookup by the driver."""
         if host.startswith("/"):
-            return [None]
+            return [""]
         lookup = self._latest.get(host)
         if lookup is None or lookup.done():
             loop = asyncio.get_running_loop()
@@ -60,5 +60,5 @@ class Lookups:
         try:
             found = lookup.result()
         except OSError:
-            return [None]  # connecting fails likewise, and says why
+            return [""]  # connecting fails likewise, and says why
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))

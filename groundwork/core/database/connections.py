@@ -56,28 +56,27 @@ class Connector:
             asyncpg.TargetServerAttributeNotMatched: no host is what target_session_attrs asks for.
         """
         deadline = time.monotonic() + self._timeout
-        url, good = self._read_url(), self._last_good
+        url = self._read_url()
         failures: list[Exception] = [TimeoutError("no host name was looked up in time")]
-        # A name is looked up when its host's turn comes: the lookup of another may hang.
-        hosts = sorted(
-            url.hosts or [(None, None, None)],
-            key=lambda host: host[:2] != good[:2] or host[2] not in {None, good.address},
-        )
-        for index, host in enumerate(hosts):
-            now = time.monotonic()
-            end = now + (deadline - now) / (len(hosts) - index)
-            targets = await self._targets(*host, (end - now) / 2)
-            for number, target in enumerate(targets):
-                share = (end - time.monotonic()) / (len(targets) - number)
-                try:
-                    connection = await self._open(url, target, share)
-                except _TRY_NEXT_HOST as error:
-                    if isinstance(error, OSError) and error.errno:  # and no word on what failed
-                        error.filename = unreadable_file(error, url.parts) or str(target)
-                    failures.append(error)
-                else:
-                    self._last_good = target
-                    return connection
+        targets = sorted([Target(*host) for host in url.hosts] or [Target()], key=self._is_other)
+        while targets:
+            target = targets.pop(0)
+            share = max(deadline - time.monotonic(), 0.001) / (len(targets) + 1)
+            # A name is looked up when its host's turn comes: the lookup of another may hang.
+            if target.host and target.address is None:
+                addresses = await self._lookups.addresses_of(target.host, share / 2)
+                found = [target._replace(address=address) for address in addresses]
+                targets = sorted(found, key=self._is_other) + targets
+                continue
+            try:
+                connection = await self._open(url, target, share)
+            except _TRY_NEXT_HOST as error:
+                if isinstance(error, OSError) and error.errno:  # and no word on what failed
+                    error.filename = unreadable_file(error, url.parts) or str(target)
+                failures.append(error)
+            else:
+                self._last_good = target
+                return connection
         # A server that shuts down waits for its sessions, whatever the other hosts are.
         shutdowns = (one for one in failures if isinstance(one, asyncpg.CannotConnectNowError))
         raise next(shutdowns, failures[-1])
@@ -112,19 +111,14 @@ class Connector:
             host=target.host,
             port=target.port,
             passfile="/dev/null/none",  # else asyncpg reads it too
-            timeout=max(seconds, 0.001),
+            timeout=seconds,
             **options,
         )
         return connection
 
-    async def _targets(
-        self, host: str | None, port: int | None, known: str | None, seconds: float
-    ) -> list[Target]:
-        if host is None or known:
-            return [Target(host, port, known)]
-        addresses = await self._lookups.addresses_of(host, max(seconds, 0.001))
-        targets = [Target(host, port, address) for address in addresses]
-        return sorted(targets, key=lambda target: target != self._last_good)
+    def _is_other(self, target: Target) -> bool:
+        good = self._last_good
+        return target._replace(address=target.address or good.address) != good
 
     def _read_url(self) -> DatabaseURL:
         """Return the address, read again if DATABASE_URL_FILE names it."""
