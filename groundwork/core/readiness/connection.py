@@ -53,9 +53,8 @@ class CheckConnection:
             Exception: what the database or the driver raised.
         """
         self.reconnected = False
-        if self._connection is not None:
+        if connection := self._take():
             self._renew_if_due()
-            connection, self._connection = self._connection, None
             try:
                 row = await query_until(connection, deadline - time.monotonic())
             except (TimeoutError, asyncpg.UndefinedTableError):
@@ -63,8 +62,11 @@ class CheckConnection:
             except Exception:  # noqa: BLE001 - the second attempt finds out what is wrong
                 self.reconnected = True
             else:
-                self._keep_newer(connection)
-                return row
+                is_proof = not isinstance(self.failure, FINAL)
+                # It may have been renewed while it was in use.
+                self._keep(self._connection or connection if is_proof else None, connection)
+                if is_proof:
+                    return row
         return await self._attempt_until(deadline - reserve)
 
     def is_lost(self) -> bool:
@@ -124,10 +126,9 @@ class CheckConnection:
         self._keep(connection, self._connection)
         return row
 
-    def _keep_newer(self, connection: Connection) -> None:
-        """Keep this connection, unless it was renewed while it was in use, or proves nothing."""
-        is_final = isinstance(self.failure, FINAL)
-        self._keep(None if is_final else self._connection or connection, connection)
+    def _take(self) -> Connection | None:
+        taken, self._connection = self._connection, None
+        return taken
 
     def _keep(self, connection: Connection | None, other: Connection | None) -> None:
         self._connection = connection

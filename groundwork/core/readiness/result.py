@@ -59,8 +59,6 @@ class Change(Struct):
 
 def judge(row: Database, pool: Pool, failure: Exception | None, latency: float) -> Result:
     """Return what a check found, with its latency in seconds; a new connection may have failed."""
-    if isinstance(failure, asyncpg.UndefinedTableError):  # whatever this session still sees
-        return judge_failure(failure, 0, latency)
     known, applied = migration_ids(), tuple(row.applied)
     pending = tuple(name for name in known if name not in applied)
     unknown = tuple(name for name in applied if name not in known)
@@ -87,9 +85,7 @@ def _status(
     if pending:
         return "unavailable", "migrations_pending"
     if failure is not None:
-        # While it shuts down a server serves its sessions, and waits for them to end.
-        serves = pool.get_size() > 0 and not isinstance(failure, asyncpg.CannotConnectNowError)
-        return "degraded" if serves else "unavailable", connect_reason_of(failure)
+        return "degraded" if pool.get_size() else "unavailable", connect_reason_of(failure)
     if pool.get_size() - pool.get_idle_size() >= pool.get_max_size():
         return "degraded", "pool_saturated"
     return "ok", None

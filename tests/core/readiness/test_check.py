@@ -16,10 +16,11 @@ from groundwork.core.database.migration_files import migration_ids
 from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.observability.logging import request_id
 from groundwork.core.readiness import check as core_readiness
+from groundwork.core.readiness import connection as check_connection
 from groundwork.core.readiness.check import Readiness
 from groundwork.core.readiness.connection import CheckConnection
 from groundwork.core.readiness.query import Database
-from groundwork.core.readiness.result import Result, judge
+from groundwork.core.readiness.result import Result
 from groundwork.core.tasks import background
 
 CAUSE = "ConnectionRefusedError: gone"
@@ -473,28 +474,29 @@ async def test_sessions_in_use_serve_while_new_ones_are_rejected(
     assert first.status == "unavailable"
 
 
-async def test_a_server_that_shuts_down_is_unavailable_at_once(
-    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (asyncpg.CannotConnectNowError("shutting down"), "database_unreachable"),
+        (asyncpg.UndefinedTableError("_yoyo_migration"), "migrations_pending"),
+    ],
+)
+async def test_a_kept_session_hides_nothing_that_a_new_one_meets(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:
-    """While its sessions still work the next connection is refused, so they are let go."""
-    monkeypatch.setattr(pool, "expire", expire := Mock())
-    readiness = Readiness(settings, pool, never, LoopMonitor())
-    connection = readiness._connection  # noqa: SLF001
-    monkeypatch.setattr(connection, "query", AsyncMock(return_value=database()))
-    connection.failure = asyncpg.CannotConnectNowError("shutting down")
-    result = await readiness.check()
+    """It works while its server shuts down, and still has the search_path of its beginning."""
+    monkeypatch.setattr(check_connection, "RENEW_SECONDS", 0.0)
+    settings = dataclasses.replace(settings, readiness_ttl=0)
+    connect = AsyncMock(side_effect=[await Connector(settings)()])
+    readiness = Readiness(settings, pool, connect, LoopMonitor())
+    await readiness.check()
+    connect.side_effect = error
+    await readiness.check()
+    await asyncio.sleep(0.05)
     readiness.close()
 
-    assert (result.status, result.reason) == ("unavailable", "database_unreachable")
-    expire.assert_called_with()
-
-
-async def test_a_new_session_that_finds_no_table_means_pending_migrations(pool: Pool) -> None:
-    """Whatever a kept session still sees: the search_path of the role may have changed."""
-    found = judge(database(), pool, asyncpg.UndefinedTableError("_yoyo_migration"), 0.1)
-
-    assert (found.status, found.reason) == ("unavailable", "migrations_pending")
-    assert found.pending == migration_ids()
+    told = [(one.status, one.reason) for one in readiness.history.transitions]
+    assert told == [("ok", None), ("unavailable", reason)]
 
 
 async def test_a_late_check_of_a_blocked_loop_is_no_fault_of_the_database(

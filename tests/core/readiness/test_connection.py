@@ -333,10 +333,12 @@ async def test_a_blocked_event_loop_fails_no_renewal(monkeypatch: pytest.MonkeyP
 async def test_a_session_that_proves_nothing_is_let_go(error: type[Exception]) -> None:
     """Where a new session finds no table, or the server waits for its sessions to shut down."""
     kept = connection("first", "second", "third")
-    attempts = [kept, connection(error()), OSError()]
+    attempts = [kept, connection(error()), connection("new"), connection("new")]
     check = CheckConnection(AsyncMock(side_effect=attempts), 5, Mock())
+    versions = []
     for _ in range(3):
-        await check.query(late())
+        versions.append((await check.query(late())).postgres_version)
         await asyncio.sleep(0.01)
 
+    assert versions == ["first", "second", "new"]
     kept.close.assert_awaited_once()
