@@ -96,26 +96,23 @@ class CheckConnection:
 
     async def _attempt_until(self, deadline: float) -> Database:
         fresh = spawn(self._attempt())
-        slow = self._slow_attempt
-        waiting = {fresh} if slow is None or slow.done() else {fresh, slow}
-        while True:
-            left = deadline - time.monotonic()
-            done, waiting = await asyncio.wait(waiting, timeout=left, return_when=_FIRST)
-            winner = next((attempt for attempt in done if attempt.exception() is None), None)
-            if winner is not None:
-                self._slow_attempt = None
-                for other in waiting:
-                    other.cancel()
-                return winner.result()
-            if fresh in done:
-                return fresh.result()  # raises what it failed with
-            if not done:
-                if slow in waiting:
-                    fresh.cancel()
-                else:
-                    self._slow_attempt = fresh
-                message = "no response in time"
-                raise TimeoutError(message)
+        try:
+            while True:
+                slow = self._slow_attempt
+                if slow is None or slow.done():
+                    self._slow_attempt = slow = fresh
+                left = deadline - time.monotonic()
+                done, _ = await asyncio.wait({fresh, slow}, timeout=left, return_when=_FIRST)
+                if fresh in done:
+                    return fresh.result()
+                if not done:
+                    message = "no response in time"
+                    raise TimeoutError(message)
+                if slow.exception() is None:
+                    return slow.result()
+        finally:
+            if fresh is not self._slow_attempt:
+                fresh.cancel()
 
     async def _attempt(self) -> Database:
         begun = time.monotonic()

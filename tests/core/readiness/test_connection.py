@@ -154,6 +154,24 @@ async def test_closing_ends_an_attempt_under_way() -> None:
     assert asyncio.all_tasks() == before
 
 
+@pytest.mark.parametrize("earlier", [0, 1])
+async def test_closing_ends_the_attempts_of_a_check_that_is_cancelled(earlier: int) -> None:
+    """At shutdown a check may be under way, beside the attempt of one before it or not."""
+    before = asyncio.all_tasks()
+    check = CheckConnection(AsyncMock(side_effect=never), 5, Mock())
+    for _ in range(earlier):
+        with pytest.raises(TimeoutError):
+            await check.query(soon())
+    under_way = asyncio.create_task(check.query(late()))
+    await asyncio.sleep(0.01)
+
+    under_way.cancel()
+    check.close()
+    await asyncio.sleep(0.01)
+
+    assert asyncio.all_tasks() == before
+
+
 async def test_a_patient_attempt_that_fails_leaves_the_fresh_one_its_time() -> None:
     """The check waits on for the attempt of its own."""
     late, fresh = asyncio.Event(), faithful()
