@@ -38,27 +38,21 @@ class Readiness:
         self._check: asyncio.Task[None] | None = None
         self._row: Database | None = None
         self._renewed_at = -_RENEWED_SECONDS
-        # When the next check is due, and until when the latest result may be given meanwhile.
-        self._due = self._good_until = time.monotonic()
+        self._due = 0.0  # when the next check is
 
     async def check(self) -> Result:
         """Return a result of the last READINESS_TTL, or 1 s if not ok, within READINESS_TIMEOUT."""
         check, now, latest = self._check, time.monotonic(), self.history.latest
         if latest.reason == "draining":
             return latest
-        if self._connection.is_lost() or (latest.reason and now >= latest.checked_at + 1.0):
-            self._good_until = now
-        if check is None or (check.done() and now >= min(self._due, self._good_until)):
-            # Counted from its start, so that it ends before the last result is too old to be given.
+        is_old = now >= self._due or (latest.reason and now >= latest.checked_at + 1.0)
+        if check is None or (check.done() and (is_old or self._connection.is_lost())):
             self._due = now + self._ttl
             self._blocked = self.loop_monitor.blocked_seconds
             # In a context of its own: its log lines belong to no one request.
             self._check = check = Context().run(spawn, self._run())
-        if now < self._good_until:
-            return latest
         # Not awaited itself: a caller that leaves takes nothing with it.
-        await asyncio.wait({check}, timeout=self._timeout)
-        if not check.done():
+        if not check.done() and not (await asyncio.wait({check}, timeout=self._timeout))[0]:
             self._publish(self._failed(TimeoutError("the check hangs")))
         return self.history.latest
 
@@ -135,10 +129,9 @@ class Readiness:
         return judge_failure(error, blocked, self._timeout)
 
     def _recheck(self) -> None:
-        self._due = self._good_until = time.monotonic()
+        self._due = 0.0
         spawn(self.check())
 
     def _publish(self, result: Result) -> None:
         if self.history.latest.reason != "draining":
             Context().run(self.history.publish, result)  # its log line is of no request
-            self._good_until = time.monotonic() + self._ttl

@@ -138,41 +138,18 @@ async def test_the_next_check_is_not_taken_for_the_one_that_ended(
     assert [transition.status for transition in readiness.history.transitions] == ["ok"]
 
 
-async def test_nobody_waits_for_a_check_while_the_last_result_is_good(
-    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The next check is due before the last result is too old: by as long as that one took."""
-    later, asked, answered = 0.0, 0, asyncio.Event()
-    answered.set()
-
-    async def answer(_: str) -> tuple[object, ...]:
-        nonlocal asked, later
-        asked += 1
-        await answered.wait()
-        later += 10
-        return (False, "18", [*migration_ids()], "")
-
-    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + later)
-    monkeypatch.setattr(core_readiness, "time", clock)
-    settings = dataclasses.replace(settings, readiness_ttl=60)
-    connection = Mock(fetchrow=answer, is_closed=Mock(return_value=False))
-    readiness = Readiness(settings, pool, AsyncMock(return_value=connection), LoopMonitor())
+async def test_probes_wait_for_the_check_under_way(settings: Settings, pool: Pool) -> None:
+    """No probe gets what was found before it, once another check has begun."""
+    settings = dataclasses.replace(settings, readiness_ttl=0)
+    readiness = Readiness(settings, pool, Connector(settings), LoopMonitor())
     first = await readiness.check()
-    assert (first.status, asked) == ("ok", 1)  # this one was waited for
 
-    answered.clear()
-    later += 55  # 65 s after that check began, 55 after it ended
-    assert [await readiness.check() for _ in range(3)] == [first] * 3
-    await asyncio.sleep(0.05)
-    assert asked == 2  # and the next is under way
-    later += 70  # now the result is too old, and the check under way may not have company
-    waiting = asyncio.create_task(readiness.check())
-    await asyncio.sleep(0.05)
-    assert (waiting.done(), asked) == (False, 2)
-    answered.set()
-    assert (await waiting).status == "ok"
-    assert await readiness.check() == readiness.history.latest != first
+    found = await asyncio.gather(*(readiness.check() for _ in range(3)))
     readiness.close()
+
+    assert found == [readiness.history.latest] * 3
+    assert found[0].checked_at > first.checked_at
+    assert len(readiness.history.samples) == 2
 
 
 @pytest.mark.usefixtures("no_session")
