@@ -30,8 +30,8 @@ class Pool(Statements):
     def __init__(self, connect: Connect, max_size: int, timeout: float) -> None:
         self._connect = connect
         self._max_size = max_size
-        self._sessions: set[Connection] = set()
-        self._stale: set[Connection] = set()
+        self._generation = 0
+        self._sessions: dict[Connection, int] = {}  # with the generation in which each began
         self._unused: set[Connection] = set()  # for a while
         self._waiters = Waiters(max_size, timeout, self._why_late)
         self._open = WeakSet[Connection]()  # also what is being closed
@@ -65,7 +65,7 @@ class Pool(Statements):
 
     def expire(self) -> None:
         """Close every idle connection now, and each of the others when it is released."""
-        self._stale |= self._sessions
+        self._generation += 1
         while self._waiters.idle:
             self._discard(self._waiters.idle.pop())
 
@@ -97,12 +97,13 @@ class Pool(Statements):
 
     def _release(self, connection: Connection, seconds: float, error: BaseException | None) -> None:
         self._waiters.mean_use += (seconds - self._waiters.mean_use) / 10
+        is_old = self._sessions.get(connection) != self._generation
         if error and reason_of(error) == "database_read_only":
-            self._stale.add(connection)  # others may be writable: it began during a failover
+            is_old = True  # others may be writable: it began during a failover
         if isinstance(error, TimeoutError) or (error and not isinstance(error, Exception)):
             self._forget(connection)
             abandon(connection)  # its statement may be under way
-        elif connection.is_closed() or connection in self._stale or connection.is_in_transaction():
+        elif is_old or connection.is_closed() or connection.is_in_transaction():
             self._discard(connection)
         else:
             self._waiters.give(connection)
@@ -121,30 +122,27 @@ class Pool(Statements):
             spawn(self._open_for_waiter())
 
     async def _open_for_waiter(self) -> None:
+        generation = self._generation
         try:
             connection = await self._connect()
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait get it
             self._opening -= 1
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             if self.get_size():
-                asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._retry)
+                # A timer may fire a moment too early.
+                asyncio.get_running_loop().call_later(_RETRY_SECONDS + 0.01, self._open_one)
             elif not self._opening:
                 self._waiters.fail(error)
         else:
             self._opening -= 1
-            self._sessions.add(connection)
+            self._sessions[connection] = generation
             self._open.add(connection)
             self._waiters.give(connection)
-
-    def _retry(self) -> None:
-        self._retry_at = 0.0
-        self._open_one()
 
     def _discard(self, connection: Connection) -> None:
         self._forget(connection)
         spawn(connection.close(timeout=_CLOSE_SECONDS))
 
     def _forget(self, connection: Connection) -> None:
-        self._sessions.discard(connection)
-        self._stale.discard(connection)
+        self._sessions.pop(connection, None)
         self._open_one()

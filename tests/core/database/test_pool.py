@@ -300,6 +300,20 @@ async def test_expired_connections_are_replaced(pool: Pool, server: Server) -> N
     assert pool.get_size() == 0
 
 
+async def test_a_connection_that_was_being_opened_expires_too(pool: Pool, server: Server) -> None:
+    """Its session may have begun before what sessions are given has changed."""
+    server.gate.clear()
+    user = asyncio.create_task(pool.execute("x"))
+    await asyncio.sleep(0.01)
+    pool.expire()
+    server.gate.set()
+    await user
+    await asyncio.sleep(0.01)
+
+    assert [one.close.await_count for one in server.made] == [1]
+    assert pool.get_size() == 0
+
+
 async def test_what_nobody_uses_is_closed(
     pool: Pool, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
