@@ -64,8 +64,9 @@ class Readiness:
 
     async def sessions_were_renewed(self) -> bool:
         """Check now; return whether the sessions were replaced just now or a moment ago."""
-        self._recheck()
-        await self.check()
+        self._due = 0.0
+        for _ in range(2):  # a check that is under way may have begun before the change
+            await self.check()
         return time.monotonic() - self._renewed_at < _RENEWED_SECONDS
 
     def drain(self) -> None:

@@ -336,6 +336,30 @@ async def test_sessions_are_replaced_when_what_they_were_given_changes(
     assert renewed
 
 
+async def test_a_check_under_way_may_have_begun_before_the_change(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that fails meanwhile by a plan of before waits for the check after it."""
+    before, under_way = database(), asyncio.Event()
+    found = [before, before, database(applied=["9999.new"])]
+
+    async def query(*_: float) -> Database:
+        await under_way.wait()
+        return found.pop(0)
+
+    readiness = Readiness(settings, pool, never, LoopMonitor())
+    monkeypatch.setattr(readiness._connection, "query", query)  # noqa: SLF001
+    under_way.set()
+    await readiness.check()
+    under_way.clear()
+    readiness._recheck()  # noqa: SLF001
+    await asyncio.sleep(0.01)
+    asyncio.get_running_loop().call_later(0.05, under_way.set)
+
+    assert await readiness.sessions_were_renewed()
+    readiness.close()
+
+
 async def test_sessions_of_before_the_first_good_check_are_replaced(
     settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
