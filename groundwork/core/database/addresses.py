@@ -30,7 +30,9 @@ class LoopTo:
         self._address = address
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._loop, name)
+        found = getattr(self._loop, name)
+        setattr(self, name, found)  # the driver uses a few for each statement
+        return found
 
     async def create_connection(self, factory: Any, host: str, port: int, **options: Any) -> Any:
         """Connect to the address in place of the host."""
