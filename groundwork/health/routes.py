@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 from prometheus_client import generate_latest
 from starlette.requests import Request
 from starlette.responses import Response
@@ -32,18 +32,11 @@ class Degraded(Struct):
 
 
 class Unavailable(Struct):
-    """The instance takes no requests."""
+    """The instance takes no requests; `pending` names migrations that the database lacks."""
 
     status: Literal["unavailable"]
-    reason: Annotated[Reason, Meta(extra_json_schema={"not": {"const": "migrations_pending"}})]
-
-
-class MigrationsPending(Struct):
-    """The database lacks migrations of this version."""
-
-    status: Literal["unavailable"]
-    reason: Literal["migrations_pending"]
-    pending: Annotated[tuple[str, ...], Meta(min_length=1)]
+    reason: Reason
+    pending: Annotated[tuple[str, ...], Meta(min_length=1)] | UnsetType = UNSET
 
 
 _LIVE = Json(Ok("ok"), headers=NO_STORE)
@@ -59,9 +52,7 @@ async def live(_: State) -> Response:
     return _LIVE
 
 
-@operation(
-    {200: (Ok, Degraded), 503: (Unavailable, MigrationsPending)}, headers=NO_STORE, database=False
-)
+@operation({200: (Ok, Degraded), 503: Unavailable}, headers=NO_STORE, database=False)
 async def ready(state: State) -> Response:
     """Return 200 if requests may be sent here, also when degraded; 503 with a reason if not.
 
