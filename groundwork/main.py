@@ -1,10 +1,9 @@
 """The application factory: lifespan, middleware, exception handlers, routes."""
 
 import asyncio
-import contextlib
 import math
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import override
 
 from starlette.applications import Starlette
@@ -26,7 +25,7 @@ from groundwork.core.http.problems import (
     database_error,
     http_exception,
 )
-from groundwork.core.lifecycle import POOL_CLOSE_SECONDS, Lifecycle, flush_log
+from groundwork.core.lifecycle import Lifecycle, flush_log
 from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.observability.logging import configure_logging
 from groundwork.core.observability.metrics import BUILD
@@ -79,7 +78,7 @@ def create_app(settings: Settings | None = None) -> RequestContext:
         work = (readiness.keep_checking(), fresh, recent.record())
         signals = lifecycle.handle_signals(on_drain=readiness.drain)
         # A second Ctrl-C cancels the lifespan, which ends as usual then.
-        with signals, monitor.run(), contextlib.suppress(asyncio.CancelledError):
+        with signals, monitor.run(), suppress(asyncio.CancelledError):
             async with background(*work):
                 yield State(
                     settings=settings,
@@ -89,8 +88,7 @@ def create_app(settings: Settings | None = None) -> RequestContext:
                     recent=recent,
                 )
         readiness.close()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(pool.close(), POOL_CLOSE_SECONDS)
+        await pool.close()
         flush_log()
 
     origins = settings.cors_allow_origins or (("*",) if settings.debug else ())

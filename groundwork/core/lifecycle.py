@@ -18,7 +18,6 @@ from groundwork.core.config import Settings
 
 logger = logging.getLogger(__name__)
 
-POOL_CLOSE_SECONDS = 2.0
 # The exit is promised within drain + grace + 3 s; the watchdog acts a little earlier.
 _MARGIN_SECONDS = 2.7
 # A load balancer may know an instance of this age, even if it has not sent a request.

@@ -79,7 +79,7 @@ class Pool(Statements):
                 self._discard(connection)
 
     async def close(self) -> None:
-        """Close all connections, those in use without their end."""
+        """Close all connections within a second, those in use without their end."""
         closing = [connection.close(timeout=_CLOSE_SECONDS) for connection in self._waiters.idle]
         await asyncio.gather(*closing, return_exceptions=True)
         for connection in self._open:
