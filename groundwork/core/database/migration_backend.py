@@ -68,6 +68,7 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
             self._internal_schema_updated = True
 
     def _create_tables(self) -> None:
+        self.connection.run(RESET)
         if internalmigrations.needs_upgrading(self):
             self.create_lock_table()
             internalmigrations.upgrade(self)
@@ -119,28 +120,26 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
     def _run(self, migration: yoyo.Migration, operation: str) -> None:
         """Run a file and record that, in one transaction unless it says otherwise."""
         path, session = Path(migration.path).absolute(), self.connection
-        retry = partial(session.retry, migration.id)
+        file = path if operation == "apply" else path.with_suffix(".rollback.sql")
+        statements, retry = files.read_statements(file), partial(session.retry, file.stem)
         # A table that an earlier file has left would hide another.
         retry(partial(session.run, "DISCARD TEMP"))
-        script = sql = files.read_sql(path)
-        if operation == "rollback":
-            sql = files.read_sql(path.with_suffix(".rollback.sql"))
-        if files.directive(script) == "false":
-            retry(partial(session.drop_invalid, sql))
+        if "false" in {files.directive(files.read_sql(each)) for each in (path, file)}:
+            retry(partial(session.drop_invalid, files.read_sql(file)))
             if operation == "apply":
                 session.refuse_invalid()
-            for statement in files.statements(sql):
-                retry(partial(session.run_alone, statement))
-            sql = ""
-        elif files.controls_transaction(sql):
-            message = f"{migration.id} is one transaction: remove BEGIN, COMMIT and ROLLBACK"
-            raise files.MigrationError(message)
-        retry(partial(self._run_in_transaction, sql, migration, operation))
+            for one in statements:
+                retry(partial(session.run_file, [one]))
+            retry(partial(session.run, RESET))
+            statements = []
+        retry(partial(self._run_in_transaction, statements, migration, operation))
 
-    def _run_in_transaction(self, sql: str, migration: yoyo.Migration, operation: str) -> None:
+    def _run_in_transaction(
+        self, statements: list[tuple[int, str]], migration: yoyo.Migration, operation: str
+    ) -> None:
         with self.connection:
             self.log_migration(migration, operation)  # first: it looks up the name of this host
-            self.connection.run(f"{sql}\n;SELECT 1")  # the driver refuses a file of comments alone
+            self.connection.run_file(statements)
             self.connection.run(RESET)
             record = self.mark_one if operation == "apply" else self.unmark_one
             record(migration, log=False)

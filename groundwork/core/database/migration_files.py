@@ -12,14 +12,18 @@ _TRANSACTIONAL = re.compile(r"(?:\s*--.*\n)*?\s*--\s*transactional\s*:[ \t]*(.*)
 _COMMENT = r"(?!)"
 for _ in range(4):  # comments within comments
     _COMMENT = rf"/\*(?:(?!/\*|\*/).|{_COMMENT})*\*/"
-_BLANK = rf"\s|--[^\n]*|{_COMMENT}"
+_COMMENT = rf"--[^\n]*|{_COMMENT}"
+_QUOTED = r"""\be'(?:[^'\\]|\\.)*'|'[^']*'|"[^"]*"|(?<![\w$])(\$(?:[^\W\d]\w*)?\$).*?\1"""
+_BLANK = rf"(?s)(?:\s|{_COMMENT})*"  # slow to compile
+_TOKEN = (
+    rf"(?is){_QUOTED}|{_COMMENT}|(?P<stop>;)|(?P<end>\Z)"
+    r"|(?P<open>\(|(?<![\w$.])(?:CASE|BEGIN\s+ATOMIC)\b)|(?P<close>\)|(?<![\w$.])END\b)"
+)
 # COMMIT would part a change from its mark, ROLLBACK would mark what has been undone.
 _TRANSACTION = re.compile(
-    r"(?i)(ABORT|BEGIN|COMMIT|PREPARE\s+TRANSACTION|START|ROLLBACK(?!(\s+(WORK|TRANSACTION))?\s+TO))\b"
+    r"(?i)(ABORT|BEGIN|COMMIT|END|PREPARE\s+TRANSACTION|START"
+    r"|ROLLBACK(?!(\s+(WORK|TRANSACTION))?\s+TO))\b"
 )
-_END, _BODY = re.compile(r"(?i)END\b"), re.compile(r"(?i)\bBEGIN\s+ATOMIC\b")
-_QUOTED = r"""\be'(?:[^'\\]|\\.)*'|'[^']*'|"[^"]*"|(?<![\w$])(\$(?:[^\W\d]\w*)?\$).*?\2"""
-_STATEMENT = rf"(?is)(?:{_BLANK}|;)*((?:{_BLANK}|{_QUOTED}|[^;])*)"  # slow to compile
 
 
 class MigrationError(SystemExit):
@@ -67,13 +71,32 @@ def directive(sql: str) -> str:
     return match[1].lower() if match else "true"
 
 
-def controls_transaction(sql: str) -> bool:
-    """Return whether SQL begins or ends a transaction itself; END also ends a function's body."""
-    found = statements(sql)
-    ends, bodies = (sum(map(bool, map(match, found))) for match in (_END.match, _BODY.search))
-    return ends > bodies or any(map(_TRANSACTION.match, found))
+def read_statements(path: Path) -> list[tuple[int, str]]:
+    """Return the statements of a file; raise MigrationError if one begins or ends a transaction."""
+    found = statements(read_sql(path))
+    for line, statement in found:
+        if _TRANSACTION.match(statement):
+            message = (
+                f"{path.name} line {line}: remove BEGIN, COMMIT and ROLLBACK; a file is one "
+                "transaction, or, after `-- transactional: false`, each statement is one"
+            )
+            raise MigrationError(message)
+    return found
 
 
-def statements(sql: str) -> list[str]:
-    """Return the statements: separated by semicolons outside quotes and comments."""
-    return [match[1] for match in re.finditer(_STATEMENT, sql) if match[1]]
+def statements(sql: str) -> list[tuple[int, str]]:
+    """Split SQL like psql; return each statement with the line on which it begins.
+
+    A semicolon in quotes, comments, parentheses or the body of a function separates nothing.
+    """
+    found, start, line, depth = [], 0, 1, 0
+    for token in re.finditer(_TOKEN, sql):
+        kind = token.lastgroup
+        depth = max(0, depth + (kind == "open") - (kind == "close"))
+        if kind == "end" or (kind == "stop" and not depth):
+            piece = sql[start : token.start()]
+            statement = re.sub(_BLANK, "", piece, count=1)
+            if statement:
+                found.append((line + piece.removesuffix(statement).count("\n"), statement))
+            start, line = token.end(), line + piece.count("\n")
+    return found

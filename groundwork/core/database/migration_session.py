@@ -32,6 +32,10 @@ RESET = """
 """
 # No query queues behind what runs CONCURRENTLY, and the snapshots it waits for may last.
 _PATIENT = "SET lock_timeout = 0; SET statement_timeout = 0"
+_IMPATIENT = """
+    SELECT format('SET lock_timeout = %L; SET statement_timeout = %L',
+        current_setting('lock_timeout'), current_setting('statement_timeout'))
+"""
 _CONCURRENT = re.compile(
     r"(?is)((CREATE|DROP)\s+(UNIQUE\s+)?INDEX\s+|(REINDEX|REFRESH|ALTER.*\sDETACH)\s.*\b)CONCURRENTLY\b"
 )
@@ -92,13 +96,12 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
         pid = self.run("SELECT pg_backend_pid()")
         Thread(target=self._watch, args=(pid,), daemon=True).start()
 
-    def retry(self, name: str, step: Callable[[], None]) -> None:
+    def retry(self, name: str, step: Callable[[], Any]) -> Any:
         """Take a step and retry for a lock; raise MigrationError, which says who held it."""
         deadline = time.monotonic() + self._settings.migration_lock_timeout
         self._blocker = ""
         while True:
             try:
-                self.run(RESET)
                 return step()
             except psycopg2.Error as error:
                 again = isinstance(error, LockNotAvailable | DeadlockDetected)
@@ -108,17 +111,30 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
                     raise MigrationError(message.strip()) from None
             time.sleep(_PAUSE_SECONDS)
 
-    def run_alone(self, statement: str) -> None:
-        """Run a statement outside a transaction; an index that it fails to create is dropped."""
-        if _CONCURRENT.match(statement):
-            self.run(_PATIENT)
+    def run_file(self, statements: list[tuple[int, str]]) -> None:
+        """Run statements; an error names the line."""
+        for line, statement in statements:
+            try:
+                self._run_one(statement)
+            except psycopg2.Error as error:
+                error.args = (_with_line(error, line, statement),)
+                raise
+
+    def _run_one(self, statement: str) -> None:
+        """Run a statement; an index that it fails to create is dropped."""
+        if not _CONCURRENT.match(statement):
+            self.run(statement)
+            return
+        impatient = self.run(_IMPATIENT)  # as the file may have SET it
         try:
+            self.run(_PATIENT)
             self.run(statement)
         except psycopg2.Error:
             with suppress(psycopg2.Error):
-                self.run(RESET)
+                self.run(impatient)
                 self.drop_invalid(statement)
             raise
+        self.run(impatient)
 
     def drop_invalid(self, sql: str) -> None:
         """Drop the invalid indexes that statements have left when they failed or were killed."""
@@ -145,3 +161,11 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
                 if observer.run(_OVERDUE, pid=pid, seconds=self._settings.migration_lock_timeout):
                     self.cancel()
                 time.sleep(_LOOK_SECONDS)
+
+
+def _with_line(error: psycopg2.Error, line: int, statement: str) -> str:
+    """Return the message, and the file's line instead of the statement's, from the error on."""
+    before = int(error.diag.statement_position or 1) - 1
+    line += statement.count("\n", 0, before)
+    text = re.sub(r"\nLINE \d+: .*\n.*\^", "", str(error).strip())
+    return f"{text}\nLINE {line}: {statement[before:].partition('\n')[0][:80]}\n"

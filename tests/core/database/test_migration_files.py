@@ -102,6 +102,7 @@ def test_files_are_taken_as_psql_takes_them(
     assert run(own_database, "SELECT to_regclass('new')") == [(None,)]
 
 
+@pytest.mark.parametrize("directive", ["", "-- transactional: false\n"])
 @pytest.mark.parametrize(
     "sql",
     [
@@ -113,13 +114,15 @@ def test_files_are_taken_as_psql_takes_them(
         "CREATE TABLE new (); PREPARE TRANSACTION 'new'",
     ],
 )
-def test_a_file_does_not_end_its_transaction(sql: str, copy: Path, own_database: str) -> None:
-    """The change would be kept without its mark, or the mark without its change."""
-    (copy / "sql/migrations/9003.create-new.sql").write_text(sql)
+def test_a_file_does_not_end_its_transaction(
+    sql: str, directive: str, copy: Path, own_database: str
+) -> None:
+    """The change would be kept without its mark, or only a part of it be tried again."""
+    (copy / "sql/migrations/9003.create-new.sql").write_text(f"{directive}{sql}")
 
     done = migrate(own_database, copy)
 
-    assert (done.returncode, "9003.create-new is one transaction" in done.stderr) == (1, True)
+    assert (done.returncode, "9003.create-new.sql line " in done.stderr) == (1, True)
     assert run(own_database, "SELECT to_regclass('new')") == [(None,)]
     assert run(own_database, MARKS) == [(ALL, ALL)]
 
@@ -134,14 +137,69 @@ def test_what_is_not_terminated_is_named(sql: str, copy: Path, own_database: str
     assert "9003.create-new failed: unterminated" in done.stderr
 
 
-def test_a_file_may_have_savepoints_and_functions(copy: Path, own_database: str) -> None:
-    """These do not end the transaction, although they begin and roll back something."""
-    (copy / "sql/migrations/9003.create-new.sql").write_text(
-        "CREATE FUNCTION new() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1; SELECT 2; END;"
-        "SAVEPOINT a; ROLLBACK TO a; ROLLBACK WORK TO a; DO $$ BEGIN PERFORM new(); END $$;"
+def test_a_file_may_have_savepoints(copy: Path, own_database: str) -> None:
+    """ROLLBACK TO does not end the transaction."""
+    (copy / "sql/migrations/9003.do-nothing.sql").write_text(
+        "SAVEPOINT a; ROLLBACK TO a; ROLLBACK WORK TO a; DO $$ BEGIN PERFORM 1; END $$;"
     )
 
     assert migrate(own_database, copy).stderr == ""
+
+
+@pytest.mark.parametrize("directive", ["", "-- transactional: false\n"])
+def test_a_file_may_have_functions_and_rules(directive: str, copy: Path, own_database: str) -> None:
+    """A semicolon in a function's body or between parentheses separates nothing."""
+    (copy / "sql/migrations/9003.create-new.sql").write_text(
+        f"{directive}CREATE FUNCTION one() RETURNS int LANGUAGE sql\n"
+        "BEGIN ATOMIC SELECT CASE 1 WHEN 2 THEN 3 END; SELECT 1; END;\n"
+        "CREATE TABLE new (n int); CREATE RULE twice AS ON INSERT TO new\n"
+        "DO ALSO (DELETE FROM new; SELECT one()); INSERT INTO new VALUES (1)"
+    )
+
+    assert migrate(own_database, copy).stderr == ""
+    assert run(own_database, "SELECT FROM new") == []
+
+
+@pytest.mark.parametrize("directive", ["", "-- transactional: false\n"])
+@pytest.mark.parametrize("sql", ["SELECT\n1 / 0", "SELECT\n  one, 2", "COPY\none FROM stdin"])
+def test_an_error_has_a_line_of_the_file(
+    sql: str, directive: str, copy: Path, own_database: str
+) -> None:
+    """It is where PostgreSQL points, or the first of the statement."""
+    (copy / "sql/migrations/9003.create-new.sql").write_text(
+        f"{directive}-- one\n\nSELECT 'two\n'; /*\n*/ {sql}; SELECT 3"
+    )
+    line = 5 + bool(directive) + ("one, 2" in sql)
+    excerpt = "one, 2" if "one, 2" in sql else sql.partition("\n")[0]
+
+    stderr = migrate(own_database, copy).stderr
+
+    assert stderr.endswith(f"\nLINE {line}: {excerpt}\n")
+    assert stderr.count("LINE") == 1
+
+
+def test_an_error_names_the_rollback_file(copy: Path, own_database: str) -> None:
+    """The line is that of the file which was run."""
+    rollback = copy / "sql/migrations/0002.create-installation.rollback.sql"
+    rollback.write_text("SELECT 1 / 0")
+
+    done = yoyo("rollback", "--revision", "0002", url=own_database, folder=copy)
+
+    assert done.stderr.startswith("0002.create-installation.rollback failed: division by zero\n")
+
+
+def test_a_rollback_file_may_be_outside_a_transaction(copy: Path, own_database: str) -> None:
+    """Its own directive counts, where its migration has none."""
+    folder = copy / "sql/migrations"
+    (folder / "9003.create-new.sql").write_text("CREATE INDEX new ON installation (created_at);")
+    (folder / "9003.create-new.rollback.sql").write_text(
+        "-- transactional: false\nDROP INDEX CONCURRENTLY new;"
+    )
+    migrate(own_database, copy).check_returncode()
+
+    done = yoyo("rollback", "--revision", "9003", url=own_database, folder=copy)
+
+    assert (done.returncode, run(own_database, "SELECT to_regclass('new')")) == (0, [(None,)])
 
 
 @pytest.mark.parametrize("directive", ["", "-- transactional: false\n"])
@@ -162,4 +220,6 @@ def test_a_file_of_comments_alone_is_applied(directive: str, copy: Path, own_dat
 )
 def test_a_semicolon_in_quotes_separates_nothing(statement: str) -> None:
     """Strings, names and dollar quotes stay whole."""
-    assert statements(f"-- ;\n{statement}; /* it's; */ SELECT 2") == [statement, "SELECT 2"]
+    found = statements(f"-- ;\n{statement}; /* it's; */ SELECT 2")
+
+    assert found == [(2, statement), (2 + statement.count("\n"), "SELECT 2")]

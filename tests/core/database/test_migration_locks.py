@@ -238,6 +238,21 @@ def test_a_file_does_not_change_the_session_of_the_next(copy: Path, url: str) ->
     assert run(url, "SELECT * FROM new") == [("1s",)]
 
 
+def test_what_a_file_sets_lasts_until_its_end(copy: Path, url: str) -> None:
+    """Outside a transaction too, and beside what CREATE INDEX CONCURRENTLY needs."""
+    run(url, "CREATE SCHEMA other")
+    (copy / "sql/migrations/9003.create-new.sql").write_text(
+        "-- transactional: false\nSET search_path = other; SET statement_timeout = '1min';\n"
+        "CREATE TABLE item AS SELECT 1 AS n; CREATE INDEX CONCURRENTLY item_n ON item (n);\n"
+        "CREATE TABLE new AS SELECT current_setting('statement_timeout') AS a,\n"
+        "current_setting('lock_timeout') AS b;"
+    )
+
+    assert migrate(url, copy).stderr == ""
+    assert run(url, "SELECT a, b FROM other.new") == [("1min", "1s")]
+    assert run(url, "SELECT to_regclass('other.item_n') IS NULL") == [(False,)]
+
+
 def test_a_file_leaves_no_role_and_no_temporary_table(copy: Path, url: str) -> None:
     """The next file runs as who connected, and on the tables that everybody sees."""
     first, second = (copy / f"sql/migrations/000{n}.change-crate.sql" for n in (3, 4))
