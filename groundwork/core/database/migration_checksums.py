@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 # yoyo knows a migration by its name alone. Where its mark is removed, the checksum goes too.
 CREATE = """
+    SET LOCAL client_min_messages = warning;
     CREATE TABLE IF NOT EXISTS _groundwork_migration (
         migration_hash text PRIMARY KEY REFERENCES _yoyo_migration ON DELETE CASCADE,
         text_hash text NOT NULL

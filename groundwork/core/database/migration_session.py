@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import cache
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg2
@@ -76,6 +77,7 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
         # Files are UTF-8, whatever PGCLIENTENCODING, the role or the database say.
         super().__init__(make_dsn(settings.database_url, client_encoding="UTF8", **options))
         self.autocommit = True
+        self.notices = SimpleNamespace(append=_log_notice)
         self._blocker = ""
         self._settings = settings
         self._log_once = cache(logger.warning)
@@ -161,6 +163,10 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
                 if observer.run(_OVERDUE, pid=pid, seconds=self._settings.migration_lock_timeout):
                     self.cancel()
                 time.sleep(_LOOK_SECONDS)
+
+
+def _log_notice(notice: str) -> None:
+    logger.info("%s", notice.strip())
 
 
 def _with_line(error: psycopg2.Error, line: int, statement: str) -> str:

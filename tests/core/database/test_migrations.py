@@ -327,6 +327,18 @@ def test_a_failing_migration_leaves_nothing(copy: Path, own_database: str) -> No
     assert run(own_database, MARKS) == ALL
 
 
+def test_what_the_server_says_is_logged(copy: Path, own_database: str) -> None:
+    """IF NOT EXISTS may have skipped a table that is another one, and RAISE NOTICE counts rows."""
+    (copy / "sql/migrations/9003.create-new.sql").write_text(
+        "CREATE TABLE IF NOT EXISTS installation (n int); DO $$ BEGIN RAISE WARNING 'two'; END $$"
+    )
+
+    said, two, applied, _ = migrate(own_database, copy).stdout.splitlines()
+
+    assert said == 'NOTICE:  relation "installation" already exists, skipping'
+    assert (two, applied) == ("WARNING:  two", "applied 9003.create-new")
+
+
 def test_a_change_and_its_mark_are_one_transaction(copy: Path, own_database: str) -> None:
     """When the mark "applied" can't be written, the change is not there either."""
     (copy / "sql/migrations/9003.create-lone.sql").write_text("CREATE TABLE lone ();")
