@@ -56,6 +56,7 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
     def lock(self, timeout: float = 10) -> Iterator[None]:
         """Take no lock: a change does. Close the connection in the end, which releases it."""
         with closing(self.connection):
+            self.connection.watch()
             yield
 
     @override

@@ -2,10 +2,11 @@
 
 import hashlib
 import logging
+from functools import partial
 from glob import escape
 from pathlib import Path
+from typing import Any
 
-import psycopg2
 from yoyo.backends.base import DatabaseBackend
 from yoyo.migrations import Migration, MigrationList, read_migrations
 
@@ -47,14 +48,13 @@ def read_known() -> MigrationList:
 
 def read_applied(backend: DatabaseBackend) -> dict[str, str | None]:
     """Return the checksum of each applied migration, None where none is stored; write nothing."""
-    try:
-        marks, checksums = backend.execute(_TABLES).fetchone()
-        if marks is None:
-            return {}
-        without = "SELECT migration_id, NULL FROM _yoyo_migration"
-        return dict(backend.execute(_APPLIED if checksums else without).fetchall())
-    except psycopg2.Error as error:
-        raise files.MigrationError(str(error)) from None
+    return dict(backend.connection.retry("reading yoyo's tables", partial(_read_applied, backend)))
+
+
+def _read_applied(backend: DatabaseBackend) -> Any:
+    marks, checksums = backend.execute(_TABLES).fetchone()
+    without = "SELECT migration_id, NULL FROM _yoyo_migration"
+    return backend.execute(_APPLIED if checksums else without).fetchall() if marks else []
 
 
 def store(backend: DatabaseBackend, migration: Migration) -> None:

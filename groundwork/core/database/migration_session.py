@@ -68,7 +68,7 @@ _OVERDUE = """
 
 
 class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
-    """A psycopg2 connection; once it has the lock, a thread beside it looks who blocks it."""
+    """A psycopg2 connection, and a thread beside it that looks who blocks it."""
 
     def __init__(self, settings: Settings) -> None:
         """Connect as psql does."""
@@ -95,8 +95,6 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
         while not self.run("SELECT pg_try_advisory_lock(%(key)s)", key=_LOCK):
             self._log_once(f"waiting for another migration: {self.run(_HOLDERS, key=_LOCK)}")
             time.sleep(_LOOK_SECONDS)
-        pid = self.run("SELECT pg_backend_pid()")
-        Thread(target=self._watch, args=(pid,), daemon=True).start()
 
     def retry(self, name: str, step: Callable[[], Any]) -> Any:
         """Take a step and retry for a lock; raise MigrationError, which says who held it."""
@@ -152,6 +150,11 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
                 f"for index {names}: drop what is not valid, or rebuild it with REINDEX"
             )
             raise MigrationError(message)
+
+    def watch(self) -> None:
+        """Start the thread."""
+        pid = self.run("SELECT pg_backend_pid()")
+        Thread(target=self._watch, args=(pid,), daemon=True).start()
 
     def _watch(self, pid: int) -> None:
         """Log who blocks the session, and end a wait for a lock after MIGRATION_LOCK_TIMEOUT."""

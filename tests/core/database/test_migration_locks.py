@@ -228,6 +228,19 @@ def test_reading_needs_no_lock(copy: Path, url: str) -> None:
     assert (listed.returncode, checked.returncode) == (0, 0)
 
 
+def test_reading_says_what_it_waits_for(
+    copy: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that locks yoyo's own table is named, and the wait ends."""
+    monkeypatch.setenv("MIGRATION_LOCK_TIMEOUT", "0.5")
+    with transaction(url, "LOCK TABLE _yoyo_migration") as pid:
+        done = migrate(url, copy, check=True)
+
+    assert (done.returncode, f"waiting for pid {pid} " in done.stdout) == (1, True)
+    assert done.stderr.startswith("reading yoyo's tables failed: canceling statement")
+    assert f"it waited for pid {pid} " in done.stderr
+
+
 def test_a_file_does_not_change_the_session_of_the_next(copy: Path, url: str) -> None:
     """What a migration SETs ends with it, as in psql."""
     first, second = (copy / f"sql/migrations/000{n}.change-crate.sql" for n in (3, 4))
