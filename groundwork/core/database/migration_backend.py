@@ -92,6 +92,10 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
     def to_apply(self, migrations: yoyo.MigrationList) -> yoyo.MigrationList:
         """Return the pending ones in order, which `yoyo reapply` has turned round."""
         ordered = sorted(migrations, key=lambda migration: migration.id)
+        for migration in ordered:
+            if files.directive(files.read_sql(Path(migration.path).absolute()), "depends") is None:
+                # yoyo would parse the SQL to find none, for 4 s per megabyte.
+                migration.steps, migration._depends = [], set()  # noqa: SLF001
         return super().to_apply(yoyo.MigrationList(ordered))
 
     @override
@@ -125,8 +129,9 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
         statements, retry = files.read_statements(file), partial(session.retry, file.stem)
         # A table that an earlier file has left would hide another.
         retry(partial(session.run, "DISCARD TEMP"))
-        if "false" in {files.directive(files.read_sql(each)) for each in (path, file)}:
-            retry(partial(session.drop_invalid, files.read_sql(file)))
+        texts = files.read_sql(path), files.read_sql(file)
+        if any(files.directive(sql, "transactional") == "false" for sql in texts):
+            retry(partial(session.drop_invalid, texts[1]))
             if operation == "apply":
                 session.refuse_invalid()
             for one in statements:

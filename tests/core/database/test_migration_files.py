@@ -1,6 +1,7 @@
 """Which files are migrations, and how they are split into statements."""
 
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -26,7 +27,14 @@ def test_an_id_is_the_name_of_the_file() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["9003.create.py", "post-apply.sql", ".#9003.create.sql", "_tmp.sql", "9003.create.SQL"]
+    "name",
+    [
+        "9003.create.py",
+        "9003.create.SQL",
+        "post-apply.sql",
+        ".#9003.create.sql",
+        "_tmp.sql",
+    ],
 )
 def test_a_file_that_is_not_supported_is_refused(
     name: str, copy: Path, own_database: str, monkeypatch: pytest.MonkeyPatch
@@ -200,6 +208,16 @@ def test_a_rollback_file_may_be_outside_a_transaction(copy: Path, own_database: 
     done = yoyo("rollback", "--revision", "9003", url=own_database, folder=copy)
 
     assert (done.returncode, run(own_database, "SELECT to_regclass('new')")) == (0, [(None,)])
+
+
+def test_a_large_file_is_not_parsed_by_yoyo(copy: Path, own_database: str) -> None:
+    """Its parser takes seconds for each megabyte, and the result is not used."""
+    (copy / "sql/migrations/9003.select.sql").write_text("SELECT 1;\n" * 9)
+
+    with patch("sqlparse.split", side_effect=AssertionError):
+        done = [migrate(own_database, copy), yoyo("apply", url=own_database, folder=copy)]
+
+    assert [one.returncode for one in done] == [0, 0]
 
 
 @pytest.mark.parametrize("directive", ["", "-- transactional: false\n"])
