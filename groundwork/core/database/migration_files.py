@@ -7,7 +7,10 @@ from pathlib import Path
 from groundwork.core.database.connections import SQL_DIR
 
 FOLDER = SQL_DIR / "migrations"
-_NAME = re.compile(r"(?!post-apply)[A-Za-z0-9][\w.-]*\.sql")
+# x.down.sql, as other tools call a rollback file, would be applied right after x.sql.
+_NAME = re.compile(
+    r"(?!post-apply|.*\.(?!rollback\.)(?i:down|undo|rollback)\.)[A-Za-z0-9][\w.-]*\.sql"
+)
 _COMMENT = r"(?!)"
 for _ in range(4):  # comments within comments
     _COMMENT = rf"/\*(?:(?!/\*|\*/).|{_COMMENT})*\*/"

@@ -34,6 +34,8 @@ def test_an_id_is_the_name_of_the_file() -> None:
         "post-apply.sql",
         ".#9003.create.sql",
         "_tmp.sql",
+        "0002.create-installation.down.sql",
+        "0002.create-installation.Rollback.sql",
     ],
 )
 def test_a_file_that_is_not_supported_is_refused(
@@ -41,14 +43,14 @@ def test_a_file_that_is_not_supported_is_refused(
 ) -> None:
     """Both commands name what only looks like a migration, and readiness does not wait for it."""
     (copy / f"sql/migrations/{name}").symlink_to("nowhere")
-    (copy / "sql/migrations/9003.create-new.sql").write_text("CREATE TABLE new ();")
+    (copy / "sql/migrations/9003.create-v1.2.sql").write_text("CREATE TABLE new ();")
 
     done = [migrate(own_database, copy), yoyo("apply", url=own_database, folder=copy)]
     monkeypatch.setattr(migration_files, "FOLDER", copy / "sql/migrations")
 
     assert [(one.returncode, name in one.stderr) for one in done] == [(1, True)] * 2
     assert run(own_database, MARKS) == [(ALL, ALL)]
-    assert migration_ids.__wrapped__() == (*migration_ids(), "9003.create-new")
+    assert migration_ids.__wrapped__() == (*migration_ids(), "9003.create-v1.2")
 
 
 @pytest.mark.parametrize(
