@@ -17,6 +17,7 @@ from yoyo.config import find_config
 from groundwork.core.config import settings_or_exit
 from groundwork.core.database import migration_checksums as checksums
 from groundwork.core.database import migration_files as files
+from groundwork.core.database import migration_statements as statements
 from groundwork.core.database.migration_session import RESET, Session
 
 logger = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
 
     @override
     def mark_one(self, migration: yoyo.Migration, log: bool = True) -> None:
-        self.connection.refuse_invalid()
+        statements.refuse_invalid(self.connection)
         super().mark_one(migration, log)
         checksums.store(self, migration)
 
@@ -126,26 +127,24 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
         """Run a file and record that, in one transaction unless it says otherwise."""
         path, session = Path(migration.path).absolute(), self.connection
         file = path if operation == "apply" else path.with_suffix(".rollback.sql")
-        statements, retry = files.read_statements(file), partial(session.retry, file.stem)
+        pending, retry = files.read_statements(file), partial(session.retry, file.stem)
         # A table that an earlier file has left would hide another.
         retry(partial(session.run, "DISCARD TEMP"))
         texts = files.read_sql(path), files.read_sql(file)
         if any(files.directive(sql, "transactional") == "false" for sql in texts):
-            retry(partial(session.drop_invalid, texts[1]))
+            retry(partial(statements.drop_invalid, session, texts[1]))
             if operation == "apply":
-                session.refuse_invalid()
-            for one in statements:
-                retry(partial(session.run_file, [one]))
+                statements.refuse_invalid(session)
+            for one in pending:
+                retry(partial(statements.run_statements, session, [one]))
             retry(partial(session.run, RESET))
-            statements = []
-        retry(partial(self._run_in_transaction, statements, migration, operation))
+            pending = []
+        retry(partial(self._commit, pending, migration, operation))
 
-    def _run_in_transaction(
-        self, statements: list[tuple[int, str]], migration: yoyo.Migration, operation: str
-    ) -> None:
+    def _commit(self, pending: files.Statements, migration: yoyo.Migration, operation: str) -> None:
         with self.connection:
             self.log_migration(migration, operation)  # first: it looks up the name of this host
-            self.connection.run_file(statements)
+            statements.run_statements(self.connection, pending)
             self.connection.run(RESET)
             record = self.mark_one if operation == "apply" else self.unmark_one
             record(migration, log=False)

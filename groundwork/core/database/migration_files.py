@@ -27,6 +27,8 @@ _TRANSACTION = re.compile(
     r"|ROLLBACK(?!(\s+(WORK|TRANSACTION))?\s+TO))\b"
 )
 
+type Statements = list[tuple[int, str]]  # each with the line of the file on which it begins
+
 
 class MigrationError(SystemExit):
     """Nothing more can be applied. Uncaught, it prints its message and exits with 1."""
@@ -74,7 +76,7 @@ def directive(sql: str, name: str) -> str | None:
     return match[1].lower() if match else None
 
 
-def read_statements(path: Path) -> list[tuple[int, str]]:
+def read_statements(path: Path) -> Statements:
     """Return the statements of a file; raise MigrationError if one begins or ends a transaction."""
     found = statements(read_sql(path))
     for line, statement in found:
@@ -87,11 +89,8 @@ def read_statements(path: Path) -> list[tuple[int, str]]:
     return found
 
 
-def statements(sql: str) -> list[tuple[int, str]]:
-    """Split SQL like psql; return each statement with the line on which it begins.
-
-    A semicolon in quotes, comments, parentheses or the body of a function separates nothing.
-    """
+def statements(sql: str) -> Statements:
+    """Split SQL like psql: not in quotes, comments, parentheses or the body of a function."""
     found, start, line, depth = [], 0, 1, 0
     for token in re.finditer(_TOKEN, sql):
         kind = token.lastgroup

@@ -1,7 +1,6 @@
-"""A connection for migrations: short locks, retries, and no index left that is not valid."""
+"""A connection for migrations: short locks, retries, and who holds a lock."""
 
 import logging
-import re
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -30,23 +29,6 @@ RESET = """
     SET lock_timeout = '1s';
     SELECT set_config('client_connection_check_interval', '1s', false)
     WHERE version() ~* 'linux|darwin|bsd|illumos'
-"""
-# No query queues behind what runs CONCURRENTLY, and the snapshots it waits for may last.
-_PATIENT = "SET lock_timeout = 0; SET statement_timeout = 0"
-_IMPATIENT = """
-    SELECT format('SET lock_timeout = %L; SET statement_timeout = %L',
-        current_setting('lock_timeout'), current_setting('statement_timeout'))
-"""
-_CONCURRENT = re.compile(
-    r"(?is)((CREATE|DROP)\s+(UNIQUE\s+)?INDEX\s+|(REINDEX|REFRESH|ALTER.*\sDETACH)\s.*\b)CONCURRENTLY\b"
-)
-_CREATED = re.compile(
-    r'\bINDEX\s+CONCURRENTLY\s+(?:IF\s+NOT\s+EXISTS\s+)?("[^"]+"|[\w$]+)\s+ON\b', re.IGNORECASE
-)
-# That of a partitioned table, of the kind "I", is not valid until each partition has one.
-INVALID = """
-    SELECT string_agg(indexrelid::regclass::text, ', ')
-    FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE NOT indisvalid AND relkind = 'i'
 """
 # Of other roles' sessions only pid and user are visible; a prepared transaction has the pid 0.
 _SESSIONS = """
@@ -77,7 +59,7 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
         # Files are UTF-8, whatever PGCLIENTENCODING, the role or the database say.
         super().__init__(make_dsn(settings.database_url, client_encoding="UTF8", **options))
         self.autocommit = True
-        self.notices = SimpleNamespace(append=_log_notice)
+        self.notices = SimpleNamespace(append=lambda notice: logger.info("%s", notice.strip()))
         self._blocker = ""
         self._settings = settings
         self._log_once = cache(logger.warning)
@@ -111,46 +93,6 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
                     raise MigrationError(message.strip()) from None
             time.sleep(_PAUSE_SECONDS)
 
-    def run_file(self, statements: list[tuple[int, str]]) -> None:
-        """Run statements; an error names the line."""
-        for line, statement in statements:
-            try:
-                self._run_one(statement)
-            except psycopg2.Error as error:
-                error.args = (_with_line(error, line, statement),)
-                raise
-
-    def _run_one(self, statement: str) -> None:
-        """Run a statement; an index that it fails to create is dropped."""
-        if not _CONCURRENT.match(statement):
-            self.run(statement)
-            return
-        impatient = self.run(_IMPATIENT)  # as the file may have SET it
-        try:
-            self.run(_PATIENT)
-            self.run(statement)
-        except psycopg2.Error:
-            with suppress(psycopg2.Error):
-                self.run(impatient)
-                self.drop_invalid(statement)
-            raise
-        self.run(impatient)
-
-    def drop_invalid(self, sql: str) -> None:
-        """Drop the invalid indexes that statements have left when they failed or were killed."""
-        for name in _CREATED.findall(sql):
-            if self.run(f"{INVALID} AND indexrelid = to_regclass(%(name)s)", name=name):
-                self.run(f"DROP INDEX CONCURRENTLY {name}")
-
-    def refuse_invalid(self) -> None:
-        """Raise MigrationError with the names of the database's indexes that are not valid."""
-        if names := self.run(INVALID):
-            message = (
-                "nothing more was applied: CREATE INDEX CONCURRENTLY failed or is still running "
-                f"for index {names}: drop what is not valid, or rebuild it with REINDEX"
-            )
-            raise MigrationError(message)
-
     def watch(self) -> None:
         """Start the thread."""
         pid = self.run("SELECT pg_backend_pid()")
@@ -166,15 +108,3 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
                 if observer.run(_OVERDUE, pid=pid, seconds=self._settings.migration_lock_timeout):
                     self.cancel()
                 time.sleep(_LOOK_SECONDS)
-
-
-def _log_notice(notice: str) -> None:
-    logger.info("%s", notice.strip())
-
-
-def _with_line(error: psycopg2.Error, line: int, statement: str) -> str:
-    """Return the message, and the file's line instead of the statement's, from the error on."""
-    before = int(error.diag.statement_position or 1) - 1
-    line += statement.count("\n", 0, before)
-    text = re.sub(r"\nLINE \d+: .*\n.*\^", "", str(error).strip())
-    return f"{text}\nLINE {line}: {statement[before:].partition('\n')[0][:80]}\n"

@@ -15,7 +15,7 @@ from groundwork.core.config import settings_or_exit
 from groundwork.core.database import migration_checksums as checksums
 from groundwork.core.database.migration_backend import Backend
 from groundwork.core.database.migration_files import MigrationError
-from groundwork.core.database.migration_session import INVALID
+from groundwork.core.database.migration_statements import INVALID
 from groundwork.core.observability.logging import configure_logging
 
 logger = logging.getLogger(__name__)

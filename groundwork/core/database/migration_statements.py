@@ -1,0 +1,75 @@
+"""Running a migration's statements: errors with a line, and no index left that is not valid."""
+
+import re
+from contextlib import suppress
+
+import psycopg2
+
+from groundwork.core.database.migration_files import MigrationError, Statements
+from groundwork.core.database.migration_session import Session
+
+# No query queues behind what runs CONCURRENTLY, and the snapshots it waits for may last.
+_PATIENT = "SET lock_timeout = 0; SET statement_timeout = 0"
+_TIMEOUTS = """
+    SELECT format('SET lock_timeout = %L; SET statement_timeout = %L',
+        current_setting('lock_timeout'), current_setting('statement_timeout'))
+"""
+_CONCURRENT = re.compile(
+    r"(?is)((CREATE|DROP)\s+(UNIQUE\s+)?INDEX\s+|(REINDEX|REFRESH|ALTER.*\sDETACH)\s.*\b)CONCURRENTLY\b"
+)
+_CREATED = re.compile(
+    r'\bINDEX\s+CONCURRENTLY\s+(?:IF\s+NOT\s+EXISTS\s+)?("[^"]+"|[\w$]+)\s+ON\b', re.IGNORECASE
+)
+# That of a partitioned table, of the kind "I", is not valid until each partition has one.
+INVALID = """
+    SELECT string_agg(indexrelid::regclass::text, ', ')
+    FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE NOT indisvalid AND relkind = 'i'
+"""
+
+
+def run_statements(session: Session, statements: Statements) -> None:
+    """Run statements; an error ends with the line of the file and what stands there."""
+    for line, statement in statements:
+        try:
+            _run(session, statement)
+        except psycopg2.Error as error:
+            before = int(error.diag.statement_position or 1) - 1
+            number = line + statement.count("\n", 0, before)
+            there, _, _ = statement[before:].partition("\n")
+            message = re.sub(r"\nLINE \d+: .*\n.*\^", "", str(error).strip())
+            error.args = (f"{message}\nLINE {number}: {there:.80}\n",)
+            raise
+
+
+def _run(session: Session, statement: str) -> None:
+    """Run a statement; an index that it fails to create is dropped."""
+    if not _CONCURRENT.match(statement):
+        session.run(statement)
+        return
+    timeouts = session.run(_TIMEOUTS)  # the file may have SET them
+    try:
+        session.run(_PATIENT)
+        session.run(statement)
+    except psycopg2.Error:
+        with suppress(psycopg2.Error):
+            session.run(timeouts)
+            drop_invalid(session, statement)
+        raise
+    session.run(timeouts)
+
+
+def drop_invalid(session: Session, sql: str) -> None:
+    """Drop the invalid indexes that statements have left when they failed or were killed."""
+    for name in _CREATED.findall(sql):
+        if session.run(f"{INVALID} AND indexrelid = to_regclass(%(name)s)", name=name):
+            session.run(f"DROP INDEX CONCURRENTLY {name}")
+
+
+def refuse_invalid(session: Session) -> None:
+    """Raise MigrationError with the names of the database's indexes that are not valid."""
+    if names := session.run(INVALID):
+        message = (
+            "nothing more was applied: CREATE INDEX CONCURRENTLY failed or is still running "
+            f"for index {names}: drop what is not valid, or rebuild it with REINDEX"
+        )
+        raise MigrationError(message)
