@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, override
 
 import psycopg2
@@ -39,6 +40,8 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
     def connect(self, dburi: Any) -> Session:
         settings = settings_or_exit()
         files.check_files()
+        # It would take 4 s per megabyte, for steps that are not used.
+        yoyo.sqlparse = SimpleNamespace(split=lambda sql: [sql])
         # yoyo logs the user's name, which a UID without a passwd entry does not have.
         os.environ["USERNAME"] = os.environ.get("USERNAME") or str(os.getuid())
         try:
@@ -93,10 +96,6 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
     def to_apply(self, migrations: yoyo.MigrationList) -> yoyo.MigrationList:
         """Return the pending ones in order, which `yoyo reapply` has turned round."""
         ordered = sorted(migrations, key=lambda migration: migration.id)
-        for migration in ordered:
-            if files.directive(files.read_sql(Path(migration.path).absolute()), "depends") is None:
-                # yoyo would parse the SQL to find none, for 4 s per megabyte.
-                migration.steps, migration._depends = [], set()  # noqa: SLF001
         return super().to_apply(yoyo.MigrationList(ordered))
 
     @override
@@ -131,7 +130,7 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
         # A table that an earlier file has left would hide another.
         retry(partial(session.run, "DISCARD TEMP"))
         texts = files.read_sql(path), files.read_sql(file)
-        if any(files.directive(sql, "transactional") == "false" for sql in texts):
+        if "false" in map(files.directive, texts):
             retry(partial(statements.drop_invalid, session, texts[1]))
             if operation == "apply":
                 statements.refuse_invalid(session)

@@ -11,6 +11,7 @@ FOLDER = SQL_DIR / "migrations"
 _NAME = re.compile(
     r"(?!post-apply|.*\.(?!rollback\.)(?i:down|undo|rollback)\.)[A-Za-z0-9][\w.-]*\.sql"
 )
+_TRANSACTIONAL = re.compile(r"(?:\s*--.*\n)*?\s*--\s*transactional\s*:[ \t]*(.*)")
 _COMMENT = r"(?!)"
 for _ in range(4):  # comments within comments
     _COMMENT = rf"/\*(?:(?!/\*|\*/).|{_COMMENT})*\*/"
@@ -60,8 +61,7 @@ def read_sql(path: Path) -> str:
     except (OSError, ValueError) as error:
         message = f"{path.name} can't be read: {error}"
         raise MigrationError(message) from None
-    is_valid = directive(sql, "transactional") in {None, "true", "false"}
-    if not is_valid or not _NAME.fullmatch(path.name):
+    if not _NAME.fullmatch(path.name) or directive(sql) not in {"true", "false"}:
         message = (
             f"{path.name} is not supported: a migration is a file such as 0003.create-note.sql, "
             "with `-- transactional: false` on top where it needs that; rename or delete this one"
@@ -70,10 +70,10 @@ def read_sql(path: Path) -> str:
     return sql
 
 
-def directive(sql: str, name: str) -> str | None:
-    """Return the value of a comment such as `-- transactional: false` on top of a file."""
-    match = re.match(rf"(?:\s*--.*\n)*?\s*--\s*{name}\s*:[ \t]*(.*)", sql)
-    return match[1].lower() if match else None
+def directive(sql: str) -> str:
+    """Return the value of the comment `-- transactional:` on top of a file, "true" without it."""
+    match = _TRANSACTIONAL.match(sql)
+    return match[1].lower() if match else "true"
 
 
 def read_statements(path: Path) -> Statements:
