@@ -21,7 +21,6 @@ case "$*" in
 *"config --volumes") echo database-18 ;;
 *" config") echo "name: ${COMPOSE_PROJECT_NAME:-groundwork-production}" ;;
 "volume ls"*) cat volumes ;;
-"ps "*"label=run="*) cat own ;;
 "ps "*"name=^"*) echo "$*" | sed 's/.*name=^//; s/.$//' | grep -xFf - containers ;;
 "ps "*) cat containers ;;
 *" migrate" | *" backup" | *" restore") cat failure 2>/dev/null && exit 1 || cat dump ;;
@@ -39,7 +38,7 @@ class Host:
         shutil.copy(CHECKOUT / "groundwork/__init__.py", folder / "groundwork")
         (folder / "docker").write_text(DOCKER)
         (folder / "docker").chmod(0o755)
-        for name in ("calls", "volumes", "containers", "own", "dump"):
+        for name in ("calls", "volumes", "containers", "dump"):
             (folder / name).touch()
 
     def run(self, script: str, *arguments: str, **environment: str) -> int:
@@ -197,17 +196,35 @@ def test_caddy_gets_the_configuration_of_a_release(host: Host, mounted: str, res
 
 
 @pytest.mark.skipif(shutil.which("flock") is None, reason="only Linux has flock")
-def test_two_upgrades_do_not_run_at_once(host: Host, capfd: pytest.CaptureFixture[str]) -> None:
-    """The second one changes nothing, and containers of the first do not keep its lock."""
-    again = '*"--wait db") mkdir again && { deploy/compose/upgrade 3 || touch refused; }; true ;;\n'
+@pytest.mark.parametrize("second", ["backup", "restore dump", "upgrade 3"])
+def test_one_script_runs_at_a_time(
+    host: Host, second: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A second one does nothing, and containers of the first do not keep its lock."""
+    again = (
+        f'*"--wait db") mkdir again && {{ deploy/compose/{second} || touch refused; }}; true ;;\n'
+    )
     keep = '*"--wait") sleep 1 & ;;\n'
     (host.folder / "docker").write_text(DOCKER.replace('*" migrate"', again + keep + '*" migrate"'))
 
     assert host.run("upgrade", "2") == 0
 
     assert (host.folder / "refused").exists()
-    assert "Another upgrade is running." in capfd.readouterr().err
+    assert "Another backup, restore or upgrade is running." in capfd.readouterr().err
     assert host.run("upgrade", "2") == 0
+
+
+@pytest.mark.parametrize("script", ["upgrade", "backup", "restore"])
+def test_a_script_may_be_called_through_a_link(host: Host, script: str) -> None:
+    """A link in /etc/cron.daily, or a CDPATH that is exported, leads to no other folder."""
+    (host.folder / "dump").write_text("dump")
+    (host.folder / "bin").mkdir()
+    (host.folder / "bin/link").symlink_to(host.folder / "deploy/compose" / script)
+    arguments = {"upgrade": ["2"], "backup": ["backups"], "restore": ["dump"]}[script]
+
+    assert host.run("../../bin/link", *arguments, CDPATH=".:/tmp") == 0
+
+    assert host.calls("--file compose.production.yaml")
 
 
 def test_an_upgrade_is_of_the_project_that_compose_names(host: Host) -> None:
@@ -250,7 +267,7 @@ def test_a_checkout_that_git_refuses_is_not_built(host: Host) -> None:
 
     assert host.run("upgrade", PATH=f"{host.folder}:{os.environ['PATH']}") == 1
 
-    assert not host.calls("")
+    assert host.calls("") == host.calls(" config")
 
 
 def test_another_version_is_not_built_from_this_checkout(host: Host) -> None:
@@ -331,14 +348,16 @@ def test_a_backup_is_private_and_has_a_checksum(host: Host) -> None:
 
 
 @pytest.mark.parametrize("script", ["backup", "restore"])
-def test_another_run_is_left_alone(host: Host, script: str) -> None:
-    """While one runs, a second one fails and does not end it."""
+def test_a_script_uses_the_containers_of_its_project(host: Host, script: str) -> None:
+    """Two installations on one server do not share a name, so their backups run at one time."""
     (host.folder / "containers").write_text(f"groundwork-production-{script}\n")
 
-    assert host.run(script, "backups" if script == "backup" else "dump") == 1
+    assert (
+        host.run(script, "dump" if script == "restore" else "o", COMPOSE_PROJECT_NAME="mine") == 0
+    )
 
-    assert not host.calls("rm ")
-    assert not host.calls("run ")
+    assert host.calls(f"run --no-deps --no-TTY --name mine-{script} {script}")
+    assert not host.calls(f"groundwork-production-{script}")
 
 
 @pytest.mark.parametrize("script", ["backup", "restore"])
@@ -353,28 +372,14 @@ def test_an_interrupted_run_starts_nothing_later(host: Host, script: str) -> Non
     assert not host.calls("started")
 
 
-@pytest.mark.parametrize("script", ["backup", "restore"])
-def test_a_run_of_the_same_moment_is_left_alone(host: Host, script: str) -> None:
-    """Docker refuses the second container of that name; the first stays, and so does its dump."""
-    (host.folder / "failure").touch()
-    (host.folder / "backups").mkdir()
-    part = host.folder / "backups/groundwork-20260101T000000Z.dump.1.part"
-    part.touch()
-
-    assert host.run(script, "backups" if script == "backup" else "dump") == 1
-
-    assert not host.calls("rm --force")
-    assert part.exists()
-
-
 def test_what_a_crash_left_is_removed(host: Host) -> None:
     """A backup removes the unfinished dump and the container of one that was killed."""
     (host.folder / "backups").mkdir()
-    (host.folder / "backups/groundwork-20260101T000000Z.dump.1.part").touch()
+    (host.folder / "backups/groundwork-20260101T000000Z.dump.part").touch()
 
     assert host.run("backup", "backups") == 0
 
-    assert host.calls("rm --volumes groundwork-production-backup")
+    assert host.calls("rm --force --volumes groundwork-production-backup")
     assert not list((host.folder / "backups").glob("*.part"))
 
 
@@ -386,12 +391,11 @@ def test_an_interrupted_backup_leaves_nothing(host: Host, number: int) -> None:
         DOCKER.replace('*" migrate"', f'*" backup") kill -{number} $PPID; sleep 3 ;;\n*" migrate"')
     )
 
-    (host.folder / "own").write_text("1f2e\n")
-
     assert host.run("backup", "backups") == 1
 
     assert list((host.folder / "backups").iterdir()) == []
-    assert host.calls("rm --force --volumes 1f2e")[-1] > host.calls(" backup")[-1]
+    removed = host.calls("rm --force --volumes groundwork-production-backup")
+    assert removed[-1] > host.calls("run ")[-1]
 
 
 def test_old_backups_are_removed_from_their_folder_only(host: Host) -> None:
@@ -430,7 +434,7 @@ def test_what_is_no_file_is_not_restored(host: Host, name: str) -> None:
     """Nothing is started for a dump that does not exist."""
     assert host.run("restore", name) == 1
 
-    assert not host.calls("")
+    assert host.calls("") == host.calls(" config")
 
 
 def test_a_changed_dump_is_not_restored(host: Host) -> None:
