@@ -73,6 +73,15 @@ def test_ci_finds_the_commands_of_a_section(section: str, commands: str) -> None
     assert printed == commands
 
 
+def test_ci_reads_the_commands_with_any_cdpath(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exported CDPATH makes cd print the folder, which is no command."""
+    monkeypatch.setenv("CDPATH", ".:/tmp")
+
+    printed = subprocess.check_output([".ci/readme", "Benchmarks"], cwd=CHECKOUT, text=True)
+
+    assert printed == "uv run python -m benchmarks\n"
+
+
 def test_ci_refuses_a_section_without_commands() -> None:
     """`.ci/readme` fails for a section that has no commands, and names it."""
     result = subprocess.run(
