@@ -1,11 +1,14 @@
-"""The files around the package match it: .env.example and the wheel."""
+"""The files around the package: .env.example, .gitattributes and the wheel."""
 
 import dataclasses
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from groundwork.core.config import Settings, settings_or_exit
 from groundwork.core.database.migration_files import migration_ids
@@ -30,6 +33,23 @@ def test_the_example_shows_the_defaults() -> None:
     settings = settings_or_exit()
 
     assert settings == Settings(database_url=settings.database_url)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_windows_changes_no_line_endings(tmp_path: Path) -> None:
+    """Git for Windows would check scripts out with CRLF, with which no shell runs them."""
+    (tmp_path / "script").write_bytes(b"#!/bin/sh\n")
+    shutil.copy(CHECKOUT / ".gitattributes", tmp_path)
+    script = """
+        git config --global core.autocrlf true
+        git init --quiet && git add script && rm script && git checkout --quiet script
+    """
+
+    # A hook of git that runs the tests has set GIT_DIR.
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    subprocess.run(["sh", "-euc", script], cwd=tmp_path, env=environment, check=True)
+
+    assert (tmp_path / "script").read_bytes() == b"#!/bin/sh\n"
 
 
 def test_the_wheel_works_in_an_empty_folder(tmp_path: Path, empty_database: str) -> None:
