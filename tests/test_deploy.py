@@ -75,6 +75,12 @@ def test_the_port_is_the_same_everywhere() -> None:
     assert {item["environment"]["PORT"] for item in app} == {DEFAULTS.port}
 
 
+@pytest.mark.parametrize("service", ["migrate", "app"])
+def test_compose_reads_a_private_checkout(service: str) -> None:
+    """With umask 077 only root can read the checkout that development mounts."""
+    assert [DEVELOPMENT[service][name] for name in ("user", "volumes")] == ["root", [".:/src:z"]]
+
+
 @each_compose
 def test_compose_waits_for_the_shutdown(services: Any) -> None:
     """Compose kills the service later than drain + grace + 3 s."""
