@@ -259,6 +259,22 @@ def test_an_image_is_built_once_per_version(host: Host) -> None:
     assert f"GROUNDWORK_VERSION={__version__}\n" in host.version()
 
 
+def test_tracing_needs_an_image_of_its_own(host: Host) -> None:
+    """GROUNDWORK_OTEL, set after the version was built, builds an image that exports traces."""
+    script = host.folder / "docker"
+    script.write_text(
+        DOCKER.replace('"ps "*)', f'"image "*:{__version__}-otel) exit 1 ;;\n"ps "*)')
+    )
+
+    for value in ("false", "true"):
+        (host.folder / ".env").write_text(f"GROUNDWORK_OTEL={value}\n")
+        assert host.run("upgrade") == 0
+
+    (build,) = host.calls("build ")
+    assert host.calls("--build-arg OTEL=-otel .") == [build]
+    assert host.calls(f"--tag localhost/groundwork:{__version__}-otel ") == [build]
+
+
 def test_a_checkout_that_git_refuses_is_not_built(host: Host) -> None:
     """Git refuses a checkout of another user; the version of the code names older images, too."""
     (host.folder / ".git").mkdir()
