@@ -165,9 +165,20 @@ def test_the_service_is_no_superuser_of_its_database() -> None:
     """The service knows the password of its own role only."""
     readers = {name for name in SERVER if "superuser_password" in SERVER[name].get("secrets", [])}
 
-    assert readers == {"db", "restore"}
+    assert readers == {"db", "backup", "restore"}
     role = (CHECKOUT / "deploy/compose/database/role.sql").read_text()
     assert re.search(r"^CREATE ROLE groundwork LOGIN PASSWORD :'password';$", role, re.MULTILINE)
+
+
+def test_a_backup_has_what_every_role_owns() -> None:
+    """A table that an operator has made as superuser stops no backup, nor do hidden rows."""
+    script = (CHECKOUT / "deploy/compose/database/backup.sh").read_text()
+
+    assert SERVER["backup"]["secrets"] == ["superuser_password"]
+    assert re.findall(r"PGUSER=(\w+)|cat /run/secrets/(\w+)", script) == [
+        ("postgres", ""),
+        ("", "superuser_password"),
+    ]
 
 
 def test_the_database_has_time_for_its_shutdown() -> None:

@@ -11,9 +11,10 @@ schema() { # what pg_dump prints, without comments and its random key
     pg_dump --schema-only | sed -e '/^--/d' -e '/^\\restrict /d' -e '/^\\unrestrict /d'
 }
 
-# The source: dump, schema and row counts of one snapshot, while the service goes on writing.
-export PGHOST=db PGUSER=groundwork PGDATABASE=groundwork
-PGPASSWORD=$(cat /run/secrets/database_password)
+# The source: dump, schema and row counts of one snapshot, while the service goes on writing. A
+# superuser reads the tables of every role, and rows that policies hide from their owner.
+export PGHOST=db PGUSER=postgres PGDATABASE=groundwork
+PGPASSWORD=$(cat /run/secrets/superuser_password)
 export PGPASSWORD
 psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 >rows.source <<SQL
 SET statement_timeout = 0;
@@ -32,7 +33,7 @@ psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 >roles.s
     WHERE rolname <> 'postgres' AND NOT starts_with(rolname, 'pg_')"
 
 # The proof: a scratch server that only this container reaches.
-export PGHOST="$work" PGUSER=postgres
+export PGHOST="$work"
 # shellcheck disable=SC2086 # several options
 initdb --pgdata=scratch --auth=trust --no-sync ${POSTGRES_INITDB_ARGS-} >initdb.log
 pg_ctl --pgdata=scratch --log=scratch.log --silent --wait start \
