@@ -61,6 +61,21 @@ def test_what_is_set_for_the_database_stays(cluster: Cluster, tmp_path: Path, du
         assert cursor.fetchall() == [('"$user", "a, b"',)]
 
 
+def test_what_only_a_superuser_may_create_is_restored(cluster: Cluster, tmp_path: Path) -> None:
+    """A publication of all tables and an event trigger, with their comments, are in the copy."""
+    cluster.run("CREATE ROLE groundwork")
+    cluster.run("CREATE PUBLICATION everything FOR ALL TABLES")
+    cluster.run("COMMENT ON PUBLICATION everything IS 'for reports'")
+    cluster.run("CREATE FUNCTION f() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'")
+    cluster.run("CREATE EVENT TRIGGER changes ON ddl_command_end EXECUTE FUNCTION f()")
+
+    command = [str(PROGRAMS / "pg_dump"), "--format=custom", cluster.url("postgres")]
+    assert start(cluster, tmp_path, subprocess.check_output(command)).wait() == 0
+
+    assert cluster.run("SELECT obj_description(oid) FROM pg_publication") == [("for reports",)]
+    assert cluster.run("SELECT evtname FROM pg_event_trigger") == [("changes",)]
+
+
 def test_a_crash_in_the_exchange_locks_nobody_out(
     cluster: Cluster, tmp_path: Path, dump: bytes
 ) -> None:
