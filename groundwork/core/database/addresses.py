@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, override
 
 from groundwork.core.tasks import spawn
 
+_KNOWN_SECONDS = 1.0  # then the addresses of the lookup before are used
+
 
 class Target(NamedTuple):
     """A host to try, its port and one address of it: None before a lookup, "" without one."""
@@ -42,10 +44,14 @@ class LoopTo:
 
 
 class Lookups:
-    """Looks up each host name once at a time: one that hangs takes a thread of few."""
+    """Looks up each host name once at a time: one that hangs takes a thread of few.
+
+    A name server that drops a packet costs 5 s, so known addresses serve after one.
+    """
 
     def __init__(self) -> None:
-        self._latest: dict[str, asyncio.Task[list[Any]]] = {}
+        self._latest: dict[str, asyncio.Task[list[str]]] = {}
+        self._known: dict[str, list[str]] = {}
 
     async def addresses_of(self, host: str, seconds: float) -> list[str]:
         """Return the addresses, none if it takes longer; "" stands for a lookup by the driver."""
@@ -53,14 +59,16 @@ class Lookups:
             return [""]
         lookup = self._latest.get(host)
         if lookup is None or lookup.done():
-            loop = asyncio.get_running_loop()
-            lookup = spawn(loop.getaddrinfo(host, None, type=socket.SOCK_STREAM))
-            self._latest[host] = lookup
-        await asyncio.wait({lookup}, timeout=seconds)
-        if not lookup.done():
-            return []
+            self._latest[host] = lookup = spawn(self._look_up(host))
+        known = self._known.get(host, [])
+        await asyncio.wait({lookup}, timeout=min(seconds, _KNOWN_SECONDS) if known else seconds)
+        return lookup.result() if lookup.done() else known
+
+    async def _look_up(self, host: str) -> list[str]:
+        loop = asyncio.get_running_loop()
         try:
-            found = lookup.result()
+            found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         except OSError:
             return [""]  # connecting fails likewise, and says why
-        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        self._known[host] = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        return self._known[host]

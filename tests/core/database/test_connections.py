@@ -15,6 +15,7 @@ import pytest
 
 from groundwork.core.config import Settings
 from groundwork.core.database import Connection, Connector
+from groundwork.core.database.addresses import Lookups
 from tests.factories.installation import create_installation
 
 TWO_HOSTS = "postgresql://us:s3,cret@first,second:5433/db"
@@ -265,6 +266,23 @@ async def test_a_lookup_that_hangs_is_shared(monkeypatch: pytest.MonkeyPatch) ->
 
     assert getaddrinfo.call_count == 2
     connect.assert_awaited_once()
+
+
+async def test_known_addresses_serve_while_a_lookup_hangs(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name server that drops a packet costs a second; its late response is used next."""
+    monkeypatch.setattr("groundwork.core.database.addresses._KNOWN_SECONDS", 0.01)
+    lookups = Lookups()
+    found = [await lookups.addresses_of("one", 5)]
+    late = Mock(side_effect=lambda *_, **__: asyncio.sleep(0.2, [(0, 0, 0, "", ("192.0.2.9", 0))]))
+    monkeypatch.setattr(loop, "getaddrinfo", late)
+
+    found.append(await lookups.addresses_of("one", 5))
+    await asyncio.sleep(0.3)
+    found.append(await lookups.addresses_of("one", 5))
+
+    assert found == [["192.0.2.3"], ["192.0.2.3"], ["192.0.2.9"]]
 
 
 async def test_a_lookup_that_hangs_delays_no_other_host(
