@@ -25,6 +25,16 @@ def changed_password(cluster: Cluster) -> Iterator[None]:
 
 
 @contextmanager
+def changed_role(cluster: Cluster) -> Iterator[None]:
+    """Change the password and a setting of the service's role, which its sessions can see."""
+    cluster.run("ALTER ROLE app PASSWORD 'changed'")
+    cluster.run("ALTER ROLE app SET work_mem = '5MB'")
+    yield
+    cluster.run(f"ALTER ROLE app PASSWORD '{PASSWORD}'")
+    cluster.run("ALTER ROLE app RESET work_mem")
+
+
+@contextmanager
 def no_login(cluster: Cluster) -> Iterator[None]:
     """Take the role's right to log in."""
     cluster.run("ALTER ROLE app NOLOGIN")
@@ -63,6 +73,7 @@ def rejected_by_hba(cluster: Cluster) -> Iterator[None]:
 
 REFUSED: dict[str, Callable[[Cluster], AbstractContextManager[None]]] = {
     "password changed": changed_password,
+    "password and setting changed": changed_role,
     "login revoked": no_login,
     "slots taken": taken_slots,
     "connection limit": connection_limit,

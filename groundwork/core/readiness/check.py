@@ -86,6 +86,8 @@ class Readiness:
         except Exception as error:  # noqa: BLE001 - whatever it is, this instance is not ready
             await asyncio.sleep(0)  # the monitor's tick is due as well, where the loop was blocked
             result = self._failed(error)
+            if result.reason == "migrations_pending":
+                self._row = None  # the pool may have opened sessions that find no table either
         else:
             result = judge(row, self._pool, failure, time.monotonic() - started)
             is_stale = failure is None and self._are_stale(row)

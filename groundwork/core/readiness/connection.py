@@ -37,7 +37,8 @@ class CheckConnection:
         self._connect_timeout = connect_timeout
         self._on_failure = on_failure  # called when the session works but could not be renewed
         self._connection: Connection | None = None
-        self._begun = 0.0  # when the latest session was asked for
+        self._row: Database | None = None  # what the latest session found when it began
+        self._begun = 0.0  # when that session was asked for
         self._renewal: asyncio.Task[None] | None = None
         self._slow_attempt: asyncio.Task[Database] | None = None
         self._open = WeakSet[Connection]()
@@ -54,7 +55,8 @@ class CheckConnection:
         """
         self.reconnected = False
         if connection := self._take():
-            self._renew_if_due()
+            if time.monotonic() - self._begun >= RENEW_SECONDS:
+                self._start_renewal()
             try:
                 row = await query_until(connection, deadline - time.monotonic())
             except (TimeoutError, asyncpg.UndefinedTableError):
@@ -62,6 +64,9 @@ class CheckConnection:
             except Exception:  # noqa: BLE001 - the second attempt finds out what is wrong
                 self.reconnected = True
             else:
+                if row != self._row and not (self._connection or self.failure):
+                    # What has changed may keep new sessions from being opened.
+                    await asyncio.wait({self._start_renewal()}, timeout=deadline - time.monotonic())
                 is_proof = not isinstance(self.failure, FINAL)
                 # It may have been renewed while it was in use.
                 self._keep(self._connection or connection if is_proof else None, connection)
@@ -81,11 +86,12 @@ class CheckConnection:
         for connection in self._open:
             connection.terminate()
 
-    def _renew_if_due(self) -> None:
-        now, renewal = time.monotonic(), self._renewal
-        if now - self._begun >= RENEW_SECONDS and (renewal is None or renewal.done()):
-            self._begun = now  # also if it fails: the next attempt waits as long
-            self._renewal = spawn(self._renew())
+    def _start_renewal(self) -> asyncio.Task[None]:
+        renewal = self._renewal
+        if renewal is None or renewal.done():
+            self._begun = time.monotonic()  # also if it fails: the next attempt waits as long
+            self._renewal = renewal = spawn(self._renew())
+        return renewal
 
     async def _renew(self) -> None:
         try:
@@ -119,7 +125,7 @@ class CheckConnection:
         connection = await self._connect()
         self._open.add(connection)
         row = await query_until(connection, self._connect_timeout)
-        self._begun, self.failure = begun, None
+        self._begun, self.failure, self._row = begun, None, row
         self._keep(connection, self._connection)
         return row
 

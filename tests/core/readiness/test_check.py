@@ -372,6 +372,18 @@ async def test_sessions_of_before_the_first_good_check_are_replaced(
     assert renewed
 
 
+async def test_sessions_that_found_no_table_are_replaced(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests may have opened some while the search_path was wrong, before it was set back."""
+    monkeypatch.setattr(pool, "expire", expire := Mock())
+    error = asyncpg.UndefinedTableError("_yoyo_migration")
+    renewed, _ = await check_each(settings, pool, monkeypatch, database(), error, database())
+
+    expire.assert_called_once_with()
+    assert renewed
+
+
 @pytest.mark.parametrize("error", [ConnectionRefusedError(), TimeoutError()])
 async def test_sessions_are_kept_at_the_end_of_an_outage_at_startup(
     settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch, error: Exception

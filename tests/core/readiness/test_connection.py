@@ -51,13 +51,13 @@ async def test_a_connection_is_kept_while_it_answers() -> None:
     """It is opened once, replaced where it fails, and that it went stale is told of that once."""
     stale, new = (
         connection("first", ConnectionResetError()),
-        connection("second", "third", "fourth"),
+        connection("second", "second", "second"),
     )
     check = CheckConnection(AsyncMock(side_effect=[stale, new]), 5, Mock())
 
     told = [((await check.query(late())).postgres_version, check.reconnected) for _ in range(4)]
 
-    assert told == [("first", False), ("second", True), ("third", False), ("fourth", False)]
+    assert told == [("first", False), ("second", True), ("second", False), ("second", False)]
     await asyncio.sleep(0.7)
     stale.terminate.assert_called_once_with()
     new.terminate.assert_not_called()
@@ -233,7 +233,7 @@ def renewing(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("renewing")
 async def test_a_session_is_renewed_in_the_background() -> None:
     """The next check uses a session that is new, and the old one is closed."""
-    old, new = connection("first", "second"), connection("new", "third")
+    old, new = connection("old", "old"), connection("new", "new")
     check = CheckConnection(AsyncMock(side_effect=[old, new, OSError()]), 5, Mock())
 
     versions = []
@@ -241,7 +241,7 @@ async def test_a_session_is_renewed_in_the_background() -> None:
         versions.append((await check.query(late())).postgres_version)
         await asyncio.sleep(0.01)
 
-    assert versions == ["first", "second", "third"]
+    assert versions == ["old", "old", "new"]
     assert check.failure is not None  # of the third attempt
     old.close.assert_awaited_once()
     new.close.assert_not_awaited()
@@ -250,13 +250,13 @@ async def test_a_session_is_renewed_in_the_background() -> None:
 @pytest.mark.usefixtures("renewing")
 async def test_a_session_that_is_renewed_while_it_is_in_use_is_closed() -> None:
     """Of the two only the new one is kept."""
-    gate, new = asyncio.Event(), connection("new", "third")
+    gate, new = asyncio.Event(), connection("new", "new")
 
     async def wait(_: str) -> tuple[object, ...]:
         await gate.wait()
-        return row("second")
+        return row("old")
 
-    old = connection("first")
+    old = connection("old")
     check = CheckConnection(AsyncMock(side_effect=[old, new, OSError()]), 5, Mock())
     await check.query(late())
     old.fetchrow = wait
@@ -264,15 +264,15 @@ async def test_a_session_that_is_renewed_while_it_is_in_use_is_closed() -> None:
     await asyncio.sleep(0.01)
     gate.set()
 
-    assert (await under_way).postgres_version == "second"
-    assert (await check.query(late())).postgres_version == "third"
+    assert (await under_way).postgres_version == "old"
+    assert (await check.query(late())).postgres_version == "new"
     old.close.assert_awaited_once()
 
 
 @pytest.mark.usefixtures("renewing")
 async def test_a_failed_renewal_is_told_and_forgotten_after_the_next() -> None:
     """While new connections fail the session goes on, with the error beside it."""
-    kept = connection("first", "second", "third", "fourth")
+    kept = connection("kept", "kept", "kept")
     attempts = [kept, asyncpg.InvalidPasswordError(), connection("new")]
     on_failure = Mock()
     check = CheckConnection(AsyncMock(side_effect=attempts), 5, on_failure)
@@ -309,7 +309,7 @@ async def test_a_failed_renewal_is_not_repeated_at_once(monkeypatch: pytest.Monk
 async def test_a_renewal_that_hangs_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond its timeout it counts as failed, and only one is under way at a time."""
     monkeypatch.setattr(check_connection, "_RENEW_TIMEOUT", 0.05)
-    kept = connection("first", "second", "third")
+    kept = connection("kept", "kept", "kept")
     connect = AsyncMock(side_effect=[kept])
     check = CheckConnection(connect, 5, Mock())
     await check.query(late())
@@ -327,7 +327,7 @@ async def test_a_renewal_that_hangs_is_a_failure(monkeypatch: pytest.MonkeyPatch
 async def test_a_blocked_event_loop_fails_no_renewal(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a handler blocks the loop for longer than the timeout, the database is not at fault."""
     monkeypatch.setattr(check_connection, "_RENEW_TIMEOUT", 0.4)
-    kept, renewed = connection("first", "second"), connection("third")
+    kept, renewed = connection("kept", "kept"), connection("new")
 
     async def connect_while_blocked() -> Mock:
         await asyncio.sleep(0.01)
@@ -350,7 +350,7 @@ async def test_a_blocked_event_loop_fails_no_renewal(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("error", [asyncpg.UndefinedTableError, asyncpg.CannotConnectNowError])
 async def test_a_session_that_proves_nothing_is_let_go(error: type[Exception]) -> None:
     """Where a new session finds no table, or the server waits for its sessions to shut down."""
-    kept = connection("first", "second", "third")
+    kept = connection("kept", "kept", "kept")
     attempts = [kept, connection(error()), connection("new"), connection("new")]
     check = CheckConnection(AsyncMock(side_effect=attempts), 5, Mock())
     versions = []
@@ -358,5 +358,21 @@ async def test_a_session_that_proves_nothing_is_let_go(error: type[Exception]) -
         versions.append((await check.query(late())).postgres_version)
         await asyncio.sleep(0.01)
 
-    assert versions == ["first", "second", "new"]
+    assert versions == ["kept", "kept", "new"]
     kept.close.assert_awaited_once()
+
+
+@pytest.mark.parametrize("error", [None, OSError])
+async def test_a_session_whose_row_has_changed_is_renewed(error: type[OSError] | None) -> None:
+    """What has changed, such as the role, may keep new ones from being opened: it shows at once."""
+    old, new = connection("old", "changed", "changed"), connection("changed", "changed")
+    connect = AsyncMock(side_effect=[old, error or new])
+    check = CheckConnection(connect, 5, Mock())
+
+    versions = [(await check.query(late())).postgres_version for _ in range(3)]
+    await asyncio.sleep(0.01)
+
+    assert versions == ["old", "changed", "changed"]
+    assert type(check.failure) is (error or type(None))
+    assert (connect.await_count, old.close.await_count) == (2, int(error is None))
+    check.close()
