@@ -138,6 +138,7 @@ class Pool(Statements):
             self._sessions[connection] = generation
             self._open.add(connection)
             self._waiters.give(connection)
+            self._open_one()  # for a request of the pause after a failure
 
     def _discard(self, connection: Connection) -> None:
         self._forget(connection)

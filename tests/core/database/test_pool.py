@@ -158,6 +158,23 @@ async def test_a_failed_connect_waits_while_a_session_serves(
     await asyncio.gather(holder, waiting, early)
 
 
+async def test_a_retry_that_connects_opens_one_for_each_waiter(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that came in the pause before it waits for none that others use."""
+    monkeypatch.setattr(pool_module, "_RETRY_SECONDS", 0.05)
+    pool, done = Pool(server.connect, max_size=4, timeout=5), asyncio.Event()
+    holders = []
+    for failure in (None, asyncpg.TooManyConnectionsError(), None, None):
+        server.failure = failure
+        holders.append(asyncio.create_task(hold(pool, done)))
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    assert len(server.made) == 4
+    done.set()
+    await asyncio.gather(*holders)
+
+
 async def test_what_cannot_be_served_in_time_is_refused_at_once(pool: Pool) -> None:
     """The queue takes as many as DB_POOL_TIMEOUT allows by the time that a use takes."""
     for _ in range(30):
