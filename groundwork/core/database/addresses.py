@@ -54,7 +54,11 @@ class Lookups:
         self._known: dict[str, list[str]] = {}
 
     async def addresses_of(self, host: str, seconds: float) -> list[str]:
-        """Return the addresses, none if it takes longer; "" stands for a lookup by the driver."""
+        """Return the addresses, none if it takes longer; "" for the folder of a socket.
+
+        Raises:
+            OSError: there is no such name, or no name server.
+        """
         if host.startswith("/"):
             return [""]
         lookup = self._latest.get(host)
@@ -66,9 +70,6 @@ class Lookups:
 
     async def _look_up(self, host: str) -> list[str]:
         loop = asyncio.get_running_loop()
-        try:
-            found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        except OSError:
-            return [""]  # connecting fails likewise, and says why
+        found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         self._known[host] = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         return self._known[host]

@@ -62,13 +62,13 @@ class Connector:
         while targets:
             target = targets.pop(0)
             share = max(deadline - time.monotonic(), 0.001) / (len(targets) + 1)
-            # A name is looked up when its host's turn comes: the lookup of another may hang.
-            if target.host and target.address is None:
-                addresses = await self._lookups.addresses_of(target.host, share / 2)
-                found = [target._replace(address=address) for address in addresses]
-                targets = sorted(found, key=self._is_other) + targets
-                continue
             try:
+                # A name is looked up when its host's turn comes: the lookup of another may hang.
+                if target.host and target.address is None:
+                    addresses = await self._lookups.addresses_of(target.host, share / 2)
+                    found = [target._replace(address=address) for address in addresses]
+                    targets = sorted(found, key=self._is_other) + targets
+                    continue
                 connection = await self._open(url, target, share)
             except _TRY_NEXT_HOST as error:
                 if isinstance(error, OSError) and error.errno:  # and no word on what failed
