@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
+from contextvars import Context
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -12,8 +13,11 @@ _END_SECONDS = 0.5
 
 
 def spawn[T](work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Run a coroutine as a background task; its exception may stay unretrieved."""
-    task = asyncio.create_task(work)
+    """Run a coroutine as a background task; its exception may stay unretrieved.
+
+    It has a context of its own: its log lines belong to no one request.
+    """
+    task = asyncio.create_task(work, context=Context())
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task
 

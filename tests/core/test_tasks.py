@@ -6,6 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from groundwork.core.observability.logging import request_id
 from groundwork.core.tasks import background, run_with_timeout, spawn
 
 
@@ -64,3 +65,16 @@ async def test_work_in_the_background_ends_with_its_block(
 
     assert ended == ["work"]
     assert [str(one.exc_info[1]) for one in caplog.records if one.exc_info] == ["no more jobs"]
+
+
+async def test_a_background_task_belongs_to_no_request() -> None:
+    """A connection that a request had the pool open outlives it, and serves others."""
+
+    async def work() -> str | None:
+        return request_id.get()
+
+    token = request_id.set("interrupted")
+    found = await spawn(work())
+    request_id.reset(token)
+
+    assert found is None

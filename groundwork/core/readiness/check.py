@@ -49,8 +49,7 @@ class Readiness:
         if check is None or (check.done() and (is_old or self._connection.is_lost())):
             self._due = now + self._ttl
             self._blocked = self.loop_monitor.blocked_seconds
-            # In a context of its own: its log lines belong to no one request.
-            self._check = check = Context().run(spawn, self._run())
+            self._check = check = spawn(self._run())
         # Not awaited itself: a caller that leaves takes nothing with it.
         if not check.done() and not (await asyncio.wait({check}, timeout=self._timeout))[0]:
             self._publish(self._failed(TimeoutError("the check hangs")))
