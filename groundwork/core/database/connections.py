@@ -42,6 +42,7 @@ class Connector:
         self._timeout = settings.db_connect_timeout
         self._last_good = Target()
         self._lookups = Lookups()
+        self._invalid = ""  # why DATABASE_URL_FILE is, if so
         self._options: dict[str, Any] = {
             "command_timeout": settings.db_command_timeout,
             "statement_cache_size": settings.db_statement_cache_size,
@@ -124,11 +125,14 @@ class Connector:
         """Return the address, read again if DATABASE_URL_FILE names it."""
         if "DATABASE_URL_FILE" in os.environ:
             values, errors = read_environment(["DATABASE_URL"])
+            cause = ""
             try:
                 self._url = parse_database_url(values.get("DATABASE_URL", ""))
             except DatabaseURLError as error:
                 cause = errors.get("DATABASE_URL", str(error))
+            if cause and cause != self._invalid:
                 logger.warning("DATABASE_URL_FILE is invalid", extra={"cause": cause})
+            self._invalid = cause
         return self._url
 
 
