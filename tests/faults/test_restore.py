@@ -62,9 +62,11 @@ def test_what_is_set_for_the_database_stays(cluster: Cluster, tmp_path: Path, du
 
 
 def test_what_only_a_superuser_may_create_is_restored(cluster: Cluster, tmp_path: Path) -> None:
-    """A publication of all tables and an event trigger, with their comments, are in the copy."""
+    """Publications, subscriptions and event triggers, with their comments, are in the copy."""
     cluster.run("CREATE ROLE groundwork")
     cluster.run("CREATE PUBLICATION everything FOR ALL TABLES")
+    options = "PUBLICATION everything WITH (connect = false)"
+    cluster.run(f"CREATE SUBSCRIPTION copy CONNECTION 'host=/nowhere' {options}")
     cluster.run("COMMENT ON PUBLICATION everything IS 'for reports'")
     cluster.run("CREATE FUNCTION f() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'")
     cluster.run("CREATE EVENT TRIGGER changes ON ddl_command_end EXECUTE FUNCTION f()")
@@ -74,6 +76,8 @@ def test_what_only_a_superuser_may_create_is_restored(cluster: Cluster, tmp_path
 
     assert cluster.run("SELECT obj_description(oid) FROM pg_publication") == [("for reports",)]
     assert cluster.run("SELECT evtname FROM pg_event_trigger") == [("changes",)]
+    copies = "SELECT datname FROM pg_subscription JOIN pg_database AS d ON d.oid = subdbid"
+    assert ("groundwork",) in cluster.run(copies)
 
 
 def test_a_crash_in_the_exchange_locks_nobody_out(

@@ -54,7 +54,7 @@ restore_objects() { # into groundwork_restored; the objects belong to the servic
         $4 == "EXTENSION" && $6 in untrusted || $4 $6 == "COMMENTEXTENSION" && $7 in untrusted' \
         "$dump.untrusted" "$dump.list" >"$dump.superuser"
     # Only a superuser may create these, too, when the tables and functions are there.
-    grep -E '^[0-9]+; [0-9]+ [0-9]+ (COMMENT - )?(EVENT TRIGGER|PUBLICATION) ' "$dump.list" >"$dump.last" || :
+    grep -E '^[0-9]+; [0-9]+ [0-9]+ (COMMENT - )?(EVENT TRIGGER|PUBLICATION|SUBSCRIPTION) ' "$dump.list" >"$dump.last" || :
     grep -vxF -f "$dump.superuser" -f "$dump.last" "$dump.list" >"$dump.role" || :
     pg_restore --exit-on-error --dbname=groundwork_restored --use-list="$dump.superuser" "$dump" || return
     # A new server lacks the roles that the dump grants something to; they get no login.
