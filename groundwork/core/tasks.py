@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -12,12 +12,12 @@ logger = logging.getLogger(__name__)
 _END_SECONDS = 0.5
 
 
-def spawn[T](work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+def spawn[T](work: Coroutine[Any, Any, T], context: Context | None = None) -> asyncio.Task[T]:
     """Run a coroutine as a background task; its exception may stay unretrieved.
 
-    It has a context of its own: its log lines belong to no one request.
+    Without a context it gets an empty one: its log lines belong to no request.
     """
-    task = asyncio.create_task(work, context=Context())
+    task = asyncio.create_task(work, context=context or Context())
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task
 
@@ -49,7 +49,7 @@ async def run_with_timeout[T](seconds: float, work: Coroutine[Any, Any, T], turn
     Raises:
         TimeoutError: the coroutine took longer than `seconds`.
     """
-    task = spawn(work)
+    task = spawn(work, copy_context())
     try:
         for _ in range(turns):
             await asyncio.wait({task}, timeout=seconds / turns)

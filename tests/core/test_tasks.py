@@ -78,3 +78,16 @@ async def test_a_background_task_belongs_to_no_request() -> None:
     request_id.reset(token)
 
     assert found is None
+
+
+async def test_what_a_request_waits_for_belongs_to_it() -> None:
+    """The log line of a slow query has the ID of the request that set the timeout."""
+
+    async def work() -> str | None:
+        return request_id.get()
+
+    token = request_id.set("waiting")
+    found = await run_with_timeout(1, work())
+    request_id.reset(token)
+
+    assert found == "waiting"
