@@ -110,7 +110,9 @@ class CheckConnection:
                 left = deadline - time.monotonic()
                 done, _ = await asyncio.wait({fresh, slow}, timeout=left, return_when=_FIRST)
                 if fresh in done:
-                    return fresh.result()
+                    row = fresh.result()
+                    slow.cancel()  # it may reach a server of before
+                    return row
                 if not done:
                     message = "no response in time"
                     raise TimeoutError(message)

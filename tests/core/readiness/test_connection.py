@@ -192,6 +192,26 @@ async def test_a_patient_attempt_that_fails_leaves_the_fresh_one_its_time() -> N
     assert (await check.query(time.monotonic() + 20)).postgres_version is fresh
 
 
+async def test_a_session_is_not_replaced_by_an_older_attempt() -> None:
+    """What hangs beside an attempt that connects, perhaps to a server of before, is cancelled."""
+    gate, fresh = asyncio.Event(), connection("fresh", "fresh")
+
+    async def connect_slowly() -> Mock:
+        await gate.wait()
+        return connection("slow", "slow")
+
+    attempts = [connect_slowly(), asyncio.sleep(0, fresh)]
+    check = CheckConnection(Mock(side_effect=attempts), 5, Mock())
+    with pytest.raises(TimeoutError):
+        await check.query(soon())
+    await check.query(late())
+    gate.set()
+    await asyncio.sleep(0.01)
+
+    assert (await check.query(late())).postgres_version == "fresh"
+    fresh.close.assert_not_awaited()
+
+
 async def test_of_two_that_connect_at_once_one_is_kept() -> None:
     """The other one is closed, so that nothing is left behind."""
     up, made = asyncio.Event(), [faithful(), faithful()]
