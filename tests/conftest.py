@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import os
+import signal
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
@@ -96,6 +97,14 @@ def pytest_terminal_summary(
     """Name the responses that no test has seen."""
     for line in config.stash.get(_MISSING, []):
         terminalreporter.write_line(line, red=True)
+
+
+@pytest.fixture
+def hangups() -> Iterator[None]:
+    """Let SIGHUP reach what a test starts, also where the tests themselves run under nohup."""
+    found = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, found)
 
 
 @pytest.fixture(scope="session")

@@ -178,14 +178,6 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def hangups() -> Iterator[None]:
-    """Let SIGHUP reach what a test starts, also where the tests themselves run under nohup."""
-    found = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, found)
-
-
 @pytest.mark.faults
 @pytest.mark.usefixtures("hangups")
 def test_dev_leaves_only_its_data(tmp_path: Path) -> None:

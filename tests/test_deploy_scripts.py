@@ -399,6 +399,7 @@ def test_what_a_crash_left_is_removed(host: Host) -> None:
     assert not list((host.folder / "backups").glob("*.part"))
 
 
+@pytest.mark.usefixtures("hangups")
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_an_interrupted_backup_leaves_nothing(host: Host, number: int) -> None:
     """Neither a part of a dump nor a container stays, so the next backup can run."""
