@@ -46,7 +46,8 @@ class LoopTo:
 class Lookups:
     """Looks up each host name once at a time: one that hangs takes a thread of few.
 
-    A name server that drops a packet costs 5 s, so known addresses serve after one.
+    A name server that drops a packet costs 5 s, so known addresses serve after one, and also
+    where no name server is reached.
     """
 
     def __init__(self) -> None:
@@ -66,7 +67,12 @@ class Lookups:
             self._latest[host] = lookup = spawn(self._look_up(host))
         known = self._known.get(host, [])
         await asyncio.wait({lookup}, timeout=min(seconds, _KNOWN_SECONDS) if known else seconds)
-        return lookup.result() if lookup.done() else known
+        try:
+            return lookup.result() if lookup.done() else known
+        except OSError as error:
+            if known and error.errno == socket.EAI_AGAIN:
+                return known
+            raise
 
     async def _look_up(self, host: str) -> list[str]:
         loop = asyncio.get_running_loop()

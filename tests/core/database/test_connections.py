@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import socket
 import ssl
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -293,6 +294,20 @@ async def test_known_addresses_serve_while_a_lookup_hangs(
     found.append(await lookups.addresses_of("one", 5))
 
     assert found == [["192.0.2.3"], ["192.0.2.3"], ["192.0.2.9"]]
+
+
+@pytest.mark.parametrize(("code", "is_served"), [("EAI_AGAIN", True), ("EAI_NONAME", False)])
+async def test_known_addresses_serve_without_a_name_server(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, code: str, *, is_served: bool
+) -> None:
+    """Where the name server says that there is no such name, they do not."""
+    lookups = Lookups()
+    known = await lookups.addresses_of("one", 5)
+    failure = socket.gaierror(getattr(socket, code), "failed")
+    monkeypatch.setattr(loop, "getaddrinfo", AsyncMock(side_effect=failure))
+
+    with nullcontext() if is_served else pytest.raises(socket.gaierror):
+        assert await lookups.addresses_of("one", 5) == known
 
 
 async def test_a_lookup_that_hangs_delays_no_other_host(
