@@ -27,10 +27,9 @@ def changed_password(cluster: Cluster) -> Iterator[None]:
 @contextmanager
 def changed_role(cluster: Cluster) -> Iterator[None]:
     """Change the password and a setting of the service's role, which its sessions can see."""
-    cluster.run("ALTER ROLE app PASSWORD 'changed'")
-    cluster.run("ALTER ROLE app SET work_mem = '5MB'")
-    yield
-    cluster.run(f"ALTER ROLE app PASSWORD '{PASSWORD}'")
+    with changed_password(cluster):
+        cluster.run("ALTER ROLE app SET work_mem = '5MB'")
+        yield
     cluster.run("ALTER ROLE app RESET work_mem")
 
 
