@@ -203,7 +203,7 @@ class TransactionPool:
                 yield cast("Connection", _Lent(connection))
             except Exception as error:
                 if translated := unavailable(error, connection):
-                    raise translated from error
+                    raise translated from translated.__cause__
                 raise
             finally:
                 self._user = None

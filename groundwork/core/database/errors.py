@@ -35,7 +35,7 @@ _REASONS: dict[str, Reason] = {
 class UnavailableError(Exception):
     """The database cannot serve this now; `reason` says why, the cause is the driver's error."""
 
-    def __init__(self, reason: Reason, cause: Exception | None = None) -> None:
+    def __init__(self, reason: Reason, cause: BaseException | None = None) -> None:
         super().__init__(reason)
         self.reason: Reason = reason
         self.__cause__ = cause
@@ -43,6 +43,8 @@ class UnavailableError(Exception):
 
 def reason_of(error: BaseException) -> Reason | None:
     """Return why the database cannot serve now; None for an error in the statement or the code."""
+    if isinstance(error, asyncpg.ConnectionDoesNotExistError):
+        error = error.__cause__ or error  # what the server said when it closed the connection
     match error:
         case UnavailableError():
             return error.reason
@@ -76,9 +78,14 @@ def unavailable(error: BaseException, connection: Connection) -> UnavailableErro
     if isinstance(error, TimeoutError):
         # asyncio.timeout() makes one of the CancelledError that it sends to what is under way.
         is_drivers = any(map(_is_drivers, (error, error.__cause__)))
-        return UnavailableError("database_timeout") if is_drivers else None
+        return UnavailableError("database_timeout", error) if is_drivers else None
     broken = isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError)
-    return UnavailableError("database_unreachable") if broken and connection.is_closed() else None
+    if not (broken and connection.is_closed()):
+        return None
+    # The end of a transaction says only that the connection is closed: what closed it came before.
+    while isinstance(error.__context__, asyncpg.PostgresConnectionError | asyncpg.InterfaceError):
+        error = error.__context__
+    return UnavailableError(reason_of(error) or "database_unreachable", error)
 
 
 def _is_drivers(error: BaseException | None) -> bool:

@@ -31,7 +31,7 @@ class Checkout(AbstractAsyncContextManager[Connection]):
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._release(self._connection, time.monotonic() - self._started, error)
         if error and (translated := unavailable(error, self._connection)):
-            raise translated from error
+            raise translated
 
 
 class Statements:

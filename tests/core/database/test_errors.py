@@ -56,6 +56,14 @@ def test_an_error_in_the_code_has_none(error: Exception) -> None:
     assert connect_reason_of(error) == "database_rejected"
 
 
+def test_the_reason_is_what_the_server_said_last() -> None:
+    """A connection that the server closes has its reason in the server's last message."""
+    error = asyncpg.ConnectionDoesNotExistError("closed")
+    error.__cause__ = asyncpg.TransactionTimeoutError()
+
+    assert reason_of(error) == "database_timeout"
+
+
 @pytest.mark.parametrize(
     ("error", "text"), [(OSError("no"), "OSError: no"), (OSError(), "OSError")]
 )

@@ -411,6 +411,22 @@ async def test_an_error_of_the_connection_is_translated(
         await fail()
 
 
+async def test_the_end_of_a_transaction_hides_no_cause(settings: Settings) -> None:
+    """A transaction whose session the server ends says why, however deep it is."""
+    pool = Pool(Connector(settings), 1, 5.0)
+
+    async def use() -> None:
+        async with pool.acquire() as connection, connection.transaction(), connection.transaction():
+            await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with pytest.raises(UnavailableError) as caught:
+        await use()
+    await pool.close()
+
+    assert caught.value.reason == "database_unreachable"
+    assert "administrator command" in str(caught.value.__cause__)
+
+
 @pytest.mark.parametrize(
     ("sql", "command_timeout", "raised"),
     [
