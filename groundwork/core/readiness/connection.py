@@ -24,8 +24,9 @@ FINAL = (asyncpg.UndefinedTableError, asyncpg.CannotConnectNowError)
 class CheckConnection:
     """Opened with the first check.
 
-    Without a session, each check makes a fresh attempt beside the one that outlived its check: a
-    slow but working database is reached by the slow one, one that is back by the fresh one.
+    Without a session, each check makes a fresh attempt beside the one that outlived its check, and
+    so does each renewal: a slow but working database is reached by the slow one, one that is back
+    by the fresh one.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class CheckConnection:
         self._connection: Connection | None = None
         self._row: Database | None = None  # what the latest session found when it began
         self._begun = 0.0  # when that session was asked for
+        self._took = 0.0  # seconds until it had that row
         self._renewal: asyncio.Task[None] | None = None
         self._slow_attempt: asyncio.Task[Database] | None = None
         self._open = WeakSet[Connection]()
@@ -94,8 +96,11 @@ class CheckConnection:
         return renewal
 
     async def _renew(self) -> None:
+        # A distant server is no failure; another host of the address may respond after that.
+        patience = max(_RENEW_TIMEOUT, 1.5 * self._took)
+        attempts = self._attempt_until(time.monotonic() + 2 * self._connect_timeout)
         try:
-            await run_with_timeout(_RENEW_TIMEOUT, self._attempt(), turns=20)
+            await run_with_timeout(patience, attempts, turns=20)
         except Exception as error:  # noqa: BLE001 - readiness says what it is
             self.failure = error
             self._on_failure()
@@ -116,7 +121,7 @@ class CheckConnection:
                 if not done:
                     message = "no response in time"
                     raise TimeoutError(message)
-                if slow.exception() is None:
+                if not slow.cancelled() and slow.exception() is None:
                     return slow.result()
         finally:
             if fresh is not self._slow_attempt:
@@ -127,7 +132,8 @@ class CheckConnection:
         connection = await self._connect()
         self._open.add(connection)
         row = await query_until(connection, self._connect_timeout)
-        self._begun, self.failure, self._row = begun, None, row
+        self._begun, self._took = begun, time.monotonic() - begun
+        self.failure, self._row = None, row
         self._keep(connection, self._connection)
         return row
 

@@ -259,7 +259,7 @@ async def test_a_session_is_renewed_in_the_background() -> None:
     versions = []
     for _ in range(3):
         versions.append((await check.query(late())).postgres_version)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
 
     assert versions == ["old", "old", "new"]
     assert check.failure is not None  # of the third attempt
@@ -281,7 +281,7 @@ async def test_a_session_that_is_renewed_while_it_is_in_use_is_closed() -> None:
     await check.query(late())
     old.fetchrow = wait
     under_way = asyncio.create_task(check.query(late()))
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
     gate.set()
 
     assert (await under_way).postgres_version == "old"
@@ -299,7 +299,7 @@ async def test_a_failed_renewal_is_told_and_forgotten_after_the_next() -> None:
     failures = []
     for _ in range(3):
         await check.query(late())
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
         failures.append(type(check.failure))
 
     assert failures == [type(None), asyncpg.InvalidPasswordError, type(None)]
@@ -344,15 +344,74 @@ async def test_a_renewal_that_hangs_is_a_failure(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("renewing")
+async def test_a_renewal_that_is_late_ends_the_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the first host is silent, the second one responds after the timeout of a renewal."""
+    monkeypatch.setattr(check_connection, "_RENEW_TIMEOUT", 0.05)
+    gate, kept, new = asyncio.Event(), connection("kept", "kept", "kept"), connection("new")
+
+    async def connect_late() -> Mock:
+        await gate.wait()
+        return new
+
+    attempts = [asyncio.sleep(0, kept), connect_late()]
+    check = CheckConnection(Mock(side_effect=attempts), 5, Mock())
+    for _ in range(2):
+        await check.query(late())
+    await asyncio.sleep(0.1)
+    failed = check.failure
+    gate.set()
+    await asyncio.sleep(0.05)
+
+    assert isinstance(failed, TimeoutError)
+    assert check.failure is None
+    check.close()
+
+
+@pytest.mark.usefixtures("renewing")
+async def test_a_renewal_outlives_the_attempt_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that connects cancels the slow attempt, not the renewal that waits for it as well."""
+    monkeypatch.setattr(check_connection, "_RENEW_TIMEOUT", 0.05)
+    kept = connection("kept", "kept", "kept", ConnectionResetError())
+    attempts = [asyncio.sleep(0, kept), never(), never(), asyncio.sleep(0, connection("new"))]
+    check = CheckConnection(Mock(side_effect=attempts), 5, Mock())
+    for _ in range(2):
+        await check.query(late())
+    await asyncio.sleep(0.1)
+    versions = [(await check.query(late())).postgres_version for _ in range(2)]
+    connected = check.failure is None
+    await asyncio.sleep(0.1)
+
+    assert (versions, connected) == (["kept", "new"], True)
+    assert isinstance(check.failure, TimeoutError)
+    check.close()
+
+
+@pytest.mark.usefixtures("renewing")
+async def test_a_distant_server_has_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A renewal may take half as long again as the one before."""
+    monkeypatch.setattr(check_connection, "_RENEW_TIMEOUT", 0.05)
+    sessions = [connection("first", "first"), connection("second")]
+    check = CheckConnection(
+        Mock(side_effect=[asyncio.sleep(0.2, one) for one in sessions]), 5, Mock()
+    )
+    for _ in range(2):
+        await check.query(late())
+    await asyncio.sleep(0.25)
+
+    sessions[1].fetchrow.assert_awaited_once()
+    assert check.failure is None
+
+
+@pytest.mark.usefixtures("renewing")
 async def test_a_blocked_event_loop_fails_no_renewal(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a handler blocks the loop for longer than the timeout, the database is not at fault."""
     monkeypatch.setattr(check_connection, "_RENEW_TIMEOUT", 0.4)
     kept, renewed = connection("kept", "kept"), connection("new")
 
     async def connect_while_blocked() -> Mock:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
         time.sleep(0.5)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
         return renewed
 
     connect = AsyncMock(side_effect=[kept])
@@ -376,7 +435,7 @@ async def test_a_session_that_proves_nothing_is_let_go(error: type[Exception]) -
     versions = []
     for _ in range(3):
         versions.append((await check.query(late())).postgres_version)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
 
     assert versions == ["kept", "kept", "new"]
     kept.close.assert_awaited_once()
@@ -390,7 +449,7 @@ async def test_a_session_whose_row_has_changed_is_renewed(error: type[OSError] |
     check = CheckConnection(connect, 5, Mock())
 
     versions = [(await check.query(late())).postgres_version for _ in range(3)]
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
 
     assert versions == ["old", "changed", "changed"]
     assert type(check.failure) is (error or type(None))
