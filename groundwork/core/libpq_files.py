@@ -71,7 +71,7 @@ def find_password(parts: Mapping[str, str], host: str, port: int) -> str | None:
     return None
 
 
-def unreadable_file(error: OSError, parts: Mapping[str, str]) -> str | None:
+def unreadable_file(error: Exception, parts: Mapping[str, str]) -> str | None:
     """Return the file for TLS that an error is about; OpenSSL does not say which."""
     if not isinstance(error, FileNotFoundError | PermissionError):
         return None

@@ -72,8 +72,7 @@ class Connector:
                     continue
                 connection = await self._open(url, target, share)
             except _TRY_NEXT_HOST as error:
-                if isinstance(error, OSError) and error.errno:  # and no word on what failed
-                    error.filename = unreadable_file(error, url.parts) or str(target)
+                error.add_note(unreadable_file(error, url.parts) or str(target))
                 failures.append(error)
             else:
                 self._last_good = target

@@ -65,8 +65,9 @@ def connect_reason_of(error: BaseException) -> Reason:
 
 
 def describe(error: BaseException) -> str:
-    """Return an error for the log."""
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
+    """Return an error for the log, with its notes: the server it is about, the file of a query."""
+    notes = dict.fromkeys(getattr(error, "__notes__", ()))  # a lookup may be that of two attempts
+    return ": ".join(filter(None, [type(error).__name__, str(error), *notes]))
 
 
 def unavailable(error: BaseException, connection: Connection) -> UnavailableError | None:

@@ -68,5 +68,10 @@ def test_the_reason_is_what_the_server_said_last() -> None:
     ("error", "text"), [(OSError("no"), "OSError: no"), (OSError(), "OSError")]
 )
 def test_an_error_is_described_for_the_log(error: Exception, text: str) -> None:
-    """Its type, and its text if it has one."""
+    """Its type, its text if it has one, and each of its notes once."""
     assert describe(error) == text
+
+    error.add_note("db:5432")
+    error.add_note("db:5432")
+
+    assert describe(error) == f"{text}: db:5432"
