@@ -38,11 +38,12 @@ class Connector:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._url = parse_database_url(settings.database_url)
+        self._given = settings.database_url
+        self._url = parse_database_url(self._given)
         self._timeout = settings.db_connect_timeout
         self._last_good = Target()
         self._lookups = Lookups()
-        self._invalid = ""  # why DATABASE_URL_FILE is, if so
+        self._invalid = ""  # why the address is, if so
         self._options: dict[str, Any] = {
             "command_timeout": settings.db_command_timeout,
             "statement_cache_size": settings.db_statement_cache_size,
@@ -121,17 +122,18 @@ class Connector:
         return target._replace(address=target.address or good.address) != good
 
     def _read_url(self) -> DatabaseURL:
-        """Return the address, read again if DATABASE_URL_FILE names it."""
+        """Return the address as it is now: its file, its service and its certificate may change."""
+        url, errors, cause = self._given, dict[str, str](), ""
         if "DATABASE_URL_FILE" in os.environ:
             values, errors = read_environment(["DATABASE_URL"])
-            cause = ""
-            try:
-                self._url = parse_database_url(values.get("DATABASE_URL", ""))
-            except DatabaseURLError as error:
-                cause = errors.get("DATABASE_URL", str(error))
-            if cause and cause != self._invalid:
-                logger.warning("DATABASE_URL_FILE is invalid", extra={"cause": cause})
-            self._invalid = cause
+            url = values.get("DATABASE_URL", "")
+        try:
+            self._url = parse_database_url(url)
+        except DatabaseURLError as error:
+            cause = errors.get("DATABASE_URL", str(error))
+        if cause and cause != self._invalid:
+            logger.warning("DATABASE_URL is invalid", extra={"cause": cause})
+        self._invalid = cause
         return self._url
 
 

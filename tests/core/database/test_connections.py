@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock, Mock
+from urllib.parse import unquote
 
 import asyncpg
 import pytest
@@ -261,7 +262,7 @@ async def test_a_file_is_read_again_for_each_connection(
 
     hosts = [call.kwargs["host"] for call in connect.await_args_list]
     assert hosts == ["second", "second", "third", "third", "third"]
-    assert [one.message for one in caplog.records] == ["DATABASE_URL_FILE is invalid"] * 2
+    assert [one.message for one in caplog.records] == ["DATABASE_URL is invalid"] * 2
     assert "s3cret" not in str([vars(one) for one in caplog.records])
 
 
@@ -348,6 +349,18 @@ async def test_a_connection_has_to_answer(connect: AsyncMock, settings: Settings
 
     connection.execute.assert_awaited_with("SELECT 1", timeout=settings.db_connect_timeout)
     connection.terminate.assert_called_once_with()
+
+
+@pytest.mark.usefixtures("loop")
+async def test_a_certificate_may_come_later(connect: AsyncMock, tmp_path: Path) -> None:
+    """A client's certificate that is not there at startup counts once it is, as for libpq."""
+    file = tmp_path / "client.crt"
+    connector = Connector(Settings(database_url=f"postgresql://h/x?sslcert={file}&sslkey=/k"))
+    await connector()
+    file.touch()
+    await connector()
+
+    assert [str(file) in unquote(call.args[0]) for call in connect.await_args_list] == [False, True]
 
 
 @pytest.mark.parametrize(
