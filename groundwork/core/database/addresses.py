@@ -7,6 +7,14 @@ from typing import Any, NamedTuple, override
 from groundwork.core.tasks import spawn
 
 _KNOWN_SECONDS = 1.0  # then the addresses of the lookup before are used
+# Where a network or a host drops every packet, a statement fails after 10 s; and no firewall sees
+# an idle connection, which it would forget. Linux has each of these (tcp(7)).
+_KEEPALIVE = {
+    "TCP_KEEPIDLE": 5,
+    "TCP_KEEPINTVL": 1,
+    "TCP_KEEPCNT": 5,
+    "TCP_USER_TIMEOUT": 10_000,  # milliseconds
+}
 
 
 class Target(NamedTuple):
@@ -37,10 +45,15 @@ class LoopTo:
         return found
 
     async def create_connection(self, factory: Any, host: str, port: int, **options: Any) -> Any:
-        """Connect to the address in place of the host."""
+        """Connect to the address in place of the host, with TCP's keepalive."""
         if "ssl" in options:
             options["server_hostname"] = host
-        return await self._loop.create_connection(factory, self._address, port, **options)
+        made = await self._loop.create_connection(factory, self._address, port, **options)
+        connected = made[0].get_extra_info("socket")
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name in _KEEPALIVE.keys() & vars(socket).keys():
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), _KEEPALIVE[name])
+        return made
 
 
 class Lookups:

@@ -17,7 +17,7 @@ import pytest
 
 from groundwork.core.config import Settings
 from groundwork.core.database import Connection, Connector
-from groundwork.core.database.addresses import Lookups
+from groundwork.core.database.addresses import Lookups, LoopTo
 from groundwork.core.database.errors import describe
 from tests.factories.installation import create_installation
 
@@ -29,7 +29,7 @@ class Loop:
 
     def __init__(self, addresses: dict[str, list[str]]) -> None:
         self.addresses = addresses
-        self.created = AsyncMock(return_value="connection")
+        self.created = AsyncMock(return_value=(Mock(), "protocol"))
 
     async def getaddrinfo(self, host: str, *_: object, **__: object) -> list[Any]:
         """Return the addresses of a name."""
@@ -349,6 +349,20 @@ async def test_a_connection_has_to_answer(connect: AsyncMock, settings: Settings
 
     connection.execute.assert_awaited_with("SELECT 1", timeout=settings.db_connect_timeout)
     connection.terminate.assert_called_once_with()
+
+
+async def test_a_connection_has_keepalive() -> None:
+    """A server that is gone without a word ends it, after seconds; an idle one is not forgotten."""
+    loop = asyncio.get_running_loop()
+    async with await loop.create_server(asyncio.Protocol, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        made = await LoopTo("127.0.0.1").create_connection(asyncio.Protocol, "name", port)
+        options = made[0].get_extra_info("socket")
+        keepalive = options.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        interval = options.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL)
+        made[0].abort()
+
+    assert (keepalive, interval) == (1, 1)
 
 
 @pytest.mark.usefixtures("loop")
