@@ -28,10 +28,10 @@ async def leave(request: Request[State]) -> JSONResponse:
     return JSONResponse(await request.state["pool"].fetchval(statement))
 
 
-async def use_old_plan(_: Request[State]) -> JSONResponse:
-    """Fail as a statement does whose table was changed."""
+async def use_old_plan(request: Request[State]) -> JSONResponse:
+    """Fail as a statement does whose table, type or function was changed or made anew."""
     message = "cached plan must not change result type"
-    raise asyncpg.InvalidCachedStatementError(message)
+    raise getattr(asyncpg, request.query_params["error"])(message)
 
 
 async def fail(_: Request[State]) -> JSONResponse:
@@ -97,20 +97,23 @@ async def test_another_lost_connection_is_a_fault(client: httpx.AsyncClient) -> 
     assert (response.status_code, is_a_problem(response)) == (500, True)
 
 
-@pytest.mark.parametrize(("renewed", "status"), [(True, 503), (False, 500)])
+@pytest.mark.parametrize("error", ["InvalidCachedStatementError", "InternalServerError"])
+@pytest.mark.parametrize("renewed", [True, False])
 async def test_a_plan_of_before_a_migration_may_be_retried(
     client: httpx.AsyncClient,
     state: State,
     monkeypatch: pytest.MonkeyPatch,
+    error: str,
     renewed: object,
-    status: int,
 ) -> None:
     """Where the sessions were just replaced it may be a plan of before; else it is a bug."""
     monkeypatch.setattr(
         state["readiness"], "sessions_were_renewed", AsyncMock(return_value=renewed)
     )
 
-    assert (await client.get("/plan")).status_code == status
+    response = await client.get(f"/plan?error={error}")
+
+    assert response.status_code == (503 if renewed else 500)
 
 
 @pytest.mark.parametrize(
