@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +106,19 @@ def test_the_readme_shows_the_example() -> None:
 
     assert shown
     assert set(dedent("".join(shown)).splitlines()) <= lines
+
+
+def test_the_example_takes_the_next_number(tmp_path: Path) -> None:
+    """It can be added beside the migrations of other features."""
+    for name in ("groundwork", "sql", "tests/core/database"):
+        shutil.copytree(CHECKOUT / name, tmp_path / name)
+    (tmp_path / "sql/migrations/9008.create-box.sql").touch()
+
+    subprocess.run([CHECKOUT / "examples/notes/apply"], cwd=tmp_path, check=True)
+
+    *_, last, rollback, forward = sorted(path.name for path in tmp_path.glob("sql/migrations/*"))
+    assert last == "9008.create-box.sql"
+    assert [rollback, forward] == ["9009.create-note.rollback.sql", "9009.create-note.sql"]
 
 
 @pytest.mark.parametrize("name", LINKING)
