@@ -23,10 +23,11 @@ def fill(template: str, **values: object) -> Html:
 
 def page_headers(template: str) -> dict[str, str]:
     """Return the headers of a page that loads nothing from another host."""
+    forms = "'self'" if "<form" in template else "'none'"
     policy = (
         f"default-src 'none'; style-src {_source(template, 'style')}; "
         f"script-src {_source(template, 'script')}; img-src data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"base-uri 'none'; form-action {forms}; frame-ancestors 'none'"
     )
     return {
         "Cache-Control": "no-store",

@@ -4,6 +4,7 @@ from base64 import b64encode
 from hashlib import sha256
 
 import httpx
+import pytest
 
 from groundwork.core.http.html import Html, fill, page_headers
 from tests.openapi.description import PATHS, urls
@@ -31,6 +32,14 @@ def test_what_is_inline_is_allowed_by_its_hash() -> None:
     style, script = (b64encode(sha256(text).digest()).decode() for text in (b"a", b"b"))
     assert f"style-src 'sha256-{style}'; script-src 'sha256-{script}'; " in policies[0]
     assert "style-src 'none'; script-src 'none'; " in policies[1]
+
+
+@pytest.mark.parametrize(("page", "target"), [("<form method=post>", "'self'"), ("", "'none'")])
+def test_a_form_may_be_sent(page: str, target: str) -> None:
+    """A page that has a form may send it to its own host."""
+    policy = page_headers(page)["Content-Security-Policy"].split("; ")
+
+    assert f"form-action {target}" in policy
 
 
 async def test_every_page_has_security_headers(client: httpx.AsyncClient) -> None:
