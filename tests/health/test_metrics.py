@@ -56,7 +56,8 @@ async def test_unknown_paths_and_methods_create_no_series(
             await client.request(f"BREW{number}", f"/{number}")
         after = await scrape(client)
 
-    assert after.keys() == before.keys()
+    added = after.keys() - before.keys()  # a background task may have run its first query
+    assert [name for name, _ in added if name.startswith("http_")] == []
 
 
 async def test_readiness_is_exported_by_reason(client: httpx.AsyncClient) -> None:
