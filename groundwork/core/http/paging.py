@@ -1,12 +1,16 @@
-"""Lists in pages, the newest first, by id rather than by number: new rows shift no page."""
+"""Lists in pages, from a row on rather than by number: new rows shift no page."""
 
-from typing import Annotated, Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 from msgspec import Meta, Struct, field
 from starlette.requests import Request
 
+from groundwork.core.http.responses import URI
 from groundwork.core.structs import MAX_ID, Id, Input
+
+_NEXT = Meta(description="The URL of the next page; null on the last.", extra_json_schema=URI)
 
 
 class Paging(Input):
@@ -22,27 +26,26 @@ class Page[T](Struct):
     """A page of a list."""
 
     items: Annotated[list[T], Meta(max_length=100)]
-    next: Annotated[
-        str | None,
-        Meta(
-            description="The URL of the next page; null on the last.",
-            extra_json_schema={"format": "uri-reference"},
-        ),
-    ]
+    next: Annotated[str | None, _NEXT]
 
 
-class _Row(Protocol):
-    @property
-    def id(self) -> int: ...
+def _by_id(row: Any) -> dict[str, int]:
+    return {"before": row.id}
 
 
-def page[T: _Row](request: Request[Any], rows: list[T], limit: int) -> Page[T]:
-    """Return a page of rows, of which there is one more than the limit if a page follows."""
+def page[T](
+    request: Request[Any],
+    rows: list[T],
+    limit: int,
+    cursor: Callable[[T], Mapping[str, object]] = _by_id,
+) -> Page[T]:
+    """Return a page of rows, of which there is one more than the limit if a page follows.
+
+    In another order than by id, the cursor returns the query parameters of what follows a row.
+    """
     if len(rows) <= limit:
         return Page(rows, None)
-    last = rows[limit - 1].id
-    query = f"before={last}"
-    if request.scope["query_string"]:
-        given = [one for one in request.query_params.multi_items() if one[0] != "before"]
-        query = urlencode([*given, ("before", last)])
+    after = cursor(rows[limit - 1])
+    given = request.query_params.multi_items() if request.scope["query_string"] else ()
+    query = urlencode([*(one for one in given if one[0] not in after), *after.items()])
     return Page(rows[:limit], f"{quote(request.scope['path'])}?{query}")

@@ -15,7 +15,7 @@ from groundwork.core.observability.logging import request_id
 NO_STORE = {"Cache-Control": "no-store"}
 MAX_ERRORS = 100  # or a response might be many times its request
 
-_URI = {"format": "uri-reference"}
+URI = {"format": "uri-reference"}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -44,7 +44,7 @@ class Problem(Struct):
     title: Annotated[str, Meta(description="The status in words.")]
     status: Annotated[int, Meta(ge=400, le=599)]
     detail: str
-    instance: Annotated[str, Meta(description="The path.", extra_json_schema=_URI)]
+    instance: Annotated[str, Meta(description="The path.", extra_json_schema=URI)]
     request_id: Annotated[str, Meta(description="As in X-Request-ID.")]
     errors: Annotated[list[InvalidPart], Meta(min_length=1, max_length=MAX_ERRORS)] | UnsetType = (
         UNSET

@@ -13,6 +13,7 @@ from groundwork.core.http.paging import Paging, page
 from groundwork.core.http.responses import Json
 from groundwork.core.http.validation import read_query
 from groundwork.core.state import State
+from groundwork.core.structs import Input
 
 NUMBERS = """
 SELECT n AS id FROM generate_series(1::bigint, $1) AS n
@@ -24,6 +25,13 @@ class Number(Struct):
     """An item."""
 
     id: int
+
+
+class Named(Struct):
+    """An item with a name, which is not unique."""
+
+    id: int
+    name: str
 
 
 class Query(Paging):
@@ -40,10 +48,26 @@ async def numbers(request: Request[State]) -> Json:
     return Json(page(request, [Number(*row) for row in rows], query.limit))
 
 
+class ByName(Input):
+    """The query of a list in the order of name and id."""
+
+    name: str = ""
+    id: int = 0
+    size: int = 1
+
+
+async def names(request: Request[State]) -> Json:
+    """Return a page of two names, each of which two items have."""
+    query = read_query(request, ByName)
+    items = [Named(number, name) for name in "ab" for number in (1, 2)]
+    rows = [one for one in items if (one.name, one.id) > (query.name, query.id)]
+    return Json(page(request, rows, query.size, lambda row: {"name": row.name, "id": row.id}))
+
+
 @pytest.fixture
 def app(app: Starlette) -> Starlette:
-    """Return the application with a list."""
-    app.router.routes.append(Route("/é/{count:int}", numbers))
+    """Return the application with two lists."""
+    app.router.routes += [Route("/é/{count:int}", numbers), Route("/names", names)]
     return app
 
 
@@ -58,6 +82,18 @@ async def test_pages_follow_one_another(client: httpx.AsyncClient) -> None:
         assert address in {None, f"/%C3%A9/5?{query}"}
 
     assert found == [[5, 4], [3, 2], [1]]
+
+
+async def test_pages_may_have_another_order(client: httpx.AsyncClient) -> None:
+    """A cursor of several parameters takes the place of `before`."""
+    found, address = [], "/names?size=3"
+    while address:
+        response = (await client.get(address)).json()
+        found.append([(item["name"], item["id"]) for item in response["items"]])
+        address = response["next"]
+        assert address in {None, "/names?size=3&name=b&id=1"}
+
+    assert found == [[("a", 1), ("a", 2), ("b", 1)], [("b", 2)]]
 
 
 @pytest.mark.parametrize(("count", "length"), [(0, 0), (20, 20), (21, 20)])
