@@ -45,6 +45,7 @@ assert _WHEEL.origin is not None
 BINARIES = Path(_WHEEL.origin).parent / "pginstall/bin"
 _BEFORE_QUERY = ("user", "password", "dbname")
 _ROOM = 1024**3  # bytes
+_CHECK_DEFERRED = "SAVEPOINT x; SET CONSTRAINTS ALL IMMEDIATE; ROLLBACK TO x; RELEASE x"
 # The number of applied migrations, and of stored checksums.
 MARKS = """
     SELECT count(*), count(text_hash)
@@ -262,12 +263,16 @@ class _Lent:
 
         The first has no options: it is a savepoint too, of the test's transaction.
         """
-        outer, self._in_transaction = self._in_transaction, True
+        if self._in_transaction:
+            async with self._connection.transaction(**options):
+                yield
+            return
+        self._in_transaction = True
         try:
-            async with self._connection.transaction(**(options if outer else {})):
+            async with self._committed():
                 yield
         finally:
-            self._in_transaction = outer
+            self._in_transaction = False
 
     def __getattr__(self, name: str) -> Any:
         """Return another method of the connection, wrapped in a savepoint."""
@@ -276,7 +281,14 @@ class _Lent:
             return method
 
         async def call(*arguments: Any, **options: Any) -> Any:
-            async with self._connection.transaction():
+            async with self._committed():
                 return await method(*arguments, **options)
 
         return call
+
+    @asynccontextmanager
+    async def _committed(self) -> AsyncGenerator[None]:
+        """Keep a savepoint if COMMIT would, which checks the constraints that are deferred."""
+        async with self._connection.transaction():
+            yield
+            await self._connection.execute(_CHECK_DEFERRED)

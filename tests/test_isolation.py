@@ -159,6 +159,20 @@ async def test_a_transaction_may_have_an_isolation_level(pool: Pool) -> None:
         assert await acquired.fetchval("SELECT count(*) FROM installation") == 1
 
 
+async def test_a_deferred_constraint_is_checked_at_the_end(pool: Pool) -> None:
+    """A transaction, and a statement outside of one, fails as its COMMIT would, and not before."""
+    await pool.execute("CREATE TABLE box (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await pool.execute("INSERT INTO box VALUES (1), (1)")
+    for repair, fails in (("UPDATE box SET id = 2", True), ("DELETE FROM box", False)):
+        with pytest.raises(asyncpg.UniqueViolationError) if fails else contextlib.nullcontext():
+            async with pool.acquire() as connection, connection.transaction():
+                await connection.execute("INSERT INTO box VALUES (1), (1)")
+                await connection.execute(repair)
+
+    assert await pool.fetchval("SELECT count(*) FROM box") == 0
+
+
 async def test_the_pool_within_a_transaction_is_an_error(pool: Pool) -> None:
     """A statement on the pool, instead of the transaction's connection, would wait for ever."""
     async with pool.acquire() as acquired, acquired.transaction():
