@@ -89,7 +89,7 @@ def _parse(url: str) -> dict[str, str]:
         else:
             message = "Not a PostgreSQL address."
         raise DatabaseURLError(message) from None
-    if "@" in parts.get("host", "") or ("@" in parts.get("dbname", "") and "user" not in parts):
+    if "@" in parts.get("host", "") or re.match(r"postgres(ql)?://[^/?]*/[^?]*@", url):
         raise DatabaseURLError(_ENCODE)
     return parts
 

@@ -172,6 +172,7 @@ def test_a_password_is_read_as_psql_reads_it(password: str) -> None:
         "postgresql://u:p%s3cret@h/d",
         "postgresql://u:p/s3cret@h/d",
         "postgresql://u:1/s3cret@h/d",
+        "postgresql://u:p@s3/cret@h/d",
         "postgresql://u:s3cret@[::1/d",
         "postgresql://u:s3cret@h:x/d",
         "postgresql://u@h/d?password=s3cret&s3cret@x=1",
@@ -183,7 +184,7 @@ def test_a_password_to_encode_is_a_hint_without_the_password(url: str) -> None:
     text = message(url)
 
     assert "ercent-encode" in text
-    assert not re.search("s3cret|othersecret", text)
+    assert not re.search("s3|cret|othersecret", text)
 
 
 @pytest.mark.parametrize(
