@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,7 @@ def _reload(settings: Settings, sockets: list[socket.socket]) -> None:
 
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     spawn = multiprocessing.get_context("spawn")
+    resource_tracker.ensure_running()  # the first child would start it, which unblocks SIGINT
     changes = watch(Path(__file__).parent, SQL_DIR)
     while True:
         child = spawn.Process(target=_child, args=(settings, sockets), daemon=True)

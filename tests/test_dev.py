@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 from unittest.mock import MagicMock, Mock, call, patch
 
@@ -105,6 +106,7 @@ def test_ctrl_c_does_not_interrupt_the_service(children: Mock) -> None:
     blocked: list[bool] = []
 
     def start() -> None:
+        resource_tracker.ensure_running()  # as multiprocessing does
         blocked.append(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, set()))
 
     children.return_value.start = start
