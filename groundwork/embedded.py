@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -111,7 +112,10 @@ def _wait_until_ready(server: subprocess.Popen[bytes], address: str, data: Path)
 
 def _fail(data: Path) -> NoReturn:
     log = data.with_suffix(".log")
-    *_, reason = ["no reason is known", *log.read_text(errors="replace").splitlines()]
+    text = re.sub(r"\n.*DETAIL:  ", ". ", log.read_text(errors="replace"))
+    # What follows the error says only how the other processes end, or is what we got meanwhile.
+    errors = re.findall(r"(?:FATAL|PANIC):  (?!the database system is)(.*)", text)
+    *_, reason = errors or ["no reason is known", *text.splitlines()]
     exit_with(f"PostgreSQL does not start: {reason} (see {log}); to start afresh, move {data} away")
 
 

@@ -115,6 +115,19 @@ def test_incomplete_data_are_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "could not access" in refusal(data, capsys)
 
 
+def test_the_reason_is_the_error(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The line has the error with its detail, not what follows it in the log."""
+    data.chmod(0o755)
+    line = refusal(data, capsys)
+    assert "start: data directory" in line
+    assert "has invalid permissions. Permissions should be u=rwx" in line
+
+    data.chmod(0o700)
+    for segment in (data / "pg_wal").glob("0*"):
+        segment.unlink()
+    assert "start: could not locate a valid checkpoint record" in refusal(data, capsys)
+
+
 def test_a_failed_initdb_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
