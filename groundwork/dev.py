@@ -26,7 +26,7 @@ from groundwork.serve import serve
 HOME = DEV_DATABASE_URL.parent
 # What development wants otherwise; the environment and .env still win.
 _DEFAULTS = {
-    "DATABASE_URL": "postgresql://",  # until the address of its own PostgreSQL is known
+    "DATABASE_URL": "postgresql://postgres@",  # until the address of its own PostgreSQL is known
     "DEBUG": "true",
     "LOG_JSON": "false",
     "SHUTDOWN_DRAIN_SECONDS": "0",

@@ -205,6 +205,17 @@ def test_variables_for_another_server_do_not_count(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("postgres")
+def test_a_user_without_a_name_is_told_nothing_of_database_url(
+    served: Mock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A UID without a passwd entry, as in a container, gets as far as PostgreSQL lets it."""
+    monkeypatch.setattr("pwd.getpwuid", Mock(side_effect=KeyError))
+    dev.dev()
+
+    served.assert_called_once()
+
+
+@pytest.mark.usefixtures("postgres")
 def test_a_refused_migration_stops_nothing(
     served: Mock, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
