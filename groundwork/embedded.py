@@ -113,9 +113,10 @@ def _wait_until_ready(server: subprocess.Popen[bytes], address: str, data: Path)
 def _fail(data: Path) -> NoReturn:
     log = data.with_suffix(".log")
     text = re.sub(r"\n.*DETAIL:  ", ". ", log.read_text(errors="replace"))
-    # What follows the error says only how the other processes end, or is what we got meanwhile.
-    errors = re.findall(r"(?:FATAL|PANIC):  (?!the database system is)(.*)", text)
-    *_, reason = errors or ["no reason is known", *text.splitlines()]
+    # What follows the first error is what comes of it, or what we got meanwhile.
+    error = re.search(r"(?:FATAL|PANIC|error): +(?! |the database system is)(.*)", text)
+    last = text.strip().rpartition("\n")[2] or "the log is empty, the disk may be full"
+    reason = error[1] if error else last
     exit_with(f"PostgreSQL does not start: {reason} (see {log}); to start afresh, move {data} away")
 
 

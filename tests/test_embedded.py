@@ -16,6 +16,7 @@ import pytest
 
 from groundwork import embedded
 from groundwork.dev import dev
+from groundwork.embedded import _fail as fail
 from groundwork.embedded import _stop as stop
 from groundwork.embedded import as_owner, binaries, postgres
 from tests.databases import run
@@ -116,7 +117,7 @@ def test_incomplete_data_are_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_the_reason_is_the_error(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The line has the error with its detail, not what follows it in the log."""
+    """The line has the first error with its detail, not what follows it in the log."""
     data.chmod(0o755)
     line = refusal(data, capsys)
     assert "start: data directory" in line
@@ -135,6 +136,26 @@ def test_a_failed_initdb_is_reported(
     monkeypatch.setattr(embedded, "_INITDB", ("--bogus",))
 
     assert "initdb --help" in refusal(tmp_path / "postgres", capsys)
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        ("x FATAL:  the disk is full\nx PANIC:  cannot abort\nx LOG:  ended\n", "the disk is full"),
+        ("initdb: error: no such user\ninitdb: hint: y\n", "no such user"),
+        ("x FATAL:  the database system is starting up\nx LOG:  y\n", "x LOG:  y"),
+        ("", "the log is empty, the disk may be full"),
+    ],
+)
+def test_a_log_has_one_reason(
+    log: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The reason is the first error that is not about our attempts to connect, or the last line."""
+    (tmp_path / "postgres.log").write_text(log)
+    with pytest.raises(SystemExit):
+        fail(tmp_path / "postgres")
+
+    assert f"does not start: {reason} (see " in capsys.readouterr().err
 
 
 def test_a_start_that_takes_too_long_is_reported(
