@@ -43,7 +43,9 @@ type Serving = Callable[[str], AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
 def pytest_configure() -> None:
-    """Forget the settings and the PostgreSQL server of the shell, in each worker too."""
+    """Forget the settings, tracing and PostgreSQL server of the shell, in each worker too."""
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        del os.environ[name]
     for item in dataclasses.fields(Settings):
         for name in (item.name.upper(), f"{item.name.upper()}_FILE"):
             os.environ.pop(name, None)

@@ -267,13 +267,16 @@ def run_tests(*arguments: str, **environment: str) -> subprocess.CompletedProces
 
 
 def test_the_shell_of_a_developer_does_not_count() -> None:
-    """Settings, PG* variables, a proxy and `.env` of the caller change no test."""
+    """Settings, PG* and OTEL_* variables, a proxy and `.env` of the caller change no test."""
     Path(".env").write_text("PORT=x")
     shell = {"ENVIRONMENT": "production", "DEBUG_FILE": "/nowhere", "PGSERVICE": "another"}
     proxies = dict.fromkeys(("http_proxy", "ALL_PROXY"), "http://127.0.0.1:1")
-    test = f"{CHECKOUT}/tests/test_commands.py::test_responses_do_not_name_the_server"
+    shell["OTEL_SDK_DISABLED"] = "true"
+    one = f"{CHECKOUT}/tests/test_commands.py::test_responses_do_not_name_the_server"
+    traced = "test_tracing.py::test_a_span_inside_a_request_changes_no_id"
+    other = f"{CHECKOUT}/tests/core/observability/{traced}"
 
-    done = run_tests(test, **shell, **proxies)
+    done = run_tests(one, other, **shell, **proxies)
 
     assert done.returncode == 0, done.stdout
 

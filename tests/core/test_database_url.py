@@ -346,7 +346,7 @@ def test_a_tls_version_is_taken_in_any_case() -> None:
 
 def test_a_service_that_is_not_found_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """PGSERVICE is refused like the parameter, and a home that is unknown changes nothing."""
-    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr(pwd, "getpwuid", Mock(side_effect=KeyError))
     monkeypatch.setenv("PGSERVICE", "s3cret")
 
