@@ -53,16 +53,15 @@ def dev() -> None:
         forget_other_servers()
     os.environ |= {name: value for name, value in _DEFAULTS.items() if name not in given | unread}
     settings = settings_or_exit()
-    sockets = listen(settings.host, settings.port)
-    if "DATABASE_URL" in given:
-        _serve(settings, sockets)
-        return
     with ExitStack() as stack:
-        try:
-            os.environ["DATABASE_URL"] = url = stack.enter_context(_database())
-        except OSError as error:  # something else has the name of a file, or it is not writable
-            exit_with(f"{error}; to start afresh, move {HOME} away")
-        _serve(replace(settings, database_url=url), sockets)
+        sockets = [stack.enter_context(one) for one in listen(settings.host, settings.port)]
+        if "DATABASE_URL" not in given:
+            try:
+                os.environ["DATABASE_URL"] = url = stack.enter_context(_database())
+            except OSError as error:  # something else has the name of a file, or is not writable
+                exit_with(f"{error}; to start afresh, move {HOME} away")
+            settings = replace(settings, database_url=url)
+        _serve(settings, sockets)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ def handle(monkeypatch: pytest.MonkeyPatch) -> Mock:
 def served(monkeypatch: pytest.MonkeyPatch, handle: Mock) -> Mock:  # noqa: ARG001
     """Replace the reloader; no migration is applied, and no socket made."""
     monkeypatch.setattr(dev, "migrate", Mock())
-    monkeypatch.setattr(dev, "listen", Mock())
+    monkeypatch.setattr(dev, "listen", Mock(return_value=[]))
     monkeypatch.setattr(dev, "_reload", served := Mock(side_effect=KeyboardInterrupt))
     monkeypatch.setenv("PORT", "8111")
     return served
@@ -133,12 +134,14 @@ def test_its_url_opens(
     host: str,
     url: str,
 ) -> None:
-    """It listens on HOST, and prints a URL that a browser opens."""
-    monkeypatch.setattr(dev, "listen", listen := Mock())
+    """It listens on HOST until it ends, and prints a URL that a browser opens."""
+    one = socket.socket()
+    monkeypatch.setattr(dev, "listen", listen := Mock(return_value=[one]))
     environment_of(HOST=host)
 
     assert f" {url}8111/ " in capfd.readouterr().out
-    assert served.call_args.args[1] is listen.return_value
+    assert served.call_args.args[1] == [one]
+    assert one.fileno() == -1
     listen.assert_called_once_with(host, 8111)
 
 

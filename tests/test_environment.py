@@ -81,7 +81,7 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("groundwork.serve.listen", Mock(side_effect=SystemExit))
     monkeypatch.setattr("signal.signal", Mock())
     monkeypatch.setattr(os, "execve", Mock())
-    monkeypatch.setattr(dev, "listen", Mock())
+    monkeypatch.setattr(dev, "listen", Mock(return_value=[]))
     monkeypatch.setattr(dev, "postgres", MagicMock())
     monkeypatch.setattr(dev, "_serve", Mock())
     monkeypatch.setattr(http.client, "HTTPConnection", Mock(side_effect=OSError("refused")))
