@@ -6,10 +6,8 @@ request's time.
 
 import logging
 from datetime import datetime
-from typing import Any
 
-from msgspec import UNSET, Struct, UnsetType
-from msgspec.structs import asdict
+from msgspec import Struct, UnsetType
 
 logger = logging.getLogger("groundwork.access")
 
@@ -28,10 +26,6 @@ class AccessLine(Struct):
     status: int
     duration_ms: float
     client: str | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields that are set."""
-        return {name: value for name, value in asdict(self).items() if value is not UNSET}
 
 
 class AccessRecord(logging.LogRecord):

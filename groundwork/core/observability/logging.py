@@ -54,7 +54,8 @@ def dropped_lines() -> int:
 def _extras(record: logging.LogRecord) -> dict[str, Any]:
     """Return the IDs of the request, and the `extra` fields; `_` is appended to a reserved name."""
     if isinstance(record, AccessRecord):
-        return {key: value for key, value in record.line.as_dict().items() if key not in _HEAD}
+        line: dict[str, Any] = to_builtins(record.line)
+        return {key: value for key, value in line.items() if key not in _HEAD}
     fields: dict[str, Any] = {}
     if (current := request_id.get()) is not None:
         fields["request_id"] = current
@@ -97,7 +98,7 @@ class Json(MsgspecFormatter):
         except (TypeError, ValueError, RecursionError):
             # Keys that are not strings, cycles, surrogates: keep the line, as escaped text.
             kept = (str, int, datetime, type(None))
-            fields = log_data if isinstance(log_data, dict) else log_data.as_dict()
+            fields = log_data if isinstance(log_data, dict) else to_builtins(log_data)
             plain = {k: v if isinstance(v, kept) else repr(v) for k, v in fields.items()}
             line = json.dumps(plain, default=to_builtins)
         # Some readers end a line at U+2028, some terminals obey U+009B.
