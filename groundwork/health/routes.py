@@ -67,11 +67,7 @@ async def ready(state: State) -> Response:
 async def details(request: Request[State]) -> Response:
     """Return what an operator needs first; 200 also when degraded or unavailable."""
     require_ops_token(request)
-    state = request.state
-    report = await get_details(
-        state["settings"], state["pool"], state["readiness"], state["lifecycle"]
-    )
-    return Json(report, headers=NO_STORE)
+    return Json(await get_details(request.state), headers=NO_STORE)
 
 
 @operation({200: "text/plain"}, headers=NO_STORE, guarded=True, database=False)

@@ -8,14 +8,13 @@ from msgspec import Meta, Struct
 from prometheus_client import PROCESS_COLLECTOR
 
 from groundwork import __version__
-from groundwork.core.config import ENVIRONMENTS, Settings
+from groundwork.core.config import ENVIRONMENTS
 from groundwork.core.database import Pool
 from groundwork.core.database.errors import connect_reason_of
 from groundwork.core.database.queries import Query
-from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.observability.logging import dropped_lines
-from groundwork.core.readiness.check import Readiness
 from groundwork.core.readiness.result import Change, Reason, Result, Status
+from groundwork.core.state import State
 from groundwork.core.structs import DateTime
 from groundwork.core.tasks import run_with_timeout
 
@@ -93,10 +92,9 @@ class Details(Struct):
 INSTALLATION = Query[Installation]("health/installation")
 
 
-async def get_details(
-    settings: Settings, pool: Pool, readiness: Readiness, lifecycle: Lifecycle
-) -> Details:
+async def get_details(state: State) -> Details:
     """Return the report on this instance."""
+    settings, pool, readiness = state["settings"], state["pool"], state["readiness"]
     result = await readiness.check()
     installation, missing = None, result.reason
     if result.status != "unavailable":
@@ -114,7 +112,7 @@ async def get_details(
         reason=result.reason,
         version=__version__,
         environment=settings.environment,
-        uptime_seconds=round(time.monotonic() - lifecycle.started, 3),
+        uptime_seconds=round(time.monotonic() - state["lifecycle"].started, 3),
         installation=installation,
         installation_reason=missing,
         transitions=[*readiness.history.transitions],

@@ -42,7 +42,7 @@ async def status_page(request: Request[State]) -> Response:
     state = request.state
     settings, readiness = state["settings"], state["readiness"]
     if is_operator(request):
-        details = await get_details(settings, state["pool"], readiness, state["lifecycle"])
+        details = await get_details(state)
         page = render(settings.app_name, details, readiness.history.samples, state["recent"].read())
     else:
         status = (await readiness.check()).status
