@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from groundwork import __version__
@@ -61,6 +62,16 @@ class _Application(Starlette):
             await response(scope, receive, send)
 
 
+def _bare(route: Route) -> ASGIApp:
+    """Return the handler of a route without Starlette's layer for its exceptions."""
+
+    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await route.endpoint(Request(scope))
+        await response(scope, receive, send)
+
+    return respond
+
+
 def create_app(settings: Settings | None = None) -> RequestContext:
     """Return the application; without settings, read the environment or exit with 2."""
     settings = settings or settings_or_exit()
@@ -104,11 +115,10 @@ def create_app(settings: Settings | None = None) -> RequestContext:
         routes=ROUTES,
     )
     app.router.redirect_slashes = False
-    app.state.probes = health.PROBES  # for the API description
     return RequestContext(
         app,
         lifecycle,
-        probes={path: CORS(probe, origins, OWN_HEADERS) for path, probe in health.PROBES.items()},
+        probes={one.path: CORS(_bare(one), origins, OWN_HEADERS) for one in health.probes},
         quiet=("/",),  # the status page refreshes by itself
         server_timing=settings.environment == "development",
     )

@@ -11,7 +11,6 @@ from starlette.routing import Route
 
 from groundwork.core.http.operations import operation
 from groundwork.core.http.ops_token import require_ops_token
-from groundwork.core.http.probes import Probe
 from groundwork.core.http.responses import NO_STORE, Json
 from groundwork.core.readiness.result import Reason
 from groundwork.core.state import State
@@ -43,7 +42,7 @@ _LIVE = Json(Ok("ok"), headers=NO_STORE)
 
 
 @operation({200: Ok}, headers=NO_STORE, database=False)
-async def live(_: State) -> Response:
+async def live(_: Request[State]) -> Response:
     """Return 200 while the process runs.
 
     For the startup and liveness probes. It does no I/O and returns 200 also while the database is
@@ -53,13 +52,13 @@ async def live(_: State) -> Response:
 
 
 @operation({200: (Ok, Degraded), 503: Unavailable}, headers=NO_STORE, database=False)
-async def ready(state: State) -> Response:
+async def ready(request: Request[State]) -> Response:
     """Return 200 if requests may be sent here, also when degraded; 503 with a reason if not.
 
     For the readiness probe and the load balancer. It responds within 0.9 s whatever the database
     does, and recovers within 1.5 s after the database is back.
     """
-    result = await state["readiness"].check()
+    result = await request.state["readiness"].check()
     return _render_ready(result.status, result.reason, result.pending)
 
 
@@ -93,9 +92,10 @@ def _render_ready(status: str, reason: str | None, pending: tuple[str, ...]) -> 
     return Json(body, 503 if status == "unavailable" else 200, NO_STORE)
 
 
+probes = [Route("/health/live", live), Route("/health/ready", ready)]
+
 routes = [
+    *probes,
     Route("/health/details", details),
     Route("/metrics", metrics),
 ]
-
-PROBES = {"/health/live": Probe(live), "/health/ready": Probe(ready)}

@@ -12,7 +12,6 @@ from starlette.routing import BaseRoute
 
 from groundwork import __version__
 from groundwork.core.http.operations import operation
-from groundwork.core.http.probes import Probe
 from groundwork.core.http.responses import Problem
 from groundwork.core.http.routing import flatten
 from groundwork.core.structs import Input
@@ -23,10 +22,10 @@ _REF = "#/components/schemas/{name}"
 type _Json = dict[str, Any]
 
 
-def describe(app_name: str, routes: Iterable[BaseRoute], probes: Mapping[str, Probe]) -> _Json:
+def describe(app_name: str, routes: Iterable[BaseRoute]) -> _Json:
     """Return the OpenAPI document."""
     common = msgspec.toml.decode(Path(__file__).with_name("common.toml").read_bytes())
-    handlers = _handlers(routes, probes)
+    handlers = _handlers(routes)
     bodies = [one.body for *_, one in handlers if isinstance(one.body, type)]
     given = [kind for *_, one in handlers for status in one.returns for kind in one.kinds(status)]
     kinds = [Problem, *bodies, *(kind for kind in given if not isinstance(kind, str))]
@@ -57,17 +56,14 @@ def describe(app_name: str, routes: Iterable[BaseRoute], probes: Mapping[str, Pr
 
 
 def _handlers(
-    routes: Iterable[BaseRoute], probes: Mapping[str, Probe]
+    routes: Iterable[BaseRoute],
 ) -> list[tuple[str, str, Callable[..., Any], operation]]:
     """Return path, method, handler and operation of each handler that has one."""
-    served = [(path, {"GET"}, probe.respond) for path, probe in probes.items()] + [
-        (path, one.methods or set(), one.endpoint) for path, one in flatten(routes)
-    ]
     return [
-        (path, method, handler, vars(handler)["operation"])
-        for path, methods, handler in served
-        if "operation" in vars(handler)
-        for method in sorted(methods - {"HEAD"})
+        (path, method, route.endpoint, vars(route.endpoint)["operation"])
+        for path, route in flatten(routes)
+        if "operation" in vars(route.endpoint)
+        for method in sorted((route.methods or set()) - {"HEAD"})
     ]
 
 

@@ -36,8 +36,7 @@ async def docs(request: Request[State]) -> Response:
 
 
 def _document(request: Request[State]) -> dict[str, Any]:
-    app = request.app
-    return describe(request.state["settings"].app_name, app.routes, app.state.probes)
+    return describe(request.state["settings"].app_name, request.app.routes)
 
 
 routes = [

@@ -14,11 +14,10 @@ from groundwork.core.http import validation
 from groundwork.core.http.operations import operation
 from groundwork.core.http.routing import flatten
 from groundwork.core.structs import Input
-from groundwork.health.routes import PROBES
 from groundwork.main import ROUTES
 from groundwork.openapi.describe import describe
 
-DESCRIPTION = describe("Groundwork", ROUTES, PROBES)
+DESCRIPTION = describe("Groundwork", ROUTES)
 PATHS: dict[str, dict[str, Any]] = DESCRIPTION["paths"]
 GUARDED = {path for path in PATHS if {} in PATHS[path].get("get", {}).get("security", ())}
 # Headers that clients act upon: those that are sent are described.
@@ -244,12 +243,11 @@ def _in_handler(path: str, method: str, is_success: bool) -> Iterator[str]:  # n
 
 
 def _operation(path: str, method: str) -> operation:
-    handlers = [PROBES[path].respond] if path in PROBES else []
     for template, route in flatten(ROUTES):
         if template == path and method in (route.methods or ()):
-            handlers.append(route.endpoint)
-    found: operation = vars(handlers[0])["operation"]
-    return found
+            found: operation = vars(route.endpoint)["operation"]
+            return found
+    raise LookupError(method, path)
 
 
 def _in_headers(described: dict[str, Any], response: httpx.Response) -> Iterator[str]:

@@ -168,7 +168,7 @@ def client_of(
         methods = ["POST"] if 201 in declared.returns else ["GET"]
         routes = [Route(path, declared(handler), methods=methods)]
         app.router.routes += routes
-        document = describe("Boxes", routes, {})
+        document = describe("Boxes", routes)
         monkeypatch.setattr(description, "ROUTES", routes)
         monkeypatch.setattr(description, "DESCRIPTION", document)
         monkeypatch.setattr(description, "PATHS", document["paths"])
@@ -327,7 +327,7 @@ async def test_one_route_of_several(
         Route("/boxes/{box_id}", operation(ROW, path=BoxPath)(get)),
     ]
     app.router.routes += routes
-    document = describe("Boxes", routes, {})
+    document = describe("Boxes", routes)
     monkeypatch.setattr(description, "ROUTES", routes)
     monkeypatch.setattr(description, "DESCRIPTION", document)
     monkeypatch.setattr(description, "PATHS", document["paths"])
@@ -339,7 +339,7 @@ async def test_one_route_of_several(
 def test_a_login_is_described() -> None:
     """A route that requires one has its scheme, 401, and no URL that anybody may request."""
     declared = operation({200: None}, security=("bearer",))
-    document = describe("Boxes", [Route("/box", declared(lambda _: Response()))], {})
+    document = describe("Boxes", [Route("/box", declared(lambda _: Response()))])
     described = document["paths"]["/box"]["get"]
 
     assert described["security"] == [{"bearer": []}]
@@ -369,7 +369,7 @@ def test_any_error_is_described() -> None:
     """A status that the common texts do not have is described by its phrase."""
     route = Route("/box", operation({204: None}, errors=(418,))(lambda _: Response()))
 
-    document = describe("Boxes", [route], {})
+    document = describe("Boxes", [route])
 
     assert document["components"]["responses"]["418"]["description"] == "I'm a Teapot."
     assert "m a Teapot." in render(document)
@@ -383,7 +383,7 @@ def test_an_integer_without_limits_is_found() -> None:
     declared = operation({204: None}, query=Paged, body=body)
     route = Route("/box", declared(lambda _: Response()), methods=["POST"])
 
-    found = description.unlimited(describe("Boxes", [route], {}))
+    found = description.unlimited(describe("Boxes", [route]))
 
     assert found == [f"POST /box: {name}" for name in ("page", "wide", "high")]
 
@@ -398,7 +398,7 @@ def test_features_share_a_name() -> None:
         Route("/two", operation({200: other})(lambda _: Response())),
     ]
 
-    schemas = describe("Boxes", routes, {})["components"]["schemas"]
+    schemas = describe("Boxes", routes)["components"]["schemas"]
 
     assert schemas.keys() >= {"one.Box", "two.Box"}
     assert schemas["Inner"]["properties"]["text"] == {"type": "string", "pattern": r"^[^\x00]*$"}

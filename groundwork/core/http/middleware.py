@@ -33,7 +33,7 @@ class RequestContext:
     Args:
         app: the application.
         lifecycle: knows whether the instance drains.
-        probes: ASGI endpoints by path; requests to them do not reach the application.
+        probes: ASGI endpoints by path, for GET and HEAD in place of the application.
         quiet: paths whose successful requests are logged at DEBUG, beside the probes'.
         server_timing: send the Server-Timing header.
     """
@@ -79,7 +79,9 @@ class RequestContext:
 
         active.count += 1
         try:
-            await self.probes.get(path, self.app)(scope, receive, send_with_headers)
+            is_probe = path in self.probes and scope["method"] in {"GET", "HEAD"}
+            app = self.probes[path] if is_probe else self.app
+            await app(scope, receive, send_with_headers)
         finally:
             active.count -= 1
             seconds = time.perf_counter() - started

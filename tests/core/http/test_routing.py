@@ -74,7 +74,7 @@ async def test_allow_has_the_methods(client: httpx.AsyncClient, path: str, allow
 
 def test_the_description_has_the_routes_of_a_group() -> None:
     """They are described under their whole path."""
-    paths = describe("Groups", [mount()], {})["paths"]
+    paths = describe("Groups", [mount()])["paths"]
 
     assert set(paths) == {"/groups/items/{id}", "/groups/other/{id}"}
     assert set(paths["/groups/items/{id}"]) == {"get", "put"}
@@ -84,4 +84,4 @@ def test_the_description_has_the_parameters_of_a_group() -> None:
     """A group's parameter has its name alone, like a route's: not its convertor."""
     group = Mount("/boards/{board_id:int}", routes=[Route("/cards/{id:int}", answer)])
 
-    assert set(describe("Groups", [group], {})["paths"]) == {"/boards/{board_id}/cards/{id}"}
+    assert set(describe("Groups", [group])["paths"]) == {"/boards/{board_id}/cards/{id}"}
