@@ -81,10 +81,8 @@ def method_label(method: str) -> str:
     return method if method in _METHODS else "_OTHER"
 
 
-@cache
-def request_duration(method: str, route: str, status: int) -> Histogram:
-    """Return the histogram of one method, route template ("" for none) and status code."""
-    return REQUESTS.labels(method, route, str(status))
+# The histogram of one method, route template ("" for none) and status code.
+request_duration = cache(REQUESTS.labels)
 
 
 class ActiveRequests:
