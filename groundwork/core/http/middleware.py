@@ -87,7 +87,7 @@ class RequestContext:
             seconds = time.perf_counter() - started
             route = path if path in self.probes else self._template(scope.get("route"))
             metrics.request_duration(method, route, status).observe(seconds)
-            self._log(scope, current, status, seconds, is_quiet=path in self.quiet)
+            self._log(scope, path, current, status, seconds)
             request_id.reset(tokens[0])
             traceparent.reset(tokens[1])
 
@@ -107,12 +107,10 @@ class RequestContext:
             headers.append((b"connection", b"close"))
         return headers
 
-    def _log(
-        self, scope: Scope, current: str, status: int, seconds: float, *, is_quiet: bool
-    ) -> None:
+    def _log(self, scope: Scope, path: str, current: str, status: int, seconds: float) -> None:
         level = logging.ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
         # A probe that fails has succeeded as a request; readiness logs its transitions itself.
-        if is_quiet and status in {200, 503}:
+        if path in self.quiet and status in {200, 503}:
             level = logging.DEBUG
         if not access_log.isEnabledFor(level):
             return
