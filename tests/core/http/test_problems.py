@@ -153,6 +153,20 @@ async def test_pending_migrations_are_named(
     assert "pending migrations; `groundwork migrate` applies them: 0009.add-nmae" in response.text
 
 
+@pytest.mark.parametrize("settings", [{"debug": True}], indirect=True)
+async def test_any_other_error_names_no_migrations(
+    client: httpx.AsyncClient, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no table or column is missing, pending migrations are not the cause."""
+    result = Result("unavailable", "migrations_pending", pending=("0009.add-nmae",))
+    monkeypatch.setattr(state["readiness"], "check", AsyncMock(return_value=result))
+
+    response = await client.post("/shelf", params={"row": "('b', -1)"})
+
+    assert response.status_code == 500
+    assert "pending migrations" not in response.text
+
+
 def test_a_row_that_is_not_there_is_404() -> None:
     """None instead of a row is 404; a row is returned as it is."""
     with pytest.raises(HTTPException) as raised:
@@ -160,6 +174,12 @@ def test_a_row_that_is_not_there_is_404() -> None:
 
     assert raised.value.status_code == 404
     assert found(0) == 0
+
+
+def caused(error: Exception) -> Exception:
+    """Return an error that the loss of the database has caused."""
+    error.__cause__ = LOST
+    return error
 
 
 class Guard:
@@ -182,6 +202,8 @@ class Guard:
         (ExceptionGroup("both", [LOST, ExceptionGroup("inner", [LOST])]), 503),
         (ExceptionGroup("one is a bug", [LOST, ValueError()]), 500),
         (asyncpg.UndefinedTableError("no table"), 500),
+        (caused(ValueError()), 500),
+        (caused(RuntimeError()), 500),
     ],
 )
 async def test_an_exception_of_a_middleware_has_the_same_response(
