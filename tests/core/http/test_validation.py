@@ -86,6 +86,7 @@ class Search(Input, omit_defaults=True):
     word: Annotated[str, Meta(max_length=4)] | None = None
     tag: list[int] = msgspec.field(default_factory=list)
     names: list[str] = msgspec.field(default_factory=list)
+    sizes: list[int] | UnsetType = UNSET
     since: datetime | None = None
 
     def __post_init__(self) -> None:
