@@ -626,6 +626,19 @@ async def test_frequent_requests_are_logged_at_debug(
     assert entry.levelno == logging.DEBUG
 
 
+async def test_the_log_level_holds_for_the_access_log(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With LOG_LEVEL=INFO no successful probe is logged."""
+    caplog.set_level(logging.INFO)
+    caplog.handler.setLevel(logging.DEBUG)
+    await client.get("/health/live")
+    await client.get("/echo")
+
+    lines = [entry.line.path for entry in caplog.records if isinstance(entry, AccessRecord)]
+    assert lines == ["/echo"]
+
+
 @pytest.mark.parametrize(
     ("path", "level"), [("/echo", "INFO"), ("/nowhere", "INFO"), ("/boom", "ERROR")]
 )
