@@ -80,7 +80,7 @@ def test_it_says_what_a_value_may_be() -> None:
 
     assert "body application/json Note" in text_of(page)
     for expected in (
-        "title required string minLength 1 , pattern ^<.*$ One line .",
+        "Note title required string minLength 1 , pattern ^<.*$ One line .",
         "tags array of Tag",
         "counts object of integer",
         "state string enum new, old or null",
@@ -88,6 +88,7 @@ def test_it_says_what_a_value_may_be() -> None:
     ):
         assert expected in text_of(page)
     assert "^&lt;.*$" in page
+    assert "<p></p>" not in page
 
 
 def test_a_description_is_optional() -> None:
@@ -95,7 +96,10 @@ def test_a_description_is_optional() -> None:
     get = {**DESCRIPTION["paths"]["/health/live"]["get"], "security": [{"session": []}]}
     components = {
         **DESCRIPTION["components"],
-        "parameters": {"a": {"name": "X-Space", "in": "header", "schema": {"type": "string"}}},
+        "parameters": {
+            "a": {"name": "X-Space", "in": "header", "schema": {"type": "string"}},
+            "b": {"name": "X-Team", "in": "header", "required": True, "schema": {}},
+        },
         "securitySchemes": {"session": {"type": "apiKey", "in": "cookie", "name": "session"}},
     }
     document = {**DESCRIPTION, "paths": {"/me": {"get": get}}, "components": components}
@@ -104,6 +108,7 @@ def test_a_description_is_optional() -> None:
 
     assert "session apiKey" in page
     assert "X-Space header string" in page
+    assert "X-Team header, required" in page
 
 
 async def test_it_can_be_read_by_its_headings(client: httpx.AsyncClient) -> None:
