@@ -426,6 +426,13 @@ async def test_an_unusual_content_length_is_no_500(
     assert status == 413 or response.json() == 5
 
 
+async def test_a_number_in_another_header_is_no_length(client: httpx.AsyncClient) -> None:
+    """Only Content-Length is compared with the limit."""
+    response = await client.post("/echo", content=b"1", headers={"X-Number": "9999999"})
+
+    assert response.json() == 1
+
+
 async def test_the_limit_counts_received_bytes(client: httpx.AsyncClient) -> None:
     """The limit applies to the received bytes, whatever Content-Length says."""
     body = b"x" * (MAX_BODY_BYTES + 1)

@@ -176,6 +176,24 @@ def test_a_row_that_is_not_there_is_404() -> None:
     assert found(0) == 0
 
 
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(asyncpg.UndefinedColumnError("gone"), 503), (asyncpg.CheckViolationError("bug"), 500)],
+)
+async def test_a_migration_explains_only_what_may_come_of_it(
+    client: httpx.AsyncClient,
+    state: State,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    status: int,
+) -> None:
+    """Just after a migration a prepared statement may not fit; any other error stays a bug."""
+    monkeypatch.setattr(state["readiness"], "sessions_were_renewed", AsyncMock(return_value=True))
+    monkeypatch.setattr(state["pool"], "fetchval", AsyncMock(side_effect=error))
+
+    assert (await client.get("/shelf")).status_code == status
+
+
 def caused(error: Exception) -> Exception:
     """Return an error that the loss of the database has caused."""
     error.__cause__ = LOST

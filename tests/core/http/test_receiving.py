@@ -1,6 +1,7 @@
 """What a client sends, and that it has disconnected."""
 
 import asyncio
+from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
@@ -12,6 +13,8 @@ from groundwork.core.http.receiving import Client
 PART = {"type": "http.request", "body": b"a", "more_body": True}
 LAST = {"type": "http.request", "body": b"b"}
 GONE = {"type": "http.disconnect"}
+START = {"type": "http.response.start", "status": 200}
+MORE = {"type": "http.response.body", "body": b"a", "more_body": True}
 
 
 async def test_a_disconnect_is_seen_after_the_body() -> None:
@@ -34,6 +37,16 @@ async def test_a_body_under_way_is_left_to_the_handler() -> None:
 
     assert receive.await_count == 1
     assert [await client.receive() for _ in range(2)] == [PART, LAST]
+
+
+@pytest.mark.parametrize("part", [START, MORE])
+async def test_a_disconnect_during_the_response_is_seen(part: dict[str, Any]) -> None:
+    """What is still to be sent has lost its client."""
+    client = Client(AsyncMock(side_effect=[LAST, GONE]), AsyncMock())
+    await client.send(part)
+
+    with pytest.raises(ClientDisconnect):
+        await client.wait_for_disconnect()
 
 
 async def test_work_after_the_response_goes_on() -> None:
