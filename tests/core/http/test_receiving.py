@@ -46,7 +46,7 @@ async def test_a_disconnect_during_the_response_is_seen(part: dict[str, Any]) ->
     await client.send(part)
 
     with pytest.raises(ClientDisconnect):
-        await client.wait_for_disconnect()
+        await asyncio.wait_for(client.wait_for_disconnect(), 1)
 
 
 async def test_work_after_the_response_goes_on() -> None:
