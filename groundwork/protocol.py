@@ -1,10 +1,12 @@
-"""HTTP/1.1 as uvicorn speaks it, without protocol upgrades and trailers."""
+"""HTTP/1.1 as uvicorn speaks it, without protocol upgrades and trailers, in limited memory."""
 
 import sys
 from typing import override
 
 from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_MAX_HEAD_BYTES = 1_048_576
 
 
 class Protocol(HttpToolsProtocol):
@@ -15,13 +17,22 @@ class Protocol(HttpToolsProtocol):
     """
 
     _data = _again = b""
+    _kept = 0  # bytes since the end of a request's headers, or since a piece of its body
 
     @override
     def data_received(self, data: bytes) -> None:
         while data:
             self._data, self._again = data, b""
+            self._kept += len(data)
             super().data_received(data)
             data = self._again
+        if self._kept > _MAX_HEAD_BYTES:
+            self.send_400_response(f"The headers have more than {_MAX_HEAD_BYTES} bytes.")
+
+    @override
+    def on_body(self, body: bytes) -> None:
+        self._kept = 0
+        super().on_body(body)
 
     @override
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -30,6 +41,7 @@ class Protocol(HttpToolsProtocol):
     @override
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        self._kept = 0
         self.headers = []  # for the trailers
 
     @override

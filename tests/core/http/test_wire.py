@@ -188,6 +188,23 @@ def reader() -> Iterator[Server]:
 
 
 @pytest.mark.parametrize(
+    "parts",
+    [
+        (request(b"/echo")[:-2], b"X-Endless: "),
+        (post(b"Transfer-Encoding: chunked", body=b"", target=b"/echo"), b"0\r\nX-Trailer: "),
+        (post(b"Transfer-Encoding: chunked", body=b"", target=b"/echo"), b"1;extension="),
+    ],
+    ids=["header", "trailer", "extension of a chunk"],
+)
+def test_what_never_ends_takes_no_memory(reader: Server, parts: tuple[bytes, bytes]) -> None:
+    """What is neither body nor the end of the headers is refused after one MiB."""
+    (response,) = exchange(reader.port, *parts, b"x" * 1_048_576)
+
+    assert (response.status, response.headers["connection"]) == (400, "close")
+    assert response.body == b"The headers have more than 1048576 bytes."
+
+
+@pytest.mark.parametrize(
     ("length", "body", "expected"),
     [
         (b"Content-Length: 3", b"12345", (200, 3)),
