@@ -85,12 +85,10 @@ def create_app(settings: Settings | None = None) -> RequestContext:
         connect, monitor, recent = Connector(settings), LoopMonitor(), Recent()
         pool = Pool(connect.open_checked, settings.db_pool_max_size, settings.db_pool_timeout)
         readiness = Readiness(settings, pool, connect, monitor)
-        fresh = pool.keep_fresh(can_open=readiness.history.is_ok)
-        work = (readiness.keep_checking(), fresh, recent.record())
         signals = lifecycle.handle_signals(on_drain=readiness.drain)
         # A second Ctrl-C cancels the lifespan, which ends as usual then.
         with signals, monitor.run(), suppress(asyncio.CancelledError):
-            async with background(*work):
+            async with background(readiness.keep_checking(), recent.record()):
                 yield State(
                     settings=settings,
                     pool=pool,

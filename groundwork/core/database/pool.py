@@ -6,7 +6,6 @@ sessions while the server wants to shut down, and waits for a frozen server at e
 
 import asyncio
 import time
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from weakref import WeakSet
 
@@ -21,7 +20,6 @@ type Executor = Connection | Pool  # a service takes either: in a transaction, o
 
 _RETRY_SECONDS = 1.0
 _CLOSE_SECONDS = 1.0
-_UNUSED_SECONDS = 60.0
 
 
 class Pool(Statements):
@@ -32,7 +30,6 @@ class Pool(Statements):
         self._max_size = max_size
         self._generation = 0
         self._sessions: dict[Connection, int] = {}  # with the generation in which each began
-        self._unused: set[Connection] = set()  # for a while
         self._waiters = Waiters(max_size, timeout, self._why_late)
         self._open = WeakSet[Connection]()  # also what is being closed
         self._opening = 0
@@ -69,15 +66,6 @@ class Pool(Statements):
         while self._waiters.idle:
             self._discard(self._waiters.idle.pop())
 
-    async def keep_fresh(self, can_open: Callable[[], bool]) -> None:
-        """Close what is idle for a minute or two, before a firewall forgets it; never return."""
-        while True:
-            self._unused = set(self._waiters.idle)
-            await asyncio.sleep(_UNUSED_SECONDS)
-            for connection in self._unused.intersection(self._waiters.idle if can_open() else ()):
-                self._waiters.idle.remove(connection)
-                self._discard(connection)
-
     async def close(self) -> None:
         """Close all connections within a second, those in use without their end."""
         closing = [connection.close(timeout=_CLOSE_SECONDS) for connection in self._waiters.idle]
@@ -88,7 +76,6 @@ class Pool(Statements):
     async def _take(self) -> Connection:
         while self._waiters.idle:
             connection = self._waiters.idle.pop()
-            self._unused.discard(connection)
             if not connection.is_closed():
                 return connection
             self._forget(connection)

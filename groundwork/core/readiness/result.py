@@ -101,10 +101,6 @@ class History:
         self._since = time.monotonic()
         self._export()
 
-    def is_ok(self) -> bool:
-        """Return whether the latest check found nothing wrong."""
-        return self.latest.status == "ok"
-
     def publish(self, result: Result) -> None:
         """Make a result the latest one."""
         previous, self.latest = self.latest, result

@@ -331,38 +331,6 @@ async def test_a_connection_that_was_being_opened_expires_too(pool: Pool, server
     assert pool.get_size() == 0
 
 
-async def test_what_nobody_uses_is_closed(
-    pool: Pool, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A session that a firewall may have forgotten meanwhile costs no request its timeout."""
-    monkeypatch.setattr(pool_module, "_UNUSED_SECONDS", 0.05)
-    async with pool.acquire():
-        await pool.execute("x")
-    fresh = asyncio.create_task(pool.keep_fresh(lambda: True))
-    for _ in range(12):
-        async with pool.acquire() as acquired:
-            await asyncio.sleep(0.01)
-    fresh.cancel()
-
-    unused = next(one for one in server.made if one is not acquired)
-    unused.close.assert_awaited_once()
-    assert (len(server.made), pool.get_size(), pool.get_idle_size()) == (2, 1, 1)
-
-
-async def test_what_cannot_be_replaced_stays_open(
-    pool: Pool, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While the server accepts no new sessions, those that nobody uses are kept."""
-    monkeypatch.setattr(pool_module, "_UNUSED_SECONDS", 0.01)
-    await pool.execute("x")
-    fresh = asyncio.create_task(pool.keep_fresh(lambda: False))
-    await asyncio.sleep(0.05)
-    fresh.cancel()
-
-    server.made[0].close.assert_not_awaited()
-    assert pool.get_idle_size() == 1
-
-
 async def test_a_connection_in_a_transaction_is_closed(pool: Pool, server: Server) -> None:
     """What somebody left open is rolled back by the server, and never seen by the next."""
     async with pool.acquire():

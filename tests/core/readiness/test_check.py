@@ -178,7 +178,7 @@ async def test_recovery_does_not_wait_for_a_probe(settings: Settings, pool: Pool
     readiness = Readiness(settings, pool, connect, LoopMonitor())
 
     async with asyncio.timeout(10), background(readiness.keep_checking()):
-        while not readiness.history.is_ok():
+        while readiness.history.latest.status != "ok":
             await asyncio.sleep(0.05)
     readiness.close()
 
