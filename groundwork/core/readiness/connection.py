@@ -26,7 +26,7 @@ class CheckConnection:
 
     Without a session, each check makes a fresh attempt beside the one that outlived its check, and
     so does each renewal: a slow but working database is reached by the slow one, one that is back
-    by the fresh one.
+    by the fresh one. The first that connects ends the others.
     """
 
     def __init__(
@@ -42,7 +42,8 @@ class CheckConnection:
         self._begun = 0.0  # when that session was asked for
         self._took = 0.0  # seconds until it had that row
         self._renewal: asyncio.Task[None] | None = None
-        self._slow_attempt: asyncio.Task[Database] | None = None
+        self._attempts = WeakSet[asyncio.Task[Database]]()
+        self._connected = asyncio.Future[Database]()  # the row of the next session
         self._open = WeakSet[Connection]()
 
     async def query(self, deadline: float, reserve: float = 0) -> Database:
@@ -82,7 +83,7 @@ class CheckConnection:
 
     def close(self) -> None:
         """Cancel the attempts under way; terminate every connection, at once."""
-        for task in (self._slow_attempt, self._renewal):
+        for task in (*self._attempts, self._renewal):
             if task is not None:
                 task.cancel()
         for connection in self._open:
@@ -106,25 +107,17 @@ class CheckConnection:
             self._on_failure()
 
     async def _attempt_until(self, deadline: float) -> Database:
-        fresh = spawn(self._attempt())
+        older, connected, fresh = set(self._attempts), self._connected, spawn(self._attempt())
+        self._attempts.add(fresh)
         try:
-            while True:
-                slow = self._slow_attempt
-                if slow is None or slow.done():
-                    self._slow_attempt = slow = fresh
-                left = deadline - time.monotonic()
-                done, _ = await asyncio.wait({fresh, slow}, timeout=left, return_when=_FIRST)
-                if fresh in done:
-                    row = fresh.result()
-                    slow.cancel()  # it may reach a server of before
-                    return row
-                if not done:
-                    message = "no response in time"
-                    raise TimeoutError(message)
-                if not slow.cancelled() and slow.exception() is None:
-                    return slow.result()
+            left = deadline - time.monotonic()
+            done, _ = await asyncio.wait({fresh, connected}, timeout=left, return_when=_FIRST)
+            if not done:
+                message = "no response in time"
+                raise TimeoutError(message)
+            return (connected if connected in done else fresh).result()
         finally:
-            if fresh is not self._slow_attempt:
+            if not all(attempt.done() for attempt in older):
                 fresh.cancel()
 
     async def _attempt(self) -> Database:
@@ -135,6 +128,10 @@ class CheckConnection:
         self._begun, self._took = begun, time.monotonic() - begun
         self.failure, self._row = None, row
         self._keep(connection, self._connection)
+        connected, self._connected = self._connected, asyncio.Future()
+        connected.set_result(row)
+        for other in self._attempts - {asyncio.current_task()}:
+            other.cancel()  # it may reach a server of before
         return row
 
     def _take(self) -> Connection | None:
