@@ -103,7 +103,7 @@ class Pool(Statements):
         is_full = len(self._sessions) + self._opening >= self._max_size
         is_wanted = self._opening < len(self._waiters) + joining
         # Without a session, each request tries: it finds out that the outage is over.
-        is_early = self._sessions and time.monotonic() < self._retry_at
+        is_early = self.get_size() and time.monotonic() < self._retry_at
         if is_wanted and not is_full and not is_early:
             self._opening += 1
             spawn(self._open_for_waiter())

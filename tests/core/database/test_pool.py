@@ -138,6 +138,20 @@ async def test_a_failed_connect_fails_all_who_wait(pool: Pool, server: Server) -
         assert result.__cause__ is server.failure
 
 
+async def test_a_lost_session_in_use_delays_no_failure(pool: Pool, server: Server) -> None:
+    """It serves no other request, so each that comes in a moment gets the reason at once too."""
+    reasons = list[str]()
+    async with pool.acquire():
+        server.made[0].is_closed.return_value = True
+        server.failure = ConnectionRefusedError()
+        for _ in range(2):
+            with pytest.raises(UnavailableError) as caught:
+                await pool.fetch("x")
+            reasons.append(caught.value.reason)
+
+    assert reasons == ["database_unreachable"] * 2
+
+
 async def test_a_failed_connect_waits_while_a_session_serves(
     pool: Pool, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
