@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import psycopg2
 from environs import ValidationError
@@ -67,7 +67,7 @@ def parse_database_url(url: str) -> DatabaseURL:
     for name, variable in (("application_name", "PGAPPNAME"), ("options", "PGOPTIONS")):
         if value := parts.get(name) or os.environ.get(variable):
             settings[name] = value
-    dsn = f"postgresql://?{urlencode(asyncpg, quote_via=quote)}"
+    dsn = f"postgresql://?{urlencode(asyncpg)}"
     return DatabaseURL(dsn, _hosts(parts), settings, certificates, asyncpg)
 
 
