@@ -115,6 +115,13 @@ def effect(name: str, value: str) -> str:
     return "used" if with_it != plain else "ignored"
 
 
+def test_an_empty_value_is_none() -> None:
+    """As with libpq, it is the same as to leave the parameter out."""
+    with_empty = parse_database_url("postgresql://h/d?password=&sslkey=&options=")
+
+    assert with_empty == parse_database_url("postgresql://h/d")
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_value_that_libpq_refuses_is_named_by_its_parameter(name: str) -> None:
     """The message has the parameter's name and no value."""
@@ -170,6 +177,7 @@ def test_a_password_is_read_as_psql_reads_it(password: str) -> None:
     [
         "postgresql://u:p@s3cret@h/d",
         "postgresql://u:p%s3cret@h/d",
+        "postgresql://u:s3cret%ff@h/d",
         "postgresql://u:p/s3cret@h/d",
         "postgresql://u:1/s3cret@h/d",
         "postgresql://u:p@s3/cret@h/d",
