@@ -303,14 +303,15 @@ async def test_a_waiter_that_was_just_cancelled_is_passed_over(pool: Pool) -> No
 
 async def test_closed_connections_are_replaced(pool: Pool, server: Server) -> None:
     """One that ended while it was idle, or in use, is not given out again."""
-    await pool.execute("x")
-    server.made[0].is_closed.return_value = True
-    await pool.execute("x")
+    for number in range(3):
+        async with pool.acquire() as acquired:
+            assert acquired is server.made[number]
+        server.made[number].is_closed.return_value = True
     async with pool.acquire():
-        server.made[1].is_closed.return_value = True
+        server.made[3].is_closed.return_value = True
     await pool.execute("x")
 
-    assert [one.is_closed() for one in server.made] == [True, True, False]
+    assert [one.is_closed() for one in server.made] == [True, True, True, True, False]
     assert pool.get_size() == 1
 
 
@@ -355,15 +356,21 @@ async def test_a_connection_in_a_transaction_is_closed(pool: Pool, server: Serve
     assert pool.get_size() == 0
 
 
-async def test_a_read_only_connection_is_closed(pool: Pool, server: Server) -> None:
-    """A connection that refused to write is not reused: a new one may be writable."""
-    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+@pytest.mark.parametrize(
+    ("error", "size"),
+    [(asyncpg.ReadOnlySQLTransactionError, 0), (asyncpg.UniqueViolationError, 1)],
+)
+async def test_a_read_only_connection_is_closed(
+    pool: Pool, server: Server, error: type[Exception], size: int
+) -> None:
+    """One that refused to write is not reused: a new one may be writable. Other errors are none."""
+    with pytest.raises(error):
         async with pool.acquire():
-            raise asyncpg.ReadOnlySQLTransactionError
+            raise error
     await asyncio.sleep(0.01)
 
-    server.made[0].close.assert_awaited_once()
-    assert pool.get_size() == 0
+    assert server.made[0].close.await_count == 1 - size
+    assert pool.get_size() == size
 
 
 @pytest.mark.parametrize(
