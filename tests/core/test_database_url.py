@@ -150,6 +150,10 @@ def test_a_value_that_libpq_refuses_is_named_by_its_parameter(name: str) -> None
             "hostaddr=192.0.2.1,192.0.2.2 port=7",
             (("192.0.2.1", 7, "192.0.2.1"), ("192.0.2.2", 7, "192.0.2.2")),
         ),
+        (
+            "hostaddr=192.0.2.1,192.0.2.2 port=7,8",
+            (("192.0.2.1", 7, "192.0.2.1"), ("192.0.2.2", 8, "192.0.2.2")),
+        ),
         ("postgresql://h1,:7/d", (("h1", 5432, None), ("localhost", 7, None))),
     ],
 )
