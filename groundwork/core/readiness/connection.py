@@ -82,10 +82,9 @@ class CheckConnection:
         return self._connection is not None and self._connection.is_closed()
 
     def close(self) -> None:
-        """Cancel the attempts under way; terminate every connection, at once."""
-        for task in (*self._attempts, self._renewal):
-            if task is not None:
-                task.cancel()
+        """Cancel the attempts under way, so a renewal too; terminate every connection, at once."""
+        for attempt in self._attempts:
+            attempt.cancel()
         for connection in self._open:
             connection.terminate()
 

@@ -352,6 +352,24 @@ async def test_a_renewal_that_hangs_is_a_failure(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("renewing")
+async def test_closing_ends_a_renewal_under_way() -> None:
+    """It is no failure then, and starts no check."""
+    before = asyncio.all_tasks()
+    on_failure = Mock()
+    connect = AsyncMock(side_effect=[connection("kept", "kept")])
+    check = CheckConnection(connect, 5, on_failure)
+    await check.query(late())
+    connect.side_effect = never
+    await check.query(late())
+    await asyncio.sleep(0.01)
+    check.close()
+    await asyncio.sleep(0.05)
+
+    assert asyncio.all_tasks() == before
+    on_failure.assert_not_called()
+
+
+@pytest.mark.usefixtures("renewing")
 async def test_a_renewal_that_is_late_ends_the_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the first host is silent, the second one responds after the timeout of a renewal."""
     monkeypatch.setattr(check_connection, "_RENEW_TIMEOUT", 0.05)
