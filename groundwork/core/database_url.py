@@ -146,5 +146,5 @@ def _hosts(parts: dict[str, str]) -> tuple[tuple[str, int, str | None], ...]:
         ports *= max(len(names), len(addresses))
     return tuple(
         (name or address or "localhost", int(port or 5432), address or None)
-        for name, address, port in zip_longest(names, addresses, ports, fillvalue="")
+        for name, address, port in zip_longest(names, addresses, ports)
     )
