@@ -62,7 +62,7 @@ class CheckConnection:
                 self._start_renewal()
             try:
                 row = await query_until(connection, deadline - time.monotonic())
-            except (TimeoutError, asyncpg.UndefinedTableError):
+            except TimeoutError:
                 raise
             except Exception:  # noqa: BLE001 - the second attempt finds out what is wrong
                 self.reconnected = True
