@@ -33,7 +33,7 @@ class Pool(Statements):
         self._waiters = Waiters(max_size, timeout, self._why_late)
         self._open = WeakSet[Connection]()  # also what is being closed
         self._opening = 0
-        self._retry_at = 0.0
+        self._retry_at = 0.0  # not 0: the latest attempt failed
         metrics.MAX_CONNECTIONS.set(max_size)
         metrics.IDLE_CONNECTIONS.set_function(self.get_idle_size)
         metrics.USED_CONNECTIONS.set_function(lambda: self.get_size() - self.get_idle_size())
@@ -102,10 +102,12 @@ class Pool(Statements):
         """Open a connection for the waiters, unless all are open or an attempt just failed."""
         is_full = len(self._sessions) + self._opening >= self._max_size
         is_wanted = self._opening < len(self._waiters) + joining
-        # Without a session, each request tries: it finds out that the outage is over.
-        is_early = self.get_size() and time.monotonic() < self._retry_at
+        # Without a session, one attempt at a time serves all: it finds out that the outage is over.
+        is_early = (self.get_size() or self._opening) and time.monotonic() < self._retry_at
         if is_wanted and not is_full and not is_early:
             self._opening += 1
+            if self._retry_at:
+                self._pause()  # this attempt may hang
             spawn(self._open_for_waiter())
 
     async def _open_for_waiter(self) -> None:
@@ -114,18 +116,23 @@ class Pool(Statements):
             connection = await self._connect()
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait get it
             self._opening -= 1
-            self._retry_at = time.monotonic() + _RETRY_SECONDS
-            if self.get_size():
-                # A timer may fire a moment too early.
-                asyncio.get_running_loop().call_later(_RETRY_SECONDS + 0.01, self._open_one)
-            elif not self._opening:
+            if not self._retry_at:
+                self._pause()
+            if not (self._opening or self.get_size()):
                 self._waiters.fail(error)
         else:
             self._opening -= 1
+            self._retry_at = 0.0
             self._sessions[connection] = generation
             self._open.add(connection)
             self._waiters.give(connection)
             self._open_one()  # for a request of the pause after a failure
+
+    def _pause(self) -> None:
+        """Let the next attempt begin in a second."""
+        self._retry_at = time.monotonic() + _RETRY_SECONDS
+        # A timer may fire a moment too early.
+        asyncio.get_running_loop().call_later(_RETRY_SECONDS + 0.01, self._open_one)
 
     def _discard(self, connection: Connection) -> None:
         self._forget(connection)

@@ -152,6 +152,48 @@ async def test_a_lost_session_in_use_delays_no_failure(pool: Pool, server: Serve
     assert reasons == ["database_unreachable"] * 2
 
 
+async def test_requests_of_an_outage_share_an_attempt(server: Server) -> None:
+    """While no connection can be opened, one attempt at a time finds out when one can."""
+    connect, done = AsyncMock(side_effect=server.connect), asyncio.Event()
+    pool = Pool(connect, max_size=4, timeout=5)
+    server.failure = ConnectionRefusedError()
+    with pytest.raises(UnavailableError):
+        await pool.fetch("SELECT 1")
+    server.gate.clear()
+    waiting = [asyncio.create_task(hold(pool, done)) for _ in range(4)]
+    await asyncio.sleep(0.01)
+    assert connect.call_count == 2
+    server.failure = None
+    server.gate.set()
+    await asyncio.sleep(0.01)
+    done.set()
+    await asyncio.gather(*waiting)
+
+    assert len(server.made) == 4
+
+
+async def test_an_attempt_that_hangs_is_not_the_last(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an outage that drops packets, another attempt starts a second later, for all who wait."""
+    monkeypatch.setattr(pool_module, "_RETRY_SECONDS", 0.2)
+    connect = AsyncMock(side_effect=server.connect)
+    pool, done = Pool(connect, max_size=9, timeout=5), asyncio.Event()
+    server.failure = TimeoutError()
+    with pytest.raises(UnavailableError):
+        await pool.fetch("SELECT 1")
+    server.gate.clear()
+    waiting = [asyncio.create_task(hold(pool, done))]
+    await asyncio.sleep(0.01)
+    counts = [connect.call_count]
+    waiting += [asyncio.create_task(hold(pool, done)) for _ in range(3)]
+    await asyncio.sleep(0.3)
+    counts.append(connect.call_count)
+    assert counts == [2, 3]
+    server.gate.set()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
 async def test_a_failed_connect_waits_while_a_session_serves(
     pool: Pool, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
