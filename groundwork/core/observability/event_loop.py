@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 _TICK_SECONDS = 0.05
 _LOG_SECONDS = 0.5  # a loop blocked for longer is logged, once each time
+# The longest lag is exported for as long: a scrape that timed out meanwhile must not use it up.
+_LONGEST_SECONDS = 60
 
 
 class LoopMonitor:
@@ -23,9 +25,9 @@ class LoopMonitor:
     def __init__(self) -> None:
         self.lag = 0.0  # seconds, the latest
         self.blocked_seconds = 0.0  # in all since startup, lag below a tick left out
-        self._longest = 0.0
+        self._longest = self._longest_until = 0.0
         self._due = float("inf")
-        metrics.LOOP_LAG_MAX.set_function(self._take_longest)
+        metrics.LOOP_LAG_MAX.set_function(lambda: self._longest)
 
     @contextmanager
     def run(self) -> Iterator[None]:
@@ -46,7 +48,8 @@ class LoopMonitor:
         now = time.monotonic()
         self.lag = lag = max(now - self._due, 0.0)
         metrics.LOOP_LAG.observe(lag)
-        self._longest = max(self._longest, lag)
+        if lag >= self._longest or now >= self._longest_until:
+            self._longest, self._longest_until = lag, now + _LONGEST_SECONDS
         if lag > _TICK_SECONDS:
             self.blocked_seconds += lag
         self._due = now + _TICK_SECONDS
@@ -60,7 +63,3 @@ class LoopMonitor:
                 logged = due
                 stack = "".join(traceback.format_stack(sys._current_frames()[thread]))  # noqa: SLF001 - documented, and the one way
                 logger.warning("event loop blocked", extra={"stack": stack})
-
-    def _take_longest(self) -> float:
-        longest, self._longest = self._longest, 0.0
-        return longest

@@ -70,9 +70,7 @@ LOOP_LAG = Histogram(
     "How late the event loop runs its callbacks.",
     buckets=_DATABASE_BUCKETS,
 )
-LOOP_LAG_MAX = Gauge(
-    "groundwork_event_loop_lag_max_seconds", "The longest lag since the last scrape."
-)
+LOOP_LAG_MAX = Gauge("groundwork_event_loop_lag_max_seconds", "The longest lag of the last minute.")
 BUILD = Info("groundwork_build", "Build information.")
 
 
