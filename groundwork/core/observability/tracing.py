@@ -42,6 +42,7 @@ def tracing() -> list[Middleware]:
 
 def _middleware() -> Middleware:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
     from starlette.middleware.opentelemetry import OpenTelemetryMiddleware
@@ -59,7 +60,8 @@ def _middleware() -> Middleware:
             """Export what is left, for less than the watchdog allows after the grace period."""
             self._batch_processor.shutdown(timeout_millis=2000)
 
-    os.environ.setdefault("OTEL_SERVICE_NAME", "groundwork")
-    provider = TracerProvider()
+    # OTEL_RESOURCE_ATTRIBUTES may name the service, too.
+    given, own = OTELResourceDetector().detect().attributes, {"service.name": "groundwork"}
+    provider = TracerProvider(resource=Resource.create({**own, **given}))
     provider.add_span_processor(Spans(OTLPSpanExporter()))
     return Middleware(OpenTelemetryMiddleware, tracer_provider=provider)

@@ -164,7 +164,6 @@ def test_a_span_inside_a_request_changes_no_id(
     """Within a request, log lines keep the ID of its own span."""
     endpoint = f"http://127.0.0.1:{collector.server_port}"
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
-    monkeypatch.setenv("OTEL_SERVICE_NAME", "groundwork")
     (middleware,) = tracing()
     provider: Any = middleware.kwargs["tracer_provider"]
     tracer, token = provider.get_tracer("shop"), traceparent.set(None)
@@ -174,6 +173,27 @@ def test_a_span_inside_a_request_changes_no_id(
             assert traceparent.get() == outer is not None
     provider.shutdown()
     traceparent.reset(token)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "groundwork"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=projects"}, "projects"),
+        ({"OTEL_SERVICE_NAME": "tracker"}, "tracker"),
+    ],
+)
+def test_the_service_has_the_name_that_is_set(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], expected: str
+) -> None:
+    """Spans are those of `groundwork`, unless OTEL_* has another name, in either variable."""
+    for name, value in {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", **given}.items():
+        monkeypatch.setenv(name, value)
+    (middleware,) = tracing()
+    provider: Any = middleware.kwargs["tracer_provider"]
+    provider.shutdown()
+
+    assert provider.resource.attributes["service.name"] == expected
 
 
 @pytest.mark.parametrize("value", ["abc", "", "-1", "1.5", "9" * 400, "1\n2", "\udcff", "=%0a"])
@@ -194,7 +214,6 @@ def test_what_opentelemetry_refuses_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Any other error of OpenTelemetry's start is one line as well."""
-    monkeypatch.setenv("OTEL_SERVICE_NAME", "groundwork")  # else it stays set for later tests
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "1")
     with pytest.raises(SystemExit, match="2"):
         tracing()
