@@ -120,8 +120,8 @@ class Readable(logging.Formatter):
 
     @override
     def formatException(self, ei: Any) -> str:
-        """Return the traceback, whose text must not command the terminal."""
-        return "\n".join(map(_escape, super().formatException(ei).split("\n")))
+        """Return the traceback, whose text must neither command the terminal nor forge a line."""
+        return "  " + "\n  ".join(map(_escape, super().formatException(ei).split("\n")))
 
 
 def _escape(text: str) -> str:

@@ -173,7 +173,7 @@ def test_a_readable_traceback_has_no_control_characters() -> None:
     failed = record()
     failed.exc_info = (ValueError, ValueError("\x1b[31m\nred"), None)
 
-    assert Readable().format(failed).endswith("\nValueError: \\x1b[31m\nred")
+    assert Readable().format(failed).endswith("\n  ValueError: \\x1b[31m\n  red")
 
 
 def test_a_readable_line_in_a_request_has_its_id() -> None:
