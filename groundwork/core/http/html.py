@@ -33,7 +33,6 @@ def page_headers(template: str) -> dict[str, str]:
         "Cache-Control": "no-store",
         "Content-Security-Policy": policy,
         "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
     }
 
 

@@ -99,7 +99,7 @@ class RequestContext:
         return self._templates[id(route)]
 
     def _headers(self, current: str, started: float) -> list[tuple[bytes, bytes]]:
-        headers = [(b"x-request-id", current.encode())]
+        headers = [(b"x-request-id", current.encode()), (b"x-content-type-options", b"nosniff")]
         if self.server_timing:
             milliseconds = (time.perf_counter() - started) * 1000
             headers.append((b"server-timing", b"app;dur=%.3f" % milliseconds))

@@ -146,6 +146,14 @@ async def test_each_request_gets_its_own_id(client: httpx.AsyncClient) -> None:
     assert request_id.get() is None
 
 
+@pytest.mark.parametrize("path", ["/", "/health/live", "/metrics", "/unknown", "/boom"])
+async def test_no_response_is_sniffed(client: httpx.AsyncClient, path: str) -> None:
+    """A browser takes no response, errors included, for another type than it has."""
+    response = await client.get(path)
+
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
 async def test_server_timing_has_milliseconds(client: httpx.AsyncClient) -> None:
     """In development Server-Timing has the duration in milliseconds, on errors as well."""
     response = await client.get("/boom")
