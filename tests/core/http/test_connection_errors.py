@@ -1,4 +1,4 @@
-"""What a request is told that meets a lost database."""
+"""Requests whose database connection, client or task is lost."""
 
 import asyncio
 import dataclasses
@@ -29,7 +29,7 @@ async def leave(request: Request[State]) -> JSONResponse:
 
 
 async def use_old_plan(request: Request[State]) -> JSONResponse:
-    """Fail as a statement does whose table, type or function was changed or made anew."""
+    """Fail as a statement does whose table, type or function was changed or replaced."""
     message = "cached plan must not change result type"
     raise getattr(asyncpg, request.query_params["error"])(message)
 
@@ -76,10 +76,10 @@ def app(app: Starlette) -> Starlette:
 
 
 @pytest.mark.parametrize("pool", [None, NOWHERE], ids=["lost", "never there"], indirect=True)
-async def test_a_lost_database_is_no_fault_of_the_service(
+async def test_a_lost_database_is_503(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The answer is 503 and says when to come back; the log has one line of why, no traceback."""
+    """The response is 503 with Retry-After; the log has one line with the cause, no traceback."""
     response = await client.get("/leave")
 
     assert (response.status_code, is_a_problem(response)) == (503, True)
@@ -90,8 +90,8 @@ async def test_a_lost_database_is_no_fault_of_the_service(
     assert "s3cret" not in response.text + caplog.text + vars(entry)["cause"]
 
 
-async def test_another_lost_connection_is_a_fault(client: httpx.AsyncClient) -> None:
-    """Only the database's are told apart."""
+async def test_another_lost_connection_is_500(client: httpx.AsyncClient) -> None:
+    """Only a lost connection to the database is 503."""
     response = await client.get("/fail")
 
     assert (response.status_code, is_a_problem(response)) == (500, True)
@@ -99,14 +99,14 @@ async def test_another_lost_connection_is_a_fault(client: httpx.AsyncClient) -> 
 
 @pytest.mark.parametrize("error", ["InvalidCachedStatementError", "InternalServerError"])
 @pytest.mark.parametrize("renewed", [True, False])
-async def test_a_plan_of_before_a_migration_may_be_retried(
+async def test_a_plan_from_before_a_migration_may_be_retried(
     client: httpx.AsyncClient,
     state: State,
     monkeypatch: pytest.MonkeyPatch,
     error: str,
     renewed: object,
 ) -> None:
-    """Where the sessions were just replaced it may be a plan of before; else it is a bug."""
+    """If the sessions were just replaced, the plan may be an old one; otherwise it is a bug."""
     monkeypatch.setattr(
         state["readiness"], "sessions_were_renewed", AsyncMock(return_value=renewed)
     )
@@ -135,7 +135,7 @@ async def test_a_cancelled_request_has_a_problem(
     assert is_a_problem(response)
 
 
-async def test_a_client_that_leaves_a_task_group_is_no_error(
+async def test_a_disconnect_within_a_task_group_is_no_error(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What waits for a connection when its client disconnects may be several queries at once."""

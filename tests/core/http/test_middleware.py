@@ -283,6 +283,16 @@ def test_debug_shows_any_text(accept: bytes) -> None:
     assert b"ValueError: \\ud800" in bytes(response.body)
 
 
+def test_debug_escapes_notes() -> None:
+    """A note is text on the page: it may quote what a client has sent."""
+    error = ValueError()
+    error.add_note("<script>")
+    request = Request({"type": "http", "headers": [(b"accept", b"text/html")]})
+    response = ErrorBoundary(AsyncMock(), debug=True).debug_response(request, error)
+
+    assert b"<pre>&lt;script&gt;</pre>" in bytes(response.body)
+
+
 async def test_an_exception_is_logged_once(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -303,7 +313,8 @@ async def test_an_exception_after_the_start_of_a_response_is_logged(
     await service(scope, AsyncMock(), send)
 
     assert [call.args[0]["type"] for call in send.await_args_list] == ["http.response.start"]
-    assert "unhandled exception" in caplog.messages
+    (raised,) = [one.exc_info[1] for one in caplog.records if one.exc_info]
+    assert (repr(raised), caplog.messages[0]) == ("RuntimeError('hunter2')", "unhandled exception")
 
 
 @pytest.mark.parametrize(
