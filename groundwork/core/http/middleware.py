@@ -5,6 +5,7 @@ import random
 import re
 import time
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
 
@@ -27,6 +28,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
+@dataclass(eq=False)
 class RequestContext:
     """Wrap the whole application, and the probes in front of it.
 
@@ -38,21 +40,13 @@ class RequestContext:
         server_timing: send the Server-Timing header.
     """
 
-    def __init__(
-        self,
-        app: Starlette,
-        lifecycle: Lifecycle,
-        *,
-        probes: Mapping[str, ASGIApp],
-        quiet: Collection[str] = (),
-        server_timing: bool = False,
-    ) -> None:
-        self.app = app
-        self.lifecycle = lifecycle
-        self.probes = probes
-        self.quiet = {*quiet, *probes}
-        self.server_timing = server_timing
-        self._templates: dict[int, str] = {}  # by id(): a route has no hash
+    app: Starlette
+    lifecycle: Lifecycle
+    probes: Mapping[str, ASGIApp]
+    quiet: Collection[str] = ()
+    server_timing: bool = False
+    # By id(): a route has no hash.
+    _templates: dict[int, str] = field(default_factory=dict, init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; count, time and log it when its response is sent."""
@@ -110,7 +104,7 @@ class RequestContext:
     def _log(self, scope: Scope, path: str, current: str, status: int, seconds: float) -> None:
         level = logging.ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
         # A probe that fails has succeeded as a request; readiness logs its transitions itself.
-        if path in self.quiet and status in {200, 503}:
+        if status in {200, 503} and (path in self.quiet or path in self.probes):
             level = logging.DEBUG
         if not access_log.isEnabledFor(level):
             return
