@@ -26,7 +26,7 @@ class LoopMonitor:
         self.lag = 0.0  # seconds, the latest
         self.blocked_seconds = 0.0  # in all since startup, lag below a tick left out
         self._longest = self._longest_until = 0.0
-        self._due = float("inf")
+        self._due = float("inf")  # of the next tick
         metrics.LOOP_LAG_MAX.set_function(lambda: self._longest)
 
     @contextmanager
@@ -34,7 +34,6 @@ class LoopMonitor:
         """Measure the running loop, which must be this thread's."""
         loop = asyncio.get_running_loop()
         stopped = threading.Event()
-        self._due = time.monotonic()
         self._tick(loop)
         watched = (threading.get_ident(), stopped)
         threading.Thread(target=self._watch, args=watched, daemon=True).start()
