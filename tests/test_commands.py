@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,7 +68,6 @@ def postmaster(folder: Path) -> int:
 
 def edit(checkout: Path, server: Server) -> None:
     """Edit a file, and wait until the change is served."""
-    time.sleep(1)  # uvicorn starts to watch a moment after its child is ready
     init = checkout / "groundwork/__init__.py"
     init.write_text(init.read_text().replace(__version__, "9.9.9"))
     wait_until(lambda: reported(server, "/health/details").get("version") == "9.9.9")
