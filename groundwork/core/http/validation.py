@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from typing import Any, get_args, get_origin
 from urllib.parse import quote, unquote
@@ -21,7 +22,6 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")
 _CHARACTER = "Contains a character that cannot be stored."
 _DETAILS = {f"Expected `str` matching regex {NOT_BLANK!r}": "Must not be blank."}
-_INVALID = (msgspec.ValidationError, ValueError)  # a number that is no datetime is the latter
 _MAX_ITEMS = 1000  # checked one by one in an invalid body: it blocks the event loop
 _MAX_POINTER = 1000  # characters from which to go on: each error within repeats them
 
@@ -39,7 +39,7 @@ async def read_json[T: Input](request: Request[Any], kind: type[T]) -> T:
         if rb"\u0000" not in body or not _ESCAPED_NUL.search(body):
             given: T = decoder(kind).decode(body)
             return given
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         failure = str(error)
     try:
         given = json.loads(body.decode(), parse_constant=int)  # int() rejects NaN and Infinity
@@ -58,11 +58,9 @@ def read_query[T: Input](request: Request[Any], kind: type[T]) -> T:
         lists = {name: query.getlist(name) for name in _list_fields(kind) if name in query}
         given = dict(query) | lists
         text = "".join(map("".join, given.values())) if b"%00" in raw else ""
-    try:
+    with suppress(ValueError):  # each error is named below
         if "\0" not in text:
             return convert(given, kind)
-    except _INVALID:
-        pass  # each error is named below
     errors = _errors(given, kind, "", iter(range(_MAX_ITEMS)), strict=False)
     parts = [InvalidPart(detail, parameter=_name(pointer)) for pointer, detail in errors]
     raise Invalid(400, "The query is invalid.", parts)
@@ -75,7 +73,7 @@ def read_path[T: Input](request: Request[Any], kind: type[T]) -> T:
         raise HTTPException(404)
     try:
         given = convert(texts, kind)
-    except _INVALID:
+    except ValueError:
         raise HTTPException(404) from None
     for name, value in msgspec.structs.asdict(given).items():
         # One resource, one path: msgspec reads 1.0 and 1e1 as numbers too. {id:int} is no text.
@@ -116,7 +114,7 @@ def _errors(value: Any, kind: Any, pointer: str, left: Iterator[int], *, strict:
     try:
         if not found:
             msgspec.convert(value, kind, strict=strict)
-    except _INVALID as error:
+    except ValueError as error:
         detail = str(error).partition(" - at `")[0]
         found.append((pointer, _DETAILS.get(detail, detail)))
     return found
