@@ -270,7 +270,7 @@ async def test_a_session_is_renewed_in_the_background() -> None:
         await asyncio.sleep(0.05)
 
     assert versions == ["old", "old", "new"]
-    assert check.failure is not None  # of the third attempt
+    assert isinstance(await failure_of(check), OSError)  # of the third attempt
     old.close.assert_awaited_once()
     new.close.assert_not_awaited()
 
