@@ -9,7 +9,9 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from sys import _current_frames  # documented, and the one way
 from tempfile import mkdtemp
+from traceback import format_stack
 from unittest.mock import Mock
 
 import pytest
@@ -219,6 +221,8 @@ def test_an_interrupted_initdb_leaves_nothing(tmp_path: Path) -> None:
 
     def interrupt() -> None:
         wait_until((data / "base").exists)
+        # Before it waits for initdb, it knows of none, and the next start would end it.
+        wait_until(lambda: "in wait\n" in "".join(format_stack(_current_frames()[main])))
         signal.pthread_kill(main, signal.SIGUSR1)
 
     with ThreadPoolExecutor() as pool:
