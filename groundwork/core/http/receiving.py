@@ -1,6 +1,7 @@
 """The client of a request: its body up to a limit, and whether it has disconnected."""
 
 import asyncio
+from contextlib import suppress
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -9,31 +10,53 @@ from starlette.types import Message, Receive, Scope, Send
 MAX_BODY_BYTES = 1024 * 1024
 _TOO_LARGE = "The request body is larger than 1 MiB."
 _CLOSE = {"Connection": "close"}  # the rest of the body is not read
+_DISCARD_SECONDS = 2.0  # how long the rest of a body is read and discarded
 
 
 class Client:
     """Both sides of a request; what waits for a connection notices that its client has gone."""
 
-    __slots__ = ("_ended", "_read", "_receive", "_send", "_size", "started")
+    __slots__ = ("_ended", "_more", "_read", "_receive", "_send", "_size", "started")
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
         self._read: list[Message] = []
-        self._size = 0
+        self._size, self._more = 0, False  # of the body
         self.started = self._ended = False  # the response
+
+    def check_length(self, scope: Scope) -> None:
+        """Raise 413 if Content-Length is over MAX_BODY_BYTES."""
+        for name, value in scope["headers"]:
+            if name in {b"content-length", b"transfer-encoding"}:
+                self._more = True
+                # Cut, as int() raises on thousands of digits, even zeros.
+                if value.isdigit() and int(value.lstrip(b"0")[:20] or 0) > MAX_BODY_BYTES:
+                    raise HTTPException(413, _TOO_LARGE, _CLOSE)
+                return
 
     async def receive(self) -> Message:
         """Return the next message, or raise 413 once the body is over MAX_BODY_BYTES."""
-        message = self._read.pop(0) if self._read else await self._receive()
+        message = self._read.pop(0) if self._read else await self._next()
         self._size += len(message.get("body", b""))
         if self._size > MAX_BODY_BYTES:
             raise HTTPException(413, _TOO_LARGE, _CLOSE)
         return message
 
     async def send(self, message: Message) -> None:
-        """Send a part of the response."""
+        """Send a part of the response; before its end, discard what is left of the body.
+
+        If the server closed the connection first, it would be reset, and the response lost on the
+        way (RFC 9112, 9.6); nginx takes that for a broken server.
+        """
         self.started = True
         self._ended = message["type"] == "http.response.body" and not message.get("more_body")
+        if self._ended and self._more:
+            await self._send({**message, "more_body": True})
+            with suppress(TimeoutError, asyncio.CancelledError):
+                async with asyncio.timeout(_DISCARD_SECONDS):
+                    while self._more:
+                        await self._next()
+            message = {"type": "http.response.body"}
         await self._send(message)
 
     async def wait_for_disconnect(self) -> None:
@@ -45,7 +68,7 @@ class Client:
             ClientDisconnect: it has.
         """
         while not self._read or not self._read[-1].get("more_body"):
-            message = await self._receive()
+            message = await self._next()
             if message["type"] == "http.disconnect":
                 if self._ended:
                     break
@@ -53,12 +76,7 @@ class Client:
             self._read.append(message)
         await asyncio.get_running_loop().create_future()  # the rest is for the handler to read
 
-
-def check_length(scope: Scope) -> None:
-    """Raise 413 if Content-Length is over MAX_BODY_BYTES."""
-    for name, value in scope["headers"]:
-        # Cut, as int() raises on thousands of digits, even zeros.
-        if name == b"content-length" and value.isdigit():
-            if int(value.lstrip(b"0")[:20] or 0) > MAX_BODY_BYTES:
-                raise HTTPException(413, _TOO_LARGE, _CLOSE)
-            return
+    async def _next(self) -> Message:
+        message = await self._receive()
+        self._more = message.get("more_body", False)
+        return message

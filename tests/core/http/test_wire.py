@@ -225,6 +225,22 @@ def test_a_wrong_content_length(
     assert response.headers["connection"] == "close"
 
 
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.parametrize(
+    ("target", "size", "status"), [(b"/echo", 8_000_000, 413), (b"/nowhere", 900_000, 404)]
+)
+def test_a_client_that_sends_first_gets_its_response(
+    reader: Server, target: bytes, size: int, status: int, *, is_chunked: bool
+) -> None:
+    """A body that no handler reads is discarded, so that the response is not lost."""
+    header, body = b"Content-Length: %d" % size, b"x" * size
+    if is_chunked:
+        header, body = b"Transfer-Encoding: chunked", b"%x\r\n%b\r\n0\r\n\r\n" % (size, body)
+    (response,) = exchange(reader.port, post(header, body=body, target=target))
+
+    assert response.status == status
+
+
 UPGRADE = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMA")
 
 
