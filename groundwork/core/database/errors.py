@@ -86,6 +86,8 @@ def unavailable(error: BaseException, connection: Connection) -> UnavailableErro
     # The end of a transaction says only that the connection is closed: what closed it came before.
     while isinstance(error.__context__, asyncpg.PostgresConnectionError | asyncpg.InterfaceError):
         error = error.__context__
+    if isinstance(error, asyncpg.InternalClientError):  # it called the session busy
+        error.add_note("the server had ended the session")
     return UnavailableError(reason_of(error) or "database_unreachable", error)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, cast
 from unittest.mock import AsyncMock, Mock
 
 import asyncpg
@@ -15,6 +15,7 @@ from groundwork.core.config import Settings
 from groundwork.core.database import Connector, Pool, UnavailableError
 from groundwork.core.database import pool as pool_module
 from groundwork.core.database import waiters as waiters_module
+from groundwork.core.database.errors import describe
 from groundwork.core.database.waiters import client_disconnect
 
 
@@ -456,6 +457,22 @@ async def test_the_end_of_a_transaction_hides_no_cause(settings: Settings) -> No
 
     assert caught.value.reason == "database_unreachable"
     assert "administrator command" in str(caught.value.__cause__)
+
+
+async def test_a_session_that_was_ended_while_idle_is_named(settings: Settings) -> None:
+    """Until such a connection is closed, the driver calls it busy; the cause says what it is."""
+    pool = Pool(Connector(settings), 1, 5.0)
+    async with pool.acquire() as connection:
+        fatal = b"SFATAL\0C57P01\0Mterminating\0\0"
+        protocol = cast("Any", connection)._protocol  # noqa: SLF001 - no server waits so long
+        protocol.data_received(b"E%b%b" % ((len(fatal) + 4).to_bytes(4), fatal))
+
+    with pytest.raises(UnavailableError) as caught:
+        await pool.fetchval("SELECT 1")
+    await pool.close()
+
+    assert caught.value.reason == "database_unreachable"
+    assert "the server had ended the session" in describe(caught.value.__cause__ or caught.value)
 
 
 @pytest.mark.parametrize(
