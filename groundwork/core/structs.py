@@ -10,7 +10,7 @@ MAX_ID = 2**63 - 1  # bigint's
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
 DateTime = Annotated[datetime, Meta(tz=True)]
 NOT_BLANK = r"^\s*[^\s\x00][^\x00]*$"
-NotBlank = Annotated[str, Meta(min_length=1, pattern=NOT_BLANK)]
+NotBlank = Annotated[str, Meta(pattern=NOT_BLANK)]
 
 
 class Input(Struct, forbid_unknown_fields=True):

@@ -217,6 +217,7 @@ async def test_a_large_body_is_refused(client: httpx.AsyncClient) -> None:
         ({}, "#/title", "Missing required field."),
         ({"title": None}, "#/title", "Expected `str`, got `null`"),
         ({"title": 1}, "#/title", "Expected `str`, got `int`"),
+        ({"title": ""}, "#/title", "Must not be blank."),
         ({"title": " \n"}, "#/title", "Must not be blank."),
         ({"title": "x" * 6}, "#/title", "Expected `str` of length <= 5"),
         ({"title": "a\0"}, "#/title", UNSTORABLE),
