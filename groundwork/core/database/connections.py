@@ -63,7 +63,7 @@ class Connector:
         targets = sorted([Target(*host) for host in url.hosts] or [Target()], key=self._is_other)
         while targets:
             target = targets.pop(0)
-            share = max(deadline - time.monotonic(), 0.001) / (len(targets) + 1)
+            share = (deadline - time.monotonic()) / (len(targets) + 1)
             try:
                 # A name is looked up when its host's turn comes: the lookup of another may hang.
                 if target.host and target.address is None:
