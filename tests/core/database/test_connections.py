@@ -90,6 +90,23 @@ async def test_each_host_has_its_share_of_the_timeout(connect: AsyncMock, url: s
     assert attempts(connect) == [("first", 5432, 4), ("second", 5433, 8), ("second", 5433, 4)]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(),
+        asyncpg.CannotConnectNowError(),
+        asyncpg.ConnectionDoesNotExistError(),
+        asyncpg.TargetServerAttributeNotMatched(),
+    ],
+)
+async def test_the_next_host_is_tried(connect: AsyncMock, error: Exception) -> None:
+    """As with libpq, a host that does not serve hides no other."""
+    connect.side_effect = [error, "second"]
+    opened: object = await Connector(Settings(database_url=TWO_HOSTS))()
+
+    assert opened == "second"
+
+
 async def test_a_server_that_shuts_down_is_named_before_a_standby(connect: AsyncMock) -> None:
     """It waits for its sessions, so the error says so, also when the last host is a standby."""
     shutdown = asyncpg.CannotConnectNowError("the database system is shutting down")
@@ -115,6 +132,18 @@ async def test_each_address_of_a_name_has_its_share(connect: AsyncMock, loop: Lo
     named = {"ssl": "context", "server_hostname": "both"}
     assert [call.kwargs for call in loop.created.await_args_list] == [named, {}] * 2
     assert connect.await_args_list[0].kwargs["loop"].created is loop.created
+
+
+async def test_the_address_that_worked_last_is_first(connect: AsyncMock, loop: Loop) -> None:
+    """The silent address of a name costs no other connection its time."""
+    connect.side_effect = [TimeoutError(), "second", "again"]
+    connector = Connector(Settings(database_url="postgresql://both/x"))
+    for _ in range(2):
+        await connector()
+
+    assert connect.await_args is not None
+    await connect.await_args.kwargs["loop"].create_connection("factory", "both", 5432)
+    assert loop.created.await_args_list[0].args == ("factory", "192.0.2.2", 5432)
 
 
 async def test_hostaddr_is_connected_to_and_host_is_the_name(
@@ -253,7 +282,7 @@ async def test_a_file_is_read_again_for_each_connection(
     file = tmp_path / "url"
     monkeypatch.setenv("DATABASE_URL_FILE", str(file))
     connector = Connector(Settings(database_url="postgresql://first/x"))
-    for text in ("postgresql://second/x\n", "s3cret", "postgresql://third/x"):
+    for text in ("", "postgresql://second/x\n", "s3cret", "postgresql://third/x"):
         file.write_text(text)
         await connector()
     file.unlink()
@@ -261,8 +290,8 @@ async def test_a_file_is_read_again_for_each_connection(
     await connector()
 
     hosts = [call.kwargs["host"] for call in connect.await_args_list]
-    assert hosts == ["second", "second", "third", "third", "third"]
-    assert [one.message for one in caplog.records] == ["DATABASE_URL is invalid"] * 2
+    assert hosts == ["first", "second", "second", "third", "third", "third"]
+    assert [one.message for one in caplog.records] == ["DATABASE_URL is invalid"] * 3
     assert "s3cret" not in str([vars(one) for one in caplog.records])
 
 
