@@ -283,6 +283,16 @@ async def test_a_waiter_whose_client_disconnects_leaves(pool: Pool) -> None:
     await asyncio.gather(*holders)
 
 
+async def test_a_long_timeout_delays_no_disconnect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a long DB_POOL_TIMEOUT too, a request whose client has disconnected leaves soon."""
+    monkeypatch.setattr(waiters_module, "_TURN_SECONDS", 0.01)
+    token = client_disconnect.set(AsyncMock(side_effect=ConnectionAbortedError))
+    with pytest.raises(ConnectionAbortedError):
+        async with asyncio.timeout(5):
+            await waiters_module.Waiters(1, 600, Mock()).wait()
+    client_disconnect.reset(token)
+
+
 async def test_a_blocked_event_loop_ends_no_wait(pool: Pool) -> None:
     """The time of a wait does not run while the event loop is blocked, as nothing is released."""
     done = asyncio.Event()
