@@ -18,7 +18,7 @@ from starlette.routing import Route
 from groundwork.core.http.receiving import MAX_BODY_BYTES
 from groundwork.core.http.responses import Json
 from groundwork.core.http.validation import read_json, read_path, read_query
-from groundwork.core.structs import Id, Input, NotBlank
+from groundwork.core.structs import DateTime, Id, Input, NotBlank
 from tests.openapi.description import is_a_problem
 
 JSON = {"Content-Type": "application/json"}
@@ -61,7 +61,7 @@ class Book(Input):
     blurb: Annotated[str, Meta(max_length=5)] | UnsetType = UNSET
     authors: list[Author] | UnsetType = UNSET
     tags: Tags | UnsetType | None = UNSET
-    ratings: dict[str, int] | UnsetType = UNSET
+    ratings: Annotated[dict[str, int], Meta(max_length=9)] | UnsetType = UNSET
     shelf: Shelf | UnsetType = UNSET
     counts: dict[int, int] | UnsetType = UNSET
     source: Film | Song | UnsetType | None = UNSET
@@ -73,7 +73,7 @@ class Values(Input, omit_defaults=True):
 
     day: date | None = None
     clock: time | None = None
-    at: Annotated[datetime, Meta(tz=True)] | None = None
+    at: DateTime | None = None
     length: timedelta | None = None
     price: Decimal | None = None
     key: UUID | None = None
@@ -242,6 +242,7 @@ async def test_a_large_body_is_refused(client: httpx.AsyncClient) -> None:
         ),
         ({"title": "a", "shelf": {"type": "b", "number": 1}}, "#/shelf", "Invalid value 'b'"),
         ({"title": "a", "source": {"type": "b"}}, "#/source", "Invalid value 'b'"),
+        ({"title": "a", "source": "b"}, "#/source", "Expected `object | null`, got `str`"),
         ([], "#", "Expected `object`, got `array`"),
         ("title", "#", "Expected `object`, got `str`"),
     ],
@@ -360,7 +361,7 @@ async def test_the_types_of_columns_are_read(client: httpx.AsyncClient) -> None:
     }
     assert (await client.post("/values", json=given)).json() == given
 
-    response = await client.post("/values", json=dict.fromkeys(given, "2025-01-02T03:04"))
+    response = await client.post("/values", json=dict.fromkeys(given, "2025-01-02T03:04:05"))
     assert {error["pointer"][2:] for error in response.json()["errors"]} == {*given}
 
 

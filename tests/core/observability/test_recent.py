@@ -43,6 +43,13 @@ def test_a_young_process_has_no_high_rate(clock: Mock) -> None:
     assert activity.read()[0] == 1
 
 
+def test_a_process_without_requests_has_no_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no response has been 5xx yet, the number of errors is 0."""
+    monkeypatch.setattr(recent, "_totals", dict)
+
+    assert Recent().read() == (0, 0, [])
+
+
 @pytest.mark.parametrize(
     "route", ["/", "/metrics", "/health/live", "/health/ready", "/health/details"]
 )

@@ -160,7 +160,7 @@ def test_page_says_why() -> None:
 
 def test_page_has_a_timeline() -> None:
     """The latest state comes first; each has its time and how long it lasted."""
-    began = datetime(2026, 11, 2, 3, 4, 5, tzinfo=UTC)
+    began = datetime(2026, 11, 2, 3, 4, 5, 6, tzinfo=UTC)
     lost = {"status": "unavailable", "reason": "database_timeout"}
     page = render(transitions=[OK | {"at": began}, lost | {"at": began + timedelta(seconds=61.5)}])
 
