@@ -206,6 +206,7 @@ async def test_without_a_host_the_driver_has_its_default(connect: AsyncMock) -> 
     assert connect.await_args is not None
     assert connect.await_args.kwargs["host"] is None
     assert connect.await_args.kwargs["server_settings"] == {"application_name": "groundwork"}
+    assert connect.await_args.kwargs["statement_cache_size"] == 100
     assert "ssl" not in connect.await_args.kwargs
 
 
@@ -239,6 +240,7 @@ async def test_a_client_certificate_goes_with_system_certificates(
     ("url", "given"),
     [
         ("postgresql://u@h:6000/x", {"password": "filed"}),
+        ("postgresql://u@/x", {"password": "socket"}),
         ("postgresql://u@other/x", {"password": None}),
         ("postgresql://u:own@h:6000/x", {}),
     ],
@@ -247,7 +249,7 @@ async def test_each_host_has_its_password(
     connect: AsyncMock, tmp_path: Path, url: str, given: dict[str, str | None]
 ) -> None:
     """The password file counts where the address has no password; the driver reads none."""
-    (file := tmp_path / "passwords").write_text("h:6000:x:u:filed")
+    (file := tmp_path / "passwords").write_text("h:6000:x:u:filed\nlocalhost:5432:x:u:socket")
     file.chmod(0o600)
     await Connector(Settings(database_url=f"{url}?passfile={file}"))()
 
@@ -255,6 +257,19 @@ async def test_each_host_has_its_password(
     options = connect.await_args.kwargs
     assert {name: options[name] for name in options if name == "password"} == given
     assert not Path(options["passfile"]).exists()
+
+
+async def test_the_environment_wins_over_the_password_file(
+    connect: AsyncMock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As with libpq, PGPASSWORD counts; the driver reads it itself."""
+    (file := tmp_path / "passwords").write_text("*:*:*:*:filed")
+    file.chmod(0o600)
+    monkeypatch.setenv("PGPASSWORD", "own")
+    await Connector(Settings(database_url=f"postgresql://u@h/x?passfile={file}"))()
+
+    assert connect.await_args is not None
+    assert "password" not in connect.await_args.kwargs
 
 
 @pytest.mark.usefixtures("loop")
@@ -292,6 +307,7 @@ async def test_a_file_is_read_again_for_each_connection(
     hosts = [call.kwargs["host"] for call in connect.await_args_list]
     assert hosts == ["first", "second", "second", "third", "third", "third"]
     assert [one.message for one in caplog.records] == ["DATABASE_URL is invalid"] * 3
+    assert all(vars(one)["cause"] for one in caplog.records)
     assert "s3cret" not in str([vars(one) for one in caplog.records])
 
 
