@@ -67,6 +67,21 @@ def test_settings_win_over_its_defaults(name: str, tmp_path: Path) -> None:
     assert "LOG_JSON" not in environment_of()
 
 
+@pytest.mark.usefixtures("served")
+def test_a_file_it_cannot_read_has_no_default(capsys: pytest.CaptureFixture[str]) -> None:
+    """The message names the file, and not a default that would be set beside it."""
+    with pytest.raises(SystemExit, match="2"):
+        environment_of(LOG_JSON_FILE="/nowhere")
+
+    assert "LOG_JSON: LOG_JSON_FILE: The file cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("served")
+def test_what_libpq_reads_counts_for_your_own_server() -> None:
+    """With DATABASE_URL, PG* variables are what they are to psql."""
+    assert environment_of(PGPASSWORD="own")["PGPASSWORD"] == "own"
+
+
 class Watch:
     """Replaces what watches the files: they change once, then a signal comes."""
 
