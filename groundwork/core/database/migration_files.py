@@ -43,8 +43,7 @@ def migration_ids() -> tuple[str, ...]:
 
 
 def check_files() -> None:
-    """Read anew every file that yoyo or a developer might take for a migration."""
-    read_sql.cache_clear()
+    """Read every file that yoyo or a developer might take for a migration."""
     for path in sorted(FOLDER.glob("*")):
         if path.suffix.lower() in {".sql", ".py"}:
             read_sql(path)
