@@ -405,6 +405,16 @@ def test_features_share_a_name() -> None:
     assert schemas["two.Box"]["properties"]["text"] == {"type": "string"}
 
 
+def test_a_description_is_not_indented() -> None:
+    """A docstring of several lines is text, in which four spaces would begin a code block."""
+    namespace = {"__doc__": "A box.\n\n    It is closed.\n    "}
+    box = defstruct("Box", [("id", Id)], namespace=namespace)
+
+    document = describe("Boxes", [Route("/box", operation({200: box})(lambda _: Response()))])
+
+    assert document["components"]["schemas"]["Box"]["description"] == "A box.\n\nIt is closed."
+
+
 async def _differences(request: Any) -> list[str]:
     try:
         await request
