@@ -375,6 +375,11 @@ def test_any_error_is_described() -> None:
     assert "m a Teapot." in render(document)
 
 
+def test_a_route_may_have_no_description() -> None:
+    """A page of a feature, or what a library brings, is no part of the API."""
+    assert describe("Boxes", [Route("/box", lambda _: Response())])["paths"] == {}
+
+
 def test_an_integer_without_limits_is_found() -> None:
     """It is named, in a body, within it, and in a query."""
     depth = Annotated[int, Meta(ge=0, lt=9)]
