@@ -43,6 +43,11 @@ async def test_requests_are_counted_by_route(client: httpx.AsyncClient) -> None:
     assert after[count] - before[count] == 3
 
 
+async def test_a_series_has_no_other_for_its_age(client: httpx.AsyncClient) -> None:
+    """prometheus-client would add a gauge to each counter and histogram, *_created."""
+    assert [name for name, _ in await scrape(client) if name.endswith("_created")] == []
+
+
 async def test_unknown_paths_and_methods_create_no_series(
     serving: Serving, database_url: str
 ) -> None:

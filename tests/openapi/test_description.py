@@ -16,7 +16,7 @@ from groundwork.core.http.operations import operation
 from groundwork.core.http.problems import Invalid
 from groundwork.core.http.responses import InvalidPart, Json
 from groundwork.core.http.validation import read_json, read_path, read_query
-from groundwork.core.structs import Id, Input
+from groundwork.core.structs import MAX_ID, Id, Input
 from groundwork.openapi.describe import describe
 from groundwork.openapi.page import render
 from tests.openapi import description
@@ -378,6 +378,15 @@ def test_any_error_is_described() -> None:
 def test_a_route_may_have_no_description() -> None:
     """A page of a feature, or what a library brings, is no part of the API."""
     assert describe("Boxes", [Route("/box", lambda _: Response())])["paths"] == {}
+
+
+def test_path_parameters_are_described() -> None:
+    """A path parameter is required, and has the limits of its type."""
+    route = Route("/box/{box_id}", operation({204: None}, path=BoxPath)(lambda _: Response()))
+    parameter = describe("Boxes", [route])["paths"]["/box/{box_id}"]["get"]["parameters"][-1]
+
+    assert (parameter["name"], parameter["in"], parameter["required"]) == ("box_id", "path", True)
+    assert parameter["schema"]["maximum"] == MAX_ID
 
 
 def test_an_integer_without_limits_is_found() -> None:
