@@ -60,7 +60,6 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
         super().__init__(make_dsn(settings.database_url, client_encoding="UTF8", **options))
         self.autocommit = True
         self.notices = SimpleNamespace(append=lambda notice: logger.info("%s", notice.strip()))
-        self._blocker = ""
         self._settings = settings
         self._log_once = cache(logger.warning)
 

@@ -278,6 +278,19 @@ def test_a_file_leaves_no_role_and_no_temporary_table(copy: Path, url: str) -> N
     assert run(url, "SELECT owner FROM public.crate LIMIT 0") == []
 
 
+@pytest.mark.parametrize(("seconds", "timeout"), [(0.1, 2), (7.6, 8)])
+def test_a_connection_attempt_has_a_timeout(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, timeout: int
+) -> None:
+    """It is DB_CONNECT_TIMEOUT in whole seconds; to libpq 0 would be none."""
+    make_dsn = Mock(side_effect=psycopg2.OperationalError)
+    monkeypatch.setattr(migration_session, "make_dsn", make_dsn)
+    with pytest.raises(psycopg2.OperationalError):
+        Session(Settings(database_url="", db_connect_timeout=seconds))
+
+    assert make_dsn.call_args.kwargs["connect_timeout"] == timeout
+
+
 @pytest.mark.parametrize("encoding", ["LATIN1", "EUC_TW", "SQL_ASCII"])
 def test_files_are_utf8_whatever_the_client_encoding(
     encoding: str, copy: Path, url: str, monkeypatch: pytest.MonkeyPatch
