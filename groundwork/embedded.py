@@ -57,7 +57,7 @@ def postgres(data: Path) -> Iterator[str]:
     """
     forget_other_servers()
     data = data.resolve()
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    data.mkdir(exist_ok=True)
     _stop_left_over(data)
     if not any(data.iterdir()):
         initdb = _start(data, "initdb", *_INITDB)
