@@ -380,6 +380,20 @@ def test_a_route_may_have_no_description() -> None:
     assert describe("Boxes", [Route("/box", lambda _: Response())])["paths"] == {}
 
 
+def test_the_token_of_operators_may_come_in_two_ways() -> None:
+    """It is a Bearer token or Basic's password, and in development none is needed."""
+    described = description.PATHS["/health/details"]["get"]
+
+    assert described["security"] == [{"bearer": []}, {"basic": []}, {}]
+
+
+def test_a_body_is_required() -> None:
+    """A request without the body that is described is invalid."""
+    route = Route("/box", operation({204: None}, body=Box)(lambda _: Response()), methods=["POST"])
+
+    assert describe("Boxes", [route])["paths"]["/box"]["post"]["requestBody"]["required"] is True
+
+
 def test_path_parameters_are_described() -> None:
     """A path parameter is required, and has the limits of its type."""
     route = Route("/box/{box_id}", operation({204: None}, path=BoxPath)(lambda _: Response()))
