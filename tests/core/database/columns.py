@@ -39,6 +39,10 @@ LABELS = """
     SELECT typname, array(SELECT enumlabel FROM pg_enum WHERE enumtypid = t.oid)
     FROM pg_type AS t WHERE typtype IN ('c', 'e', 'm', 'r')
 """
+# PostgreSQL describes a domain as its base type, and an array of a domain as that.
+DOMAINS = """
+    SELECT d.typname, b.typname FROM pg_type AS d JOIN pg_type AS b ON b.oid = d.typbasetype
+"""
 # Parameters are unknown in a generic plan, so PostgreSQL does not compute with their NULLs.
 EXPLAIN = "EXPLAIN (VERBOSE, FORMAT JSON) EXECUTE checked"
 NULLABLE = """
@@ -46,6 +50,8 @@ NULLABLE = """
     WHERE c.oid = $1::regclass AND attname = $2 AND NOT attnotnull AND relkind <> 'm'
 """
 
+# How a plan is part of another whose rows it does not add to.
+APART = {"InitPlan", "SubPlan"}
 # The side of a join that has NULLs where no row matches.
 OPTIONAL = {("Left", "Inner"), ("Right", "Outer")}
 
@@ -57,8 +63,9 @@ async def differences(query: Query[Any, *tuple[Any, ...]], connection: Connectio
     except asyncpg.PostgresError as error:
         return [str(error)]
     row, *given = query.types
-    columns = {one.name: one.type.name for one in prepared.get_attributes()}
-    parameters = [one.name for one in prepared.get_parameters()]
+    domains = dict(map(tuple, await connection.fetch(DOMAINS)))
+    columns = {one.name: _base(one.type, domains) for one in prepared.get_attributes()}
+    parameters = [_base(one, domains) for one in prepared.get_parameters()]
     labels = {name: set(found) for name, found in await connection.fetch(LABELS)}
     found = [*_columns(row, columns, labels), *_parameters(given, parameters, labels)]
     if found or row is NoneType:
@@ -103,19 +110,34 @@ async def _nullable(text: str, parameters: int, connection: Connection) -> list[
     values = f"({', '.join(['NULL'] * parameters)})" if parameters else ""
     plan = json.loads(await connection.fetchval(EXPLAIN + values))[0]["Plan"]
     await connection.execute("DEALLOCATE checked")
-    tables = {alias: (table, is_optional) for alias, table, is_optional in _tables(plan)}
-    found = []
-    for outputs in zip(*_outputs(plan), strict=False):
-        may_be_null = False
-        for output in outputs:
-            alias, _, name = output.replace('"', "").rpartition(".")
-            table, is_optional = tables.get(alias, (None, False))
-            if not alias and tables:
-                table, is_optional = next(iter(tables.values()))
-            if table is not None and re.fullmatch(r"\w+", name):  # else it is computed
-                may_be_null |= is_optional or bool(await connection.fetchval(NULLABLE, table, name))
-        found.append(may_be_null)
-    return found
+    tables: dict[str, list[tuple[Any, bool]]] = {}
+    for alias, table, is_optional in _tables(plan, dict(_common(plan))):
+        tables.setdefault(alias, []).append((table, is_optional))
+    return [
+        any([await _may_be_null(output, tables, connection) for output in outputs])
+        for outputs in zip(*_outputs(plan), strict=False)
+    ]
+
+
+async def _may_be_null(
+    output: str, tables: dict[str, list[tuple[Any, bool]]], connection: Connection
+) -> bool:
+    alias, _, name = output.replace('"', "").rpartition(".")
+    if not re.fullmatch(r"\w+", name):  # it is computed
+        return False
+    for table, is_optional in tables.get(alias or next(iter(tables), ""), ()):
+        if is_optional:
+            return True
+        if isinstance(table, str):
+            if await connection.fetchval(NULLABLE, table, name):
+                return True
+            continue
+        columns = [*zip(*_outputs(table), strict=False)]
+        named = [one for one in columns if one[0].rpartition(".")[2] == name]
+        for inner in named[0] if len(named) == 1 else ():  # else an AS hides which it is
+            if await _may_be_null(inner, tables, connection):
+                return True
+    return False
 
 
 def _outputs(plan: dict[str, Any]) -> Iterator[list[str]]:
@@ -124,17 +146,39 @@ def _outputs(plan: dict[str, Any]) -> Iterator[list[str]]:
         yield plan["Output"]
     else:
         for part in plan["Plans"]:
-            yield from _outputs(part)
+            if part["Parent Relationship"] not in APART:
+                yield from _outputs(part)
 
 
-def _tables(plan: dict[str, Any], *, is_optional: bool = False) -> Iterator[tuple[str, str, bool]]:
-    """Yield alias and name of each table, and whether an outer join may find no row of it."""
-    if "Relation Name" in plan:
-        yield plan["Alias"], f'{plan["Schema"]}."{plan["Relation Name"]}"', is_optional
+def _common(plan: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield name and plan of each part of WITH that has a plan of its own."""
     for inner in plan.get("Plans", ()):
-        side = plan.get("Join Type"), inner["Parent Relationship"]
-        is_outer = side in OPTIONAL or side[0] == "Full"
-        yield from _tables(inner, is_optional=is_optional or is_outer)
+        if (name := inner.get("Subplan Name", "")).startswith("CTE "):
+            yield name.removeprefix("CTE "), inner
+        yield from _common(inner)
+
+
+def _tables(
+    plan: dict[str, Any], common: dict[str, Any], *, is_optional: bool = False
+) -> Iterator[tuple[str, Any, bool]]:
+    """Yield alias and name of each table, and whether an outer join may find no row of it.
+
+    Instead of a name, a part of WITH and a subquery have a plan.
+    """
+    if "Relation Name" in plan:
+        table = f'{plan["Schema"]}."{plan["Relation Name"]}"'
+        yield plan["Alias"], table, is_optional
+        if plan.get("Parent Relationship") == "Member":  # a partition: note_1 of note
+            yield re.sub(r"_[0-9]+$", "", plan["Alias"]), table, is_optional
+    elif plan["Node Type"] == "CTE Scan":
+        yield plan["Alias"], common[plan["CTE Name"]], is_optional
+    elif plan["Node Type"] == "Subquery Scan":
+        yield plan["Alias"], plan["Plans"][0], is_optional
+    for inner in plan.get("Plans", ()):
+        relation = inner["Parent Relationship"]
+        is_outer = (plan.get("Join Type"), relation) in OPTIONAL or plan.get("Join Type") == "Full"
+        is_within = relation not in APART and (is_optional or is_outer)
+        yield from _tables(inner, common, is_optional=is_within)
 
 
 def _fields(row: Any, columns: dict[str, str]) -> dict[str, Any]:
@@ -161,6 +205,11 @@ def _fits(
         return all(_fits(type(value), column, labels, compare) for value in get_args(bare))
     is_object = OBJECTS.fullmatch(column) or labels.get(column) == set()
     return bool(bare is TYPES.get(column, str)) and not is_object
+
+
+def _base(kind: asyncpg.Type, domains: dict[str, str]) -> str:
+    element = kind.name.removesuffix("[]")
+    return domains.get(element, element) + kind.name[len(element) :]
 
 
 def _type(column: str, labels: dict[str, set[str]]) -> str:

@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 import re
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 from unittest.mock import Mock
@@ -69,12 +70,18 @@ def sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 async def box(connection: Connection) -> None:
-    """Create a table, an enum and a materialized view."""
+    """Create a table, an enum, a materialized view, a domain and a partitioned table."""
     columns = 'name text NOT NULL, size int, data jsonb, "end" int'
     await connection.execute(f"CREATE TABLE box ({columns})")
     await connection.execute("INSERT INTO box VALUES ('a', 1, '{\"a\": 1}'), ('b', NULL, NULL)")
     await connection.execute("CREATE TYPE mark AS ENUM ('open', 'done')")
     await connection.execute("CREATE MATERIALIZED VIEW marks AS SELECT 'open'::mark AS mark")
+    await connection.execute("CREATE DOMAIN weight AS numeric")
+    parts = "(name text NOT NULL, size int, weight weight) PARTITION BY LIST (name)"
+    await connection.execute(f"CREATE TABLE piece {parts}")
+    for name in "ab":
+        part = f"piece_{name} PARTITION OF piece FOR VALUES IN ('{name}')"
+        await connection.execute(f"CREATE TABLE {part}")
 
 
 def changes_session(text: str) -> bool:
@@ -187,6 +194,53 @@ def test_a_changed_session_is_found(text: str, changes: bool) -> None:  # noqa: 
             "SELECT 1 AS size UNION ALL SELECT size FROM box",
             Query[int]("box/x"),
             ["size may be NULL; int has int"],
+        ),
+        (
+            (
+                "WITH RECURSIVE c AS (SELECT name, size FROM box"
+                " UNION SELECT b.name, b.size FROM box AS b JOIN c ON c.size < b.size)"
+                " SELECT size FROM c ORDER BY name"
+            ),
+            Query[int]("box/x"),
+            ["size may be NULL; int has int"],
+        ),
+        (
+            "WITH c AS (DELETE FROM box RETURNING name, size) SELECT name FROM c",
+            Query[str]("box/x"),
+            [],
+        ),
+        (
+            (
+                "WITH c AS MATERIALIZED (SELECT name FROM box)"
+                " SELECT c.name FROM box AS b LEFT JOIN c ON c.name = b.data::text"
+            ),
+            Query[str]("box/x"),
+            ["name may be NULL; str has str"],
+        ),
+        (
+            (
+                "WITH c AS MATERIALIZED (SELECT a.name, b.name AS other FROM box AS a"
+                " LEFT JOIN box AS b ON b.size < a.size) SELECT name FROM c ORDER BY other"
+            ),
+            Query[str]("box/x"),
+            [],
+        ),
+        (
+            "SELECT size FROM (SELECT size, row_number() OVER () AS n FROM box) AS c WHERE n < 3",
+            Query[int]("box/x"),
+            ["size may be NULL; int has int"],
+        ),
+        (
+            "SELECT p.size FROM piece AS p ORDER BY p.name",
+            Query[int]("box/x"),
+            ["size may be NULL; int has int"],
+        ),
+        ("SELECT name FROM piece ORDER BY size", Query[str]("box/x"), []),
+        ("SELECT array_agg(weight) FROM piece", Query[list[Decimal]]("box/x"), []),
+        (
+            "SELECT $1::weight[] IS NULL",
+            Query[bool, list[str]]("box/x"),
+            ["$1 is numeric[]; the Query has list[str]"],
         ),
         ('SELECT "end" FROM box', Query[int]("box/x"), ["end may be NULL; int has int"]),
         ("SELECT name FROM box", Query[Literal["a", "b"]]("box/x"), []),
