@@ -13,7 +13,8 @@ from tests.databases import migrate, run, schema
 
 RELEASES = sorted(Path(__file__).parent.glob("release-*.sql"))
 TABLES = """
-    SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+    SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
+    AND relkind IN ('r', 'p') AND NOT relispartition
     AND relname NOT IN ('_groundwork_migration', '_yoyo_log', '_yoyo_migration', '_yoyo_version',
     'yoyo_lock')
 """
@@ -66,6 +67,15 @@ def test_a_lost_row_is_found(empty_database: str, change: str, is_lost: bool) ->
     run(empty_database, change)
 
     assert lost(before, empty_database) == (before["box"] if is_lost else [])
+
+
+def test_a_partitioned_table_is_one_table(empty_database: str) -> None:
+    """Its rows are those of its partitions, which are not listed themselves."""
+    run(empty_database, "CREATE TABLE box (id int) PARTITION BY LIST (id)")
+    run(empty_database, "CREATE TABLE box_1 PARTITION OF box FOR VALUES IN (1)")
+    run(empty_database, "INSERT INTO box VALUES (1)")
+
+    assert tables(empty_database) == {"box": [{"id": 1}]}
 
 
 @pytest.mark.parametrize("count", range(1, len(migration_ids()) + 1))
