@@ -123,7 +123,8 @@ def urls(path: str) -> list[str]:
     parameters = [_resolve(one) for one in get.get("parameters", ())]
     needs_query = any(one["in"] == "query" and one["required"] for one in parameters)
     needs_user = "security" in get and {} not in get["security"]
-    is_endless = "text/event-stream" in get.get("responses", {}).get("200", {}).get("content", {})
+    kinds = get.get("responses", {}).get("200", {}).get("content", {})
+    is_endless = any(kind.startswith("text/event-stream") for kind in kinds)
     found = [path] if get and not (needs_query or needs_user or is_endless) else []
     for parameter in parameters:
         if parameter["in"] == "path":

@@ -352,6 +352,7 @@ def test_a_login_is_described() -> None:
     [
         {"security": [{"bearer": []}]},
         {"responses": {"200": {"content": {"text/event-stream": {}}}}},
+        {"responses": {"200": {"content": {"text/event-stream; charset=utf-8": {}}}}},
         {"parameters": [{"name": "id", "in": "path", "schema": {"type": "integer"}}]},
         {"parameters": [{"name": "q", "in": "query", "required": True}]},
     ],
