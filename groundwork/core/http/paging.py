@@ -13,7 +13,7 @@ from groundwork.core.structs import MAX_ID, Id, Input
 _NEXT = Meta(description="The URL of the next page; null on the last.", extra_json_schema=URI)
 
 
-class Paging(Input):
+class Paging(Input, kw_only=True):  # a subclass may have required fields
     """The query parameters of a list."""
 
     limit: Annotated[int, Meta(ge=1, le=100, description="Items per page at most.")] = 20

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from groundwork.core.http.paging import Paging, page
 from groundwork.core.http.responses import Json
-from groundwork.core.http.validation import read_query
+from groundwork.core.http.validation import convert, read_query
 from groundwork.core.state import State
 from groundwork.core.structs import Input
 
@@ -39,6 +39,12 @@ class Query(Paging):
 
     colour: Annotated[str, Meta(max_length=9)] | None = None
     size: Annotated[list[int], Meta(max_length=9)] = field(default_factory=list)
+
+
+class Search(Paging):
+    """The query of a list with a parameter that is required."""
+
+    q: str
 
 
 async def numbers(request: Request[State]) -> Json:
@@ -122,3 +128,8 @@ async def test_invalid_queries(client: httpx.AsyncClient, query: str) -> None:
     assert [error["parameter"] for error in response.json()["errors"]] == [
         query.split("=", maxsplit=1)[0]
     ]
+
+
+def test_a_parameter_may_be_required() -> None:
+    """A query with a required parameter has those of a page, too."""
+    assert convert({"q": "a", "limit": "5"}, Search) == Search("a", limit=5)
