@@ -99,7 +99,9 @@ class Connector:
     async def _open(self, url: DatabaseURL, target: Target, seconds: float) -> Connection:
         options = self._options | {"server_settings": url.server_settings}
         if url.uses_system_certificates:
-            options["ssl"] = context = ssl.create_default_context()
+            # As asyncpg makes it. The default one of Python 3.13 refuses more than libpq.
+            options["ssl"] = context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_default_certs()
             if certificate := url.parts.get("sslcert"):
                 key, password = url.parts.get("sslkey"), url.parts.get("sslpassword")
                 context.load_cert_chain(certificate, key, password)
