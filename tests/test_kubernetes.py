@@ -83,7 +83,7 @@ def test_the_pools_fit_into_the_database() -> None:
     surge = DEPLOYMENT["strategy"]["rollingUpdate"]["maxSurge"]
     parameters = manifest("database/cluster")["spec"]["postgresql"]["parameters"]
 
-    needed = (replicas + surge) * (DEFAULTS.db_pool_max_size + 1) + 1
+    needed = (replicas + surge) * (DEFAULTS.db_pool_max_size + 3) + 2
     assert needed <= int(parameters["max_connections"]) - 3
 
 
