@@ -4,7 +4,8 @@ import sys
 from typing import override
 
 from httptools import HttpParserUpgrade, HttpRequestParser
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 _MAX_HEAD_BYTES = 1_048_576
 
@@ -18,6 +19,17 @@ class Protocol(HttpToolsProtocol):
 
     _data = _again = b""
     _kept = 0  # bytes since the end of a request's headers, or since a piece of its body
+    _started: RequestResponseCycle | None = None
+
+    @override
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._started = cycle
+        super()._start_asgi_task(cycle, app)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.cycle = self._started or self.cycle  # else the last that is pipelined hears of it
+        super().connection_lost(exc)
 
     @override
     def data_received(self, data: bytes) -> None:

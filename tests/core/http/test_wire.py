@@ -274,6 +274,16 @@ def test_many_pipelined_requests_to_upgrade_get_responses(reader: Server) -> Non
     assert [response.status for response in responses] == [200] * 2000 + [404]
 
 
+def test_a_disconnect_is_seen_behind_pipelined_requests(reader: Server) -> None:
+    """A request whose connection closes logs no error, whatever was pipelined after it."""
+    before = len(reader.lines())
+    slow = LIVE.replace(b"/health/live", b"/hang/0.2")
+    exchange(reader.port, slow + LIVE + b"invalid\r\n\r\n")
+    wait_until(lambda: "GET /hang/0.2" in "".join(reader.lines()[before:]))
+
+    assert '"level":"ERROR"' not in "".join(reader.lines()[before:])
+
+
 @pytest.mark.parametrize("space", [b" ", b"\t", b" \t "])
 def test_white_space_around_a_value_is_no_part_of_it(server: Server, space: bytes) -> None:
     """A header's value is the same with white space around it (RFC 9110, 5.5)."""
