@@ -13,8 +13,7 @@ from prometheus_client import Counter, Gauge, Histogram, Info, disable_created_m
 values.ValueClass = values.MutexValue
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-# The bucket boundaries that the conventions advise for HTTP and for databases.
-_HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+# What the conventions advise for databases; for HTTP they advise prometheus_client's defaults.
 _DATABASE_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
 _METHODS = frozenset(map(str, HTTPMethod))
 
@@ -22,7 +21,6 @@ REQUESTS = Histogram(
     "http_server_request_duration_seconds",
     "Duration of HTTP requests.",
     ("http_request_method", "http_route", "http_response_status_code"),
-    buckets=_HTTP_BUCKETS,
 )
 _ACTIVE = Gauge(
     "http_server_active_requests",
