@@ -24,7 +24,7 @@ class LoopMonitor:
 
     def __init__(self) -> None:
         self.lag = 0.0  # seconds, the latest
-        self.blocked_seconds = 0.0  # in all since startup, lag below a tick left out
+        self.blocked_seconds = 0.0  # in all since startup
         self._longest = self._longest_until = 0.0
         self._due = float("inf")  # of the next tick
         metrics.LOOP_LAG_MAX.set_function(lambda: self._longest)
@@ -49,8 +49,7 @@ class LoopMonitor:
         metrics.LOOP_LAG.observe(lag)
         if lag >= self._longest or now >= self._longest_until:
             self._longest, self._longest_until = lag, now + _LONGEST_SECONDS
-        if lag > _TICK_SECONDS:
-            self.blocked_seconds += lag
+        self.blocked_seconds += lag
         self._due = now + _TICK_SECONDS
         self._handle = loop.call_later(_TICK_SECONDS, self._tick, loop)
 
