@@ -76,7 +76,9 @@ async def test_readiness_is_exported_by_reason(client: httpx.AsyncClient) -> Non
     }
     assert states == dict.fromkeys(REASONS, 0.0) | {"ok": 1.0}
     assert found["groundwork_ready", ()] == 1
-    assert found["groundwork_readiness_check_duration_seconds_count", ()] >= 1
+    count = found["groundwork_readiness_check_duration_seconds_count", ()]
+    assert count >= 1
+    assert 0 < found["groundwork_readiness_check_duration_seconds_sum", ()] < 5 * count
 
 
 async def test_the_content_type_is_prometheus_text_format(client: httpx.AsyncClient) -> None:

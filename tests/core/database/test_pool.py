@@ -67,6 +67,14 @@ async def hold(pool: Pool, until: asyncio.Event) -> None:
         await until.wait()
 
 
+def sample(name: str, **labels: str) -> float:
+    """Return the value of a metric of the pool."""
+    labels["db_client_connection_pool_name"] = "groundwork"
+    value = REGISTRY.get_sample_value(f"db_client_connection_{name}", labels)
+    assert value is not None
+    return value
+
+
 async def test_a_connection_is_opened_once_and_reused(pool: Pool, server: Server) -> None:
     """The pool opens what it needs, and the last one used is used again."""
     for _ in range(3):
@@ -79,21 +87,31 @@ async def test_a_connection_is_opened_once_and_reused(pool: Pool, server: Server
 
 
 async def test_a_full_pool_is_waited_for(pool: Pool, server: Server) -> None:
-    """Who comes third gets the first connection that is released."""
-    done = asyncio.Event()
+    """Who comes third gets the first connection that is released; the metrics show it."""
+    done, waited = asyncio.Event(), sample("wait_time_seconds_sum")
     holders = [asyncio.create_task(hold(pool, done)) for _ in range(2)]
     await asyncio.sleep(0.01)
     third = asyncio.create_task(hold(pool, done))
     await asyncio.sleep(0.01)
-    assert (
-        REGISTRY.get_sample_value(
-            "db_client_connection_pending_requests",
-            {"db_client_connection_pool_name": "groundwork"},
-        )
-        == 1
-    )
+    assert sample("pending_requests") == 1
     done.set()
     await asyncio.gather(*holders, third)
+
+    states = [sample("count", db_client_connection_state=state) for state in ("idle", "used")]
+    assert (len(server.made), states) == (2, [2, 0])
+    assert 0.005 < sample("wait_time_seconds_sum") - waited < 5
+
+
+async def test_a_burst_opens_no_more_than_the_pool_may_have(pool: Pool, server: Server) -> None:
+    """DB_POOL_MAX_SIZE holds while connections are being opened, too."""
+    server.gate.clear()
+    done = asyncio.Event()
+    holders = [asyncio.create_task(hold(pool, done)) for _ in range(5)]
+    await asyncio.sleep(0.01)
+    server.gate.set()
+    await asyncio.sleep(0.01)
+    done.set()
+    await asyncio.gather(*holders)
 
     assert len(server.made) == 2
 
@@ -245,7 +263,7 @@ async def test_what_cannot_be_served_in_time_is_refused_at_once(pool: Pool) -> N
     done.set()
     await asyncio.gather(*tasks, return_exceptions=True)
 
-    assert len(refused) >= 1
+    assert len(refused) == 2
     assert all(isinstance(one.exception(), UnavailableError) for one in refused)
     assert asyncio.get_running_loop().time() - started < 5
 
