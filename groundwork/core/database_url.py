@@ -135,10 +135,9 @@ def _invalid(name: str) -> DatabaseURLError:
 
 def _hosts(parts: dict[str, str]) -> tuple[tuple[str, int, str | None], ...]:
     """Return every host with its port; none where the driver's default or a service says it."""
-    variables = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT"}
     names, addresses, ports = (
-        (parts.get(name) or os.environ.get(variable, "")).split(",")
-        for name, variable in variables.items()
+        (parts.get(name) or os.environ.get(f"PG{name.upper()}", "")).split(",")
+        for name in ("host", "hostaddr", "port")
     )
     if names == addresses == [""]:
         return ()
