@@ -87,7 +87,7 @@ def settings_or_exit() -> Settings:
     """
     kinds = get_type_hints(Settings, include_extras=True)
     env, values = _RawEnv(eager=False), dict[str, Any]()
-    env.raw, errors = read_environment(name.upper() for name in kinds)
+    env.raw, errors = read_environment([name.upper() for name in kinds])
     for item in fields(Settings):
         kind, rule, _ = get_args(kinds[item.name])
         reader: Any = {bool: env.bool, int: env.int, float: env.float}.get(kind, env.str)

@@ -4,7 +4,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from io import StringIO
 from pathlib import Path
@@ -18,7 +18,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def read_environment(
-    names: Iterable[str], *, running_dev: bool = True
+    names: Collection[str], *, running_dev: bool = True
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return the raw value of each variable that is set, and what is wrong with the others.
 
@@ -28,7 +28,6 @@ def read_environment(
     """
     values: dict[str, str] = {}
     errors: dict[str, str] = {}
-    names = tuple(names)
     _add(os.environ, names, values, errors)
     if "ENVIRONMENT" not in errors and values.get("ENVIRONMENT", "development") == "development":
         try:
@@ -57,7 +56,7 @@ def say(line: str) -> None:
 
 def _add(
     source: Mapping[str, str | None],
-    names: Iterable[str],
+    names: Collection[str],
     values: dict[str, str],
     errors: dict[str, str],
 ) -> None:
