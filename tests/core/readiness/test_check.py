@@ -75,8 +75,10 @@ def no_session(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def checked_once(settings: Settings, pool: Pool, connect: AsyncMock) -> Result:
-    """Return what the first check finds."""
-    readiness = Readiness(settings, pool, connect, LoopMonitor())
+    """Return what the first check finds, before which the event loop was blocked."""
+    monitor = LoopMonitor()
+    monitor.blocked_seconds = 9.0
+    readiness = Readiness(settings, pool, connect, monitor)
     result = await readiness.check()
     readiness.close()
     return result
@@ -94,6 +96,19 @@ async def test_a_check_that_hangs_is_a_timeout(
 
     assert (result.status, result.reason) == ("unavailable", "database_timeout")
     assert result.cause == "TimeoutError: the check hangs"
+
+
+async def test_closing_cancels_a_check_under_way(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once shutdown has closed its connection, no check opens another."""
+    settings = dataclasses.replace(settings, readiness_timeout=0.05)
+    hanging = asyncio.Future[None]()
+    monkeypatch.setattr(Readiness, "_query", lambda *_: hanging)
+    await checked_once(settings, pool, AsyncMock())
+    await asyncio.sleep(0)
+
+    assert hanging.cancelled()
 
 
 @pytest.mark.usefixtures("no_session")
