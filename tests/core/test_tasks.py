@@ -15,6 +15,17 @@ async def test_a_result_in_time_is_returned() -> None:
     assert await run_with_timeout(1, asyncio.sleep(0, "done")) == "done"
 
 
+@pytest.mark.parametrize("turns", [1, 9])
+async def test_turns_share_a_timeout(turns: int) -> None:
+    """A timeout of several turns is as long as that of one."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    with pytest.raises(TimeoutError):
+        await run_with_timeout(0.2, asyncio.sleep(5), turns=turns)
+
+    assert 0.15 < loop.time() - started < 4
+
+
 async def test_a_cancellation_that_hangs_is_not_awaited() -> None:
     """The timeout holds for a coroutine that resists cancellation."""
     released = asyncio.Event()
