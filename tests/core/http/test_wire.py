@@ -284,6 +284,13 @@ def test_a_disconnect_is_seen_behind_pipelined_requests(reader: Server) -> None:
     assert '"level":"ERROR"' not in "".join(reader.lines()[before:])
 
 
+def test_what_follows_the_last_request_to_upgrade_is_ignored(reader: Server) -> None:
+    """After `Connection: close` it costs the request before it no response."""
+    responses = exchange(reader.port, request(b"/nowhere", *UPGRADE) + LIVE)
+
+    assert [response.status for response in responses] == [404]
+
+
 @pytest.mark.parametrize("space", [b" ", b"\t", b" \t "])
 def test_white_space_around_a_value_is_no_part_of_it(server: Server, space: bytes) -> None:
     """A header's value is the same with white space around it (RFC 9110, 5.5)."""
