@@ -1,10 +1,9 @@
 """HTTP/1.1 as uvicorn speaks it, without protocol upgrades and trailers, in limited memory."""
 
 import sys
-from typing import override
+from typing import Any, override
 
 from httptools import HttpParserUpgrade, HttpRequestParser
-from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 _MAX_HEAD_BYTES = 1_048_576
@@ -22,7 +21,7 @@ class Protocol(HttpToolsProtocol):
     _started: RequestResponseCycle | None = None
 
     @override
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._started = cycle
         super()._start_asgi_task(cycle, app)
 
