@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from groundwork.core.database.waiters import client_disconnect
-from groundwork.core.http.receiving import Client
+from groundwork.core.http.receiving import Client, check_length
 from groundwork.core.http.responses import problem
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class ErrorBoundary(ServerErrorMiddleware):
         client = Client(receive, send)
         token = client_disconnect.set(client.wait_for_disconnect)
         try:
-            client.check_length(scope)
+            check_length(scope)
             await self.app(scope, client.receive, client.send)
         except ClientDisconnect:
             logger.info("client disconnected")
@@ -44,7 +44,7 @@ class ErrorBoundary(ServerErrorMiddleware):
             response = await self._respond(Request(scope), error, started=client.started)
             # An incomplete response makes the server close the connection.
             if not client.started:
-                await response(scope, receive, client.send)
+                await response(scope, receive, send)
         finally:
             client_disconnect.reset(token)
 

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from groundwork.core.http.receiving import LingeringClose
 from groundwork.core.http.routing import flatten
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.observability import metrics
@@ -55,8 +56,11 @@ class RequestContext:
             return
         self.lifecycle.has_served = True
         started = time.perf_counter()
-        current, trace = _read(scope["headers"])
+        current, trace, has_body = _read(scope["headers"])
         tokens = request_id.set(current), traceparent.set(trace)
+        if has_body:
+            client = LingeringClose(receive, send)
+            receive, send = client.receive, client.send
         # As routes have it: without the prefix that `uvicorn --root-path` adds.
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         status = CLIENT_CLOSED_REQUEST
@@ -125,12 +129,15 @@ class RequestContext:
         access_log.handle(AccessRecord(level, line))
 
 
-def _read(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str | None]:
-    """Return the request ID, the client's if it is valid or a new one, and the traceparent."""
+def _read(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str | None, bool]:
+    """Return the request ID, the client's if valid or a new one; traceparent; if a body comes."""
     current = trace = None
+    has_body = False
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             current = value.decode()
         elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
             trace = value.decode()
-    return current or random.getrandbits(128).to_bytes(16).hex(), trace
+        elif name in {b"content-length", b"transfer-encoding"}:
+            has_body = True
+    return current or random.getrandbits(128).to_bytes(16).hex(), trace, has_body

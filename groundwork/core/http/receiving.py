@@ -16,47 +16,26 @@ _DISCARD_SECONDS = 2.0  # how long the rest of a body is read and discarded
 class Client:
     """Both sides of a request; what waits for a connection notices that its client has gone."""
 
-    __slots__ = ("_ended", "_more", "_read", "_receive", "_send", "_size", "started")
+    __slots__ = ("_ended", "_read", "_receive", "_send", "_size", "started")
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
         self._read: list[Message] = []
-        self._size, self._more = 0, False  # of the body
+        self._size = 0
         self.started = self._ended = False  # the response
-
-    def check_length(self, scope: Scope) -> None:
-        """Raise 413 if Content-Length is over MAX_BODY_BYTES."""
-        for name, value in scope["headers"]:
-            if name in {b"content-length", b"transfer-encoding"}:
-                self._more = True
-                # Cut, as int() raises on thousands of digits, even zeros.
-                if value.isdigit() and int(value.lstrip(b"0")[:20] or 0) > MAX_BODY_BYTES:
-                    raise HTTPException(413, _TOO_LARGE, _CLOSE)
-                return
 
     async def receive(self) -> Message:
         """Return the next message, or raise 413 once the body is over MAX_BODY_BYTES."""
-        message = self._read.pop(0) if self._read else await self._next()
+        message = self._read.pop(0) if self._read else await self._receive()
         self._size += len(message.get("body", b""))
         if self._size > MAX_BODY_BYTES:
             raise HTTPException(413, _TOO_LARGE, _CLOSE)
         return message
 
     async def send(self, message: Message) -> None:
-        """Send a part of the response; before its end, discard what is left of the body.
-
-        If the server closed the connection first, it would be reset, and the response lost on the
-        way (RFC 9112, 9.6); nginx takes that for a broken server.
-        """
+        """Send a part of the response."""
         self.started = True
         self._ended = message["type"] == "http.response.body" and not message.get("more_body")
-        if self._ended and self._more:
-            await self._send({**message, "more_body": True})
-            with suppress(TimeoutError, asyncio.CancelledError):
-                async with asyncio.timeout(_DISCARD_SECONDS):
-                    while self._more:
-                        await self._next()
-            message = {"type": "http.response.body"}
         await self._send(message)
 
     async def wait_for_disconnect(self) -> None:
@@ -68,7 +47,7 @@ class Client:
             ClientDisconnect: it has.
         """
         while not self._read or not self._read[-1].get("more_body"):
-            message = await self._next()
+            message = await self._receive()
             if message["type"] == "http.disconnect":
                 if self._ended:
                     break
@@ -76,7 +55,44 @@ class Client:
             self._read.append(message)
         await asyncio.get_running_loop().create_future()  # the rest is for the handler to read
 
-    async def _next(self) -> Message:
+
+def check_length(scope: Scope) -> None:
+    """Raise 413 if Content-Length is over MAX_BODY_BYTES."""
+    for name, value in scope["headers"]:
+        # Cut, as int() raises on thousands of digits, even zeros.
+        if name == b"content-length" and value.isdigit():
+            if int(value.lstrip(b"0")[:20] or 0) > MAX_BODY_BYTES:
+                raise HTTPException(413, _TOO_LARGE, _CLOSE)
+            return
+
+
+class LingeringClose:
+    """Discards what is left of a body before the end of the response (RFC 9112, 9.6).
+
+    If the server closed the connection first, it would be reset, and the response lost on the way.
+    nginx takes that for a broken server, and sends it no requests for ten seconds.
+    """
+
+    __slots__ = ("_more", "_receive", "_send")
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive, self._send = receive, send
+        self._more = True
+
+    async def receive(self) -> Message:
+        """Return the next message."""
         message = await self._receive()
         self._more = message.get("more_body", False)
         return message
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the response, the last without its end until the body has ended."""
+        is_last = message["type"] == "http.response.body" and not message.get("more_body")
+        if is_last and self._more:
+            await self._send({**message, "more_body": True})
+            with suppress(TimeoutError, asyncio.CancelledError):
+                async with asyncio.timeout(_DISCARD_SECONDS):
+                    while self._more:
+                        await self.receive()
+            message = {"type": "http.response.body"}
+        await self._send(message)

@@ -225,18 +225,28 @@ def test_a_wrong_content_length(
     assert response.headers["connection"] == "close"
 
 
+PREFLIGHT = (b"Origin: https://a.example", b"Access-Control-Request-Method: PUT")
+
+
 @pytest.mark.parametrize("is_chunked", [False, True])
 @pytest.mark.parametrize(
-    ("target", "size", "status"), [(b"/echo", 8_000_000, 413), (b"/nowhere", 900_000, 404)]
+    ("method", "target", "size", "status"),
+    [
+        (b"POST", b"/echo", 8_000_000, 413),
+        (b"POST", b"/nowhere", 900_000, 404),
+        (b"GET", b"/health/live", 8_000_000, 200),
+        (b"OPTIONS", b"/echo", 8_000_000, 400),
+    ],
 )
-def test_a_client_that_sends_first_gets_its_response(
-    reader: Server, target: bytes, size: int, status: int, *, is_chunked: bool
+def test_a_client_that_sends_first_gets_its_response(  # noqa: PLR0913 - a table
+    reader: Server, method: bytes, target: bytes, size: int, status: int, *, is_chunked: bool
 ) -> None:
     """A body that no handler reads is discarded, so that the response is not lost."""
     header, body = b"Content-Length: %d" % size, b"x" * size
     if is_chunked:
         header, body = b"Transfer-Encoding: chunked", b"%x\r\n%b\r\n0\r\n\r\n" % (size, body)
-    (response,) = exchange(reader.port, post(header, body=body, target=target))
+    head = request(target, header, *PREFLIGHT, method=method)
+    (response,) = exchange(reader.port, head + body)
 
     assert response.status == status
 
