@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from groundwork.core.http.receiving import LingeringClose
+from groundwork.core.http.receiving import Body
 from groundwork.core.http.routing import flatten
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.observability import metrics
@@ -58,9 +58,7 @@ class RequestContext:
         started = time.perf_counter()
         current, trace, has_body = _read(scope["headers"])
         tokens = request_id.set(current), traceparent.set(trace)
-        if has_body:
-            client = LingeringClose(receive, send)
-            receive, send = client.receive, client.send
+        body = Body(receive) if has_body else None
         # As routes have it: without the prefix that `uvicorn --root-path` adds.
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         status = CLIENT_CLOSED_REQUEST
@@ -73,13 +71,17 @@ class RequestContext:
                 status = message["status"]
                 headers = [*message.get("headers", ()), *self._headers(current, started)]
                 message = {**message, "headers": headers}
+            elif body and body.has_more and not message.get("more_body"):
+                await send({**message, "more_body": True})
+                await body.discard()
+                message = {"type": "http.response.body"}
             await send(message)
 
         active.count += 1
         try:
             is_probe = path in self.probes and scope["method"] in {"GET", "HEAD"}
             app = self.probes[path] if is_probe else self.app
-            await app(scope, receive, send_with_headers)
+            await app(scope, body.receive if body else receive, send_with_headers)
         finally:
             active.count -= 1
             seconds = time.perf_counter() - started

@@ -66,33 +66,26 @@ def check_length(scope: Scope) -> None:
             return
 
 
-class LingeringClose:
-    """Discards what is left of a body before the end of the response (RFC 9112, 9.6).
+class Body:
+    """The body of a request; what no handler reads has to be discarded before the response ends.
 
-    If the server closed the connection first, it would be reset, and the response lost on the way.
-    nginx takes that for a broken server, and sends it no requests for ten seconds.
+    If the server closed the connection first, it would be reset, and the response lost on the way
+    (RFC 9112, 9.6). nginx takes that for a broken server, and sends it no requests for ten seconds.
     """
 
-    __slots__ = ("_more", "_receive", "_send")
-
-    def __init__(self, receive: Receive, send: Send) -> None:
-        self._receive, self._send = receive, send
-        self._more = True
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.has_more = True
 
     async def receive(self) -> Message:
         """Return the next message."""
         message = await self._receive()
-        self._more = message.get("more_body", False)
+        self.has_more = message.get("more_body", False)
         return message
 
-    async def send(self, message: Message) -> None:
-        """Send a part of the response, the last without its end until the body has ended."""
-        is_last = message["type"] == "http.response.body" and not message.get("more_body")
-        if is_last and self._more:
-            await self._send({**message, "more_body": True})
-            with suppress(TimeoutError, asyncio.CancelledError):
-                async with asyncio.timeout(_DISCARD_SECONDS):
-                    while self._more:
-                        await self.receive()
-            message = {"type": "http.response.body"}
-        await self._send(message)
+    async def discard(self) -> None:
+        """Read to the end, for a limited time; the response goes on when the task is cancelled."""
+        with suppress(TimeoutError, asyncio.CancelledError):
+            async with asyncio.timeout(_DISCARD_SECONDS):
+                while self.has_more:
+                    await self.receive()
