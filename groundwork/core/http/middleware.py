@@ -132,7 +132,7 @@ class RequestContext:
 
 
 def _read(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str | None, bool]:
-    """Return the request ID, the client's if valid or a new one; traceparent; if a body comes."""
+    """Return the request ID (the client's if valid), the traceparent, and whether a body comes."""
     current = trace = None
     has_body = False
     for name, value in headers:

@@ -9,8 +9,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 1024 * 1024
 _TOO_LARGE = "The request body is larger than 1 MiB."
-_CLOSE = {"Connection": "close"}  # the body may go on after the time for it
-_DISCARD_SECONDS = 2.0  # how long the rest of a body is read and discarded
+_CLOSE = {"Connection": "close"}  # the body may be longer than what is discarded
+_DISCARD_SECONDS = 2.0  # how long an unread body is read and discarded
 
 
 class Client:
