@@ -18,7 +18,6 @@ from starlette.routing import Route
 
 from groundwork import __version__
 from groundwork.core.config import Settings
-from groundwork.core.http.receiving import MAX_BODY_BYTES
 from groundwork.core.http.routing import flatten
 from groundwork.core.readiness.result import REASONS, Result
 from groundwork.core.state import State
@@ -159,15 +158,6 @@ def test_unsupported_methods_are_as_described(server: Server, path: str, url: st
 
     assert response.status_code == 405
     assert set(response.headers["allow"].split(", ")) >= methods(path)
-    assert differences(path, response) == []
-
-
-@each_route
-def test_a_large_body_is_as_described(server: Server, path: str, url: str) -> None:
-    """A body over the limit is 413, as described."""
-    response = server.ask("GET", url, content=bytes(MAX_BODY_BYTES + 1))
-
-    assert response.status_code == 413
     assert differences(path, response) == []
 
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from groundwork.core.database.waiters import client_disconnect
-from groundwork.core.http.receiving import Client, check_length
+from groundwork.core.http.receiving import Client
 from groundwork.core.http.responses import problem
 
 logger = logging.getLogger(__name__)
@@ -33,10 +33,9 @@ class ErrorBoundary(ServerErrorMiddleware):
             return
         # With these a route responds to its exceptions by itself.
         scope["starlette.exception_handlers"] = scope["app"].exception_handlers, {}
-        client = Client(receive, send)
+        client = Client(scope, receive, send)
         token = client_disconnect.set(client.wait_for_disconnect)
         try:
-            check_length(scope)
             await self.app(scope, client.receive, client.send)
         except ClientDisconnect:
             logger.info("client disconnected")

@@ -5,11 +5,12 @@ from typing import Any
 
 from msgspec import Struct
 
+from groundwork.core.http.receiving import MAX_BODY_BYTES
 from groundwork.core.structs import Input
 
 
 class operation(Struct, frozen=True):  # noqa: N801 - a decorator
-    """Declare what a handler takes and returns. Metadata only: it checks and injects nothing.
+    """Declare what a handler takes and returns. It injects nothing, and checks only the size.
 
     The handler's docstring has the summary and the description.
 
@@ -17,6 +18,7 @@ class operation(Struct, frozen=True):  # noqa: N801 - a decorator
         returns: by status code a Struct, a tuple of them, a media type of text, or None.
         path, query, body: what the handler reads; an Input by read_path() and so on. A body that
             is not JSON, such as a file, is a media type.
+        max_body_bytes: a larger body is 413.
         headers: of these responses, as regular expressions; one that may be empty is optional.
         errors: status codes of problem details, beside those that follow from the rest.
         guarded: the handler calls require_ops_token().
@@ -28,6 +30,7 @@ class operation(Struct, frozen=True):  # noqa: N801 - a decorator
     path: type[Struct] | None = None
     query: type[Struct] | None = None
     body: type[Struct] | str | None = None
+    max_body_bytes: int = MAX_BODY_BYTES
     headers: Mapping[str, str] = {}
     errors: Collection[int] = ()
     guarded: bool = False
@@ -48,7 +51,8 @@ class operation(Struct, frozen=True):  # noqa: N801 - a decorator
     def problems(self) -> set[int]:
         """Return the status codes of all problem details that the handler may return."""
         return {
-            *(405, 413, 500, *self.errors),
+            *(405, 500, *self.errors),
+            *((413,) if self.body else ()),
             *((400, 415, 422) if isinstance(self.body, type) else ()),
             *((400,) if self.query and issubclass(self.query, Input) else ()),
             *((404,) if self.path else ()),

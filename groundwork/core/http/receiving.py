@@ -8,28 +8,27 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 1024 * 1024
-_TOO_LARGE = "The request body is larger than 1 MiB."
-_CLOSE = {"Connection": "close"}  # the body may be longer than what is discarded
 _DISCARD_SECONDS = 2.0  # how long an unread body is read and discarded
 
 
 class Client:
     """Both sides of a request; what waits for a connection notices that its client has gone."""
 
-    __slots__ = ("_ended", "_read", "_receive", "_send", "_size", "started")
+    __slots__ = ("_ended", "_read", "_receive", "_scope", "_send", "_size", "started")
 
-    def __init__(self, receive: Receive, send: Send) -> None:
-        self._receive, self._send = receive, send
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
         self._read: list[Message] = []
         self._size = 0
         self.started = self._ended = False  # the response
 
     async def receive(self) -> Message:
-        """Return the next message, or raise 413 once the body is over MAX_BODY_BYTES."""
+        """Return the next message, or raise 413 if the body is over the limit of the route."""
+        if not self._size:
+            self._check(_declared_length(self._scope))
         message = self._read.pop(0) if self._read else await self._receive()
         self._size += len(message.get("body", b""))
-        if self._size > MAX_BODY_BYTES:
-            raise HTTPException(413, _TOO_LARGE, _CLOSE)
+        self._check(self._size)
         return message
 
     async def send(self, message: Message) -> None:
@@ -55,15 +54,19 @@ class Client:
             self._read.append(message)
         await asyncio.get_running_loop().create_future()  # the rest is for the handler to read
 
+    def _check(self, size: int) -> None:
+        declared = getattr(self._scope.get("endpoint"), "operation", None)
+        limit = getattr(declared, "max_body_bytes", MAX_BODY_BYTES)
+        if size > limit and not self.started:
+            # Closed, as the body may be longer than what is discarded.
+            detail = f"The request body is larger than {limit} bytes."
+            raise HTTPException(413, detail, {"Connection": "close"})
 
-def check_length(scope: Scope) -> None:
-    """Raise 413 if Content-Length is over MAX_BODY_BYTES."""
-    for name, value in scope["headers"]:
-        # Cut, as int() raises on thousands of digits, even zeros.
-        if name == b"content-length" and value.isdigit():
-            if int(value.lstrip(b"0")[:20] or 0) > MAX_BODY_BYTES:
-                raise HTTPException(413, _TOO_LARGE, _CLOSE)
-            return
+
+def _declared_length(scope: Scope) -> int:
+    declared: bytes = dict(scope["headers"]).get(b"content-length", b"")
+    # Cut, as int() raises on thousands of digits, even zeros.
+    return int(declared.lstrip(b"0")[:20] or 0) if declared.isdigit() else 0
 
 
 class Body:

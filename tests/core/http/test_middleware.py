@@ -25,6 +25,7 @@ from groundwork.core.database import UnavailableError
 from groundwork.core.http import middleware
 from groundwork.core.http.error_boundary import ErrorBoundary
 from groundwork.core.http.middleware import RequestContext
+from groundwork.core.http.operations import operation
 from groundwork.core.http.receiving import MAX_BODY_BYTES
 from groundwork.core.http.responses import problem
 from groundwork.core.observability.access_log import AccessRecord
@@ -39,6 +40,12 @@ async def boom(_: Request) -> Response:
     logging.getLogger("shop").warning("about to fail")
     message = "hunter2"
     raise RuntimeError(message)
+
+
+@operation({200: int}, body="image/png", max_body_bytes=2_000_000)
+async def upload(request: Request) -> Response:
+    """Return the size of a file."""
+    return JSONResponse(len(await request.body()))
 
 
 async def echo(request: Request) -> Response:
@@ -83,6 +90,7 @@ def app(app: Starlette) -> Starlette:
         Route("/boom", boom),
         Route("/echo", echo),
         Route("/echo", echo, methods=["POST"]),
+        Route("/upload", upload, methods=["POST"]),
         Route("/half", Half(RuntimeError("hunter2"))),
     ]
     return app
@@ -417,7 +425,17 @@ async def test_bodies_over_the_limit_are_413(client: httpx.AsyncClient) -> None:
     for response in (declared, undeclared):
         assert response.status_code == 413
         assert response.headers["connection"] == "close"
-        assert response.json()["detail"] == "The request body is larger than 1 MiB."
+        assert response.json()["detail"] == "The request body is larger than 1048576 bytes."
+
+
+async def test_a_route_may_take_larger_bodies(client: httpx.AsyncClient) -> None:
+    """The limit of a handler that declares one is its own."""
+    fits = await client.post("/upload", content=in_chunks(2_000_000))
+    too_large = await client.post("/upload", content=in_chunks(2_000_001))
+
+    assert fits.json() == 2_000_000
+    assert too_large.status_code == 413
+    assert too_large.json()["detail"] == "The request body is larger than 2000000 bytes."
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from groundwork.core.http.receiving import Client
 
+SCOPE = {"type": "http", "headers": []}
 PART = {"type": "http.request", "body": b"a", "more_body": True}
 LAST = {"type": "http.request", "body": b"b"}
 GONE = {"type": "http.disconnect"}
@@ -19,7 +20,7 @@ MORE = {"type": "http.response.body", "body": b"a", "more_body": True}
 
 async def test_a_disconnect_is_seen_after_the_body() -> None:
     """What comes before it is kept for the handler, in order."""
-    client = Client(AsyncMock(side_effect=[LAST, GONE, GONE]), AsyncMock())
+    client = Client(SCOPE, AsyncMock(side_effect=[LAST, GONE, GONE]), AsyncMock())
     with pytest.raises(ClientDisconnect):
         await client.wait_for_disconnect()
 
@@ -29,7 +30,7 @@ async def test_a_disconnect_is_seen_after_the_body() -> None:
 async def test_a_body_under_way_is_left_to_the_handler() -> None:
     """While more of it is to come, no more than one part is held."""
     receive = AsyncMock(side_effect=[PART, LAST])
-    client = Client(receive, AsyncMock())
+    client = Client(SCOPE, receive, AsyncMock())
     waiting = asyncio.create_task(client.wait_for_disconnect())
     await asyncio.sleep(0.01)
     assert not waiting.done()
@@ -42,7 +43,7 @@ async def test_a_body_under_way_is_left_to_the_handler() -> None:
 @pytest.mark.parametrize("part", [START, MORE])
 async def test_a_disconnect_during_the_response_is_seen(part: dict[str, Any]) -> None:
     """What is still to be sent has lost its client."""
-    client = Client(AsyncMock(side_effect=[LAST, GONE]), AsyncMock())
+    client = Client(SCOPE, AsyncMock(side_effect=[LAST, GONE]), AsyncMock())
     await client.send(part)
 
     with pytest.raises(ClientDisconnect):
@@ -51,10 +52,19 @@ async def test_a_disconnect_during_the_response_is_seen(part: dict[str, Any]) ->
 
 async def test_work_after_the_response_goes_on() -> None:
     """A BackgroundTask that waits for a connection has lost no client when the response ends."""
-    client = Client(AsyncMock(side_effect=[LAST, GONE]), AsyncMock())
+    client = Client(SCOPE, AsyncMock(side_effect=[LAST, GONE]), AsyncMock())
     await Response("a")({"type": "http"}, client.receive, client.send)
     waiting = asyncio.create_task(client.wait_for_disconnect())
     await asyncio.sleep(0.01)
 
     assert not waiting.done()
     waiting.cancel()
+
+
+async def test_a_response_that_has_started_goes_on() -> None:
+    """A stream reads to notice a disconnect; a large body that its handler ignores ends nothing."""
+    scope = {"type": "http", "headers": [(b"content-length", b"9999999")]}
+    client = Client(scope, AsyncMock(side_effect=[LAST]), AsyncMock())
+    await client.send(START)
+
+    assert await client.receive() == LAST
