@@ -8,6 +8,7 @@ from typing import Any, override
 
 from starlette.middleware import Middleware
 
+from groundwork import __version__
 from groundwork.core.environment import exit_with
 from groundwork.core.observability.logging import traceparent
 
@@ -60,8 +61,8 @@ def _middleware() -> Middleware:
             """Export what is left, for less than the watchdog allows after the grace period."""
             self._batch_processor.shutdown(timeout_millis=2000)
 
-    # OTEL_RESOURCE_ATTRIBUTES may name the service, too.
-    given, own = OTELResourceDetector().detect().attributes, {"service.name": "groundwork"}
+    own = {"service.name": "groundwork", "service.version": __version__}
+    given = OTELResourceDetector().detect().attributes  # OTEL_RESOURCE_ATTRIBUTES may have these
     provider = TracerProvider(resource=Resource.create({**own, **given}))
     provider.add_span_processor(Spans(OTLPSpanExporter()))
     return Middleware(OpenTelemetryMiddleware, tracer_provider=provider)

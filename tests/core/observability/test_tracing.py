@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 
+from groundwork import __version__
 from groundwork.core.observability.logging import traceparent
 from groundwork.core.observability.tracing import tracing
 from tests.databases import bare_environment
@@ -84,7 +85,7 @@ def collector() -> Iterator[HTTPServer]:
 
 
 def test_spans_are_exported(database_url: str, collector: HTTPServer) -> None:
-    """With OTEL_* set, a span with the request's trace ID and its route is exported."""
+    """With OTEL_* set, a span with trace ID, route, and the service's version is exported."""
     endpoint = f"http://127.0.0.1:{collector.server_port}"
     with serve(DATABASE_URL=database_url, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint) as server:
         server.get("/health/details", headers={"traceparent": PARENT})
@@ -93,6 +94,7 @@ def test_spans_are_exported(database_url: str, collector: HTTPServer) -> None:
     spans = b"".join(Collector.bodies)
     assert bytes.fromhex(TRACE) in spans
     assert b"GET /health/details" in spans
+    assert re.search(rb"service\.version.{,6}" + re.escape(__version__.encode()), spans, re.DOTALL)
 
 
 def test_a_trace_that_starts_here_is_in_the_log(database_url: str, collector: HTTPServer) -> None:
