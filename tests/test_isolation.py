@@ -20,9 +20,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from groundwork.core.database import Connection, Pool
+from groundwork.core.config import Settings
+from groundwork.core.database import Connection, Connector, Pool
 from groundwork.core.state import State
-from tests.databases import CHECKOUT, database_of, run
+from tests.databases import CHECKOUT, TransactionPool, database_of, run
 from tests.factories.installation import create_installation
 from tests.loop import Loop
 
@@ -191,6 +192,27 @@ async def test_a_committed_transaction_is_rolled_back(pool: Pool, _: int) -> Non
         await acquired.execute("UPDATE installation SET id = $1", TAKEN)
 
     assert await pool.fetchval("SELECT id FROM installation") == TAKEN
+
+
+@pytest.mark.parametrize("statement", ["COMMIT", "ROLLBACK"])
+async def test_a_test_that_ends_its_transaction_fails(settings: Settings, statement: str) -> None:
+    """What a test writes after it has ended its transaction would stay, so it fails."""
+    pool = TransactionPool(Connector(settings))
+    await (await pool.connection()).execute(statement)
+
+    with pytest.raises(AssertionError, match="has ended its transaction"):
+        await pool.close()
+
+
+async def test_a_test_may_lose_its_connection(
+    client: httpx.AsyncClient, connection: Connection
+) -> None:
+    """A test may end its connection; then the server rolls back, and requests get 503."""
+    connection.terminate()
+
+    response = await client.post("/rename")
+
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
 
 
 def test_a_failing_test_is_rolled_back(
