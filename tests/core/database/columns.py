@@ -15,7 +15,7 @@ import msgspec
 
 from groundwork.core.database import Connection
 from groundwork.core.database.queries import Query, is_json
-from groundwork.core.structs import bare_type
+from groundwork.core.structs import DateTime, bare_type
 
 # As asyncpg converts them. Whatever else there is, enums for one, is text.
 TYPES = {
@@ -195,6 +195,8 @@ def _fits(
     """Return whether a type is what asyncpg converts; compare a Literal with the enum's labels."""
     if column in {"json", "jsonb"}:
         return is_json(kind) or bare_type(kind) is Any
+    if column in {"timestamp", "timestamptz"} and _has_zone(kind) != (column == "timestamptz"):
+        return False
     bare = bare_type(kind)
     if column.endswith("[]"):
         is_list = get_origin(bare) is list and not is_json(kind)
@@ -205,6 +207,15 @@ def _fits(
         return all(_fits(type(value), column, labels, compare) for value in get_args(bare))
     is_object = OBJECTS.fullmatch(column) or labels.get(column) == set()
     return bool(bare is TYPES.get(column, str)) and not is_object
+
+
+def _has_zone(kind: Any) -> bool:
+    """Return whether a type is DateTime: asyncpg takes any other as of the machine's time zone."""
+    try:
+        msgspec.convert("2001-02-03T04:05:06", kind)
+    except msgspec.ValidationError:
+        return True
+    return False
 
 
 def _base(kind: asyncpg.Type, domains: dict[str, str]) -> str:
@@ -219,5 +230,7 @@ def _type(column: str, labels: dict[str, set[str]]) -> str:
 
 
 def _name(kind: Any) -> str:
+    if kind == DateTime:
+        return "DateTime"
     kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     return kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else str(kind)

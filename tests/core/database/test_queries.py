@@ -5,9 +5,10 @@ import importlib
 import pkgutil
 import re
 from collections import Counter
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from unittest.mock import Mock
 
 import asyncpg
@@ -20,6 +21,7 @@ from groundwork.core.config import Settings
 from groundwork.core.database import Connection, Connector, Pool, UnavailableError, queries
 from groundwork.core.database.connections import SQL_DIR
 from groundwork.core.database.queries import Query
+from groundwork.core.structs import DateTime
 from tests.core.database.columns import differences
 
 FILES = sorted(path for path in SQL_DIR.rglob("*.sql") if path.parent.name != "migrations")
@@ -31,6 +33,9 @@ MODULES = [
 QUERIES = {
     id(one): one for module in MODULES for one in vars(module).values() if isinstance(one, Query)
 }
+
+
+Later = Annotated[DateTime, msgspec.Meta(description="When.")]
 
 
 class Row(msgspec.Struct):
@@ -289,6 +294,19 @@ def test_a_changed_session_is_found(text: str, changes: bool) -> None:  # noqa: 
             Query[bool, Literal["shut"]]("box/x"),
             ["$1 is mark of done, open; the Query has typing.Literal['shut']"],
         ),
+        ("SELECT now() AS at", Query[DateTime]("box/x"), []),
+        (
+            "SELECT now() AS at",
+            Query[datetime]("box/x"),
+            ["at is timestamptz; datetime has datetime"],
+        ),
+        ("SELECT localtimestamp AS at", Query[datetime]("box/x"), []),
+        (
+            "SELECT $1::timestamp IS NULL",
+            Query[bool, DateTime]("box/x"),
+            ["$1 is timestamp; the Query has DateTime"],
+        ),
+        ("SELECT $1::timestamptz[] IS NULL", Query[bool, list[Later] | None]("box/x"), []),
         ("DELETE FROM box WHERE name = $1", Query[None, str]("box/x"), []),
         (
             "DELETE FROM box WHERE size = $1",
