@@ -20,11 +20,16 @@ import groundwork
 from groundwork.core.config import Settings
 from groundwork.core.database import Connection, Connector, Pool, UnavailableError, queries
 from groundwork.core.database.connections import SQL_DIR
+from groundwork.core.database.migration_files import FOLDER
 from groundwork.core.database.queries import Query
 from groundwork.core.structs import DateTime
 from tests.core.database.columns import differences
 
-FILES = sorted(path for path in SQL_DIR.rglob("*.sql") if path.parent.name != "migrations")
+FILES = {
+    path.relative_to(SQL_DIR).with_suffix("").as_posix(): path
+    for path in sorted(SQL_DIR.rglob("*.sql"))
+    if path.parent != FOLDER
+}
 MODULES = [
     importlib.import_module(module.name)
     for module in pkgutil.walk_packages(groundwork.__path__, "groundwork.")
@@ -32,7 +37,7 @@ MODULES = [
 ]
 QUERIES = {
     id(one): one for module in MODULES for one in vars(module).values() if isinstance(one, Query)
-}
+}.values()
 
 
 Later = Annotated[DateTime, msgspec.Meta(description="When.")]
@@ -100,12 +105,14 @@ def changes_session(text: str) -> bool:
 
 def test_every_file_belongs_to_one_query() -> None:
     """Each file of sql/ but the migrations is one Query's, and each Query has a file."""
-    names = Counter(one.name for one in QUERIES.values())
+    names = Counter(one.name for one in QUERIES)
 
-    assert names == Counter(f"{path.parent.name}/{path.stem}" for path in FILES)
+    assert names == dict.fromkeys(FILES, 1)
 
 
-@pytest.mark.parametrize("query", QUERIES.values(), ids=lambda query: query.name)
+@pytest.mark.parametrize(
+    "query", {one.name: one for one in QUERIES}.values(), ids=lambda query: query.name
+)
 async def test_every_query_fits_the_database(
     connection: Connection, query: Query[Any, *tuple[Any, ...]]
 ) -> None:
@@ -115,13 +122,13 @@ async def test_every_query_fits_the_database(
     assert not found, f"sql/{query.name}.sql {'; '.join(found)}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", FILES.values(), ids=FILES)
 def test_every_file_says_what_it_does(path: Path) -> None:
     """A file begins with a comment."""
     assert path.read_text("utf-8").startswith("-- ")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", FILES.values(), ids=FILES)
 def test_no_query_changes_its_session(path: Path) -> None:
     """Connections return to the pool as they are, and to any client behind PgBouncer."""
     assert changes_session(path.read_text("utf-8")) is False
