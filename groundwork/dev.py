@@ -34,8 +34,8 @@ _DEFAULTS = {
 }
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _NOT_MIGRATED = """\
-migrations were not applied; the service runs on the database as it is. To edit one that is
-           applied: `uv run yoyo rollback --revision NAME`, edit it, `uv run groundwork migrate`;
+migrations were not applied; the service runs on the database as it is. To edit or rename one:
+           `uv run yoyo rollback --revision NAME` before, `uv run groundwork migrate` afterwards;
            to start afresh: stop, remove .groundwork/postgres (or your database), start again\
 """
 
