@@ -1,14 +1,14 @@
 """The API description, and how requests, responses and handlers differ from it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 import httpx
 import pytest
-from starlette.routing import compile_path
+from starlette.routing import BaseRoute, compile_path
 
 from groundwork.core.http import validation
 from groundwork.core.http.operations import operation
@@ -17,7 +17,20 @@ from groundwork.core.structs import Input
 from groundwork.main import ROUTES
 from groundwork.openapi.describe import describe
 
-DESCRIPTION = describe("Groundwork", ROUTES)
+
+def described(routes: Iterable[BaseRoute]) -> dict[str, Any]:
+    """Return the API description, in which each Struct has a name of its own.
+
+    msgspec names two of one name by their modules, but for a Page of each: KeyError.
+    """
+    try:
+        return describe("Groundwork", routes)
+    except KeyError as error:
+        error.add_note("Two features have a Struct of this name: rename one.")
+        raise
+
+
+DESCRIPTION = described(ROUTES)
 PATHS: dict[str, dict[str, Any]] = DESCRIPTION["paths"]
 GUARDED = {path for path in PATHS if {} in PATHS[path].get("get", {}).get("security", ())}
 # Headers that clients act upon: those that are sent are described.

@@ -1,7 +1,7 @@
 """Requests, responses and handlers that differ from the API description fail their test."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import httpx
 import pytest
@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from groundwork.core.http.operations import operation
+from groundwork.core.http.paging import Page
 from groundwork.core.http.problems import Invalid
 from groundwork.core.http.responses import InvalidPart, Json
 from groundwork.core.http.validation import read_json, read_path, read_query
@@ -316,6 +317,18 @@ async def test_a_request_and_its_response(
     client = client_of(handler, declared, "/boxes/{box_id}" if "/" in url else "/boxes")
 
     assert await _differences(client.get(f"/boxes{url}")) == differences
+
+
+def test_lists_of_two_structs_with_one_name() -> None:
+    """Where two features give their rows one name, the error says which and what to do."""
+    page, handlers = cast("Any", Page), {"a": read, "b": wide}
+    routes = [
+        Route(f"/{name}", operation({200: page[defstruct("Row", [], module=name)]})(handler))
+        for name, handler in handlers.items()
+    ]
+
+    with pytest.raises(KeyError, match=r"Page\[[ab]\.Row\]\n.*: rename one"):
+        description.described(routes)
 
 
 async def test_one_route_of_several(

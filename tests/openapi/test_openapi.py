@@ -102,6 +102,11 @@ def test_every_route_has_an_entry_and_every_entry_a_route(app: Starlette) -> Non
     assert served == {path: methods(path) for path in PATHS}
 
 
+def test_structs_have_names_of_their_own() -> None:
+    """Of two with one name, both would be named by their modules, the older one too."""
+    assert [name for name in DESCRIPTION["components"]["schemas"] if "." in name] == []
+
+
 def test_integers_of_requests_have_limits() -> None:
     """A number that is too large for its column would be 500."""
     assert unlimited(DESCRIPTION) == []
