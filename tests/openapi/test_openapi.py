@@ -102,6 +102,14 @@ def test_every_route_has_an_entry_and_every_entry_a_route(app: Starlette) -> Non
     assert served == {path: methods(path) for path in PATHS}
 
 
+def test_security_schemes_are_described() -> None:
+    """A scheme that a handler requires is in common.toml, or /docs would be 500."""
+    operations = [one for entry in PATHS.values() for one in entry.values()]
+    names = {name for one in operations for given in one.get("security", ()) for name in given}
+
+    assert names <= DESCRIPTION["components"]["securitySchemes"].keys()
+
+
 def test_structs_have_names_of_their_own() -> None:
     """Of two with one name, both would be named by their modules, the older one too."""
     assert [name for name in DESCRIPTION["components"]["schemas"] if "." in name] == []
