@@ -103,6 +103,11 @@ def changes_session(text: str) -> bool:
     return bool(re.search(f"{begin}|{within}", statement, re.IGNORECASE))
 
 
+def returns_all(text: str) -> bool:
+    """Return whether a statement ends with RETURNING *, or RETURNING b.*."""
+    return bool(re.search(r"(?is)\breturning\s(.*,)?\s*(\w+\.)?\*", re.sub("--.*", "", text)))
+
+
 def test_every_file_belongs_to_one_query() -> None:
     """Each file of sql/ but the migrations is one Query's, and each Query has a file."""
     names = Counter(one.name for one in QUERIES)
@@ -126,6 +131,24 @@ async def test_every_query_fits_the_database(
 def test_every_file_says_what_it_does(path: Path) -> None:
     """A file begins with a comment."""
     assert path.read_text("utf-8").startswith("-- ")
+
+
+@pytest.mark.parametrize("path", FILES.values(), ids=FILES)
+def test_every_file_names_its_columns(path: Path) -> None:
+    """The next release may add one, while this one still runs; sqlfluff finds SELECT *."""
+    assert returns_all(path.read_text("utf-8")) is False
+
+
+def test_returning_all_is_found() -> None:
+    """A star is no product, no count and no comment."""
+    alike = (
+        "INSERT INTO box (name) VALUES ($1) RETURNING *",
+        "UPDATE box AS b SET size = 1\nRETURNING b.name,\n    b.*",
+        "-- Has no RETURNING *.\nUPDATE box SET size = 1 RETURNING name, size * 2 AS twice",
+        "DELETE FROM box RETURNING (SELECT count(*) FROM box) AS boxes",
+    )
+
+    assert [returns_all(text) for text in alike] == [True, True, False, False]
 
 
 @pytest.mark.parametrize("path", FILES.values(), ids=FILES)
