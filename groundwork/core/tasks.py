@@ -13,7 +13,7 @@ _END_SECONDS = 0.5
 
 
 def spawn[T](work: Coroutine[Any, Any, T], context: Context | None = None) -> asyncio.Task[T]:
-    """Run a coroutine as a background task; its exception may stay unretrieved.
+    """Run a coroutine as a background task; nothing logs its exception.
 
     Without a context it gets an empty one: its log lines belong to no request.
     """
