@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +84,16 @@ def test_every_room_of_core_has_a_place_in_the_order() -> None:
     rooms = {entry.stem for entry in (PACKAGE / "core").iterdir() if entry.suffix in {"", ".py"}}
 
     assert rooms - {"__init__", "__pycache__"} == set(CORE)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if path.relative_to(PACKAGE).parts[0] in FEATURES],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_features_do_not_read_the_environment(path: Path) -> None:
+    """A setting is a field of Settings, which is checked at startup and may come from a file."""
+    assert re.findall(r"\b(?:environ|getenv)\b", path.read_text()) == []
 
 
 @pytest.mark.parametrize(
