@@ -62,7 +62,7 @@ def test_files_are_numbered_and_can_be_rolled_back() -> None:
     """Each migration is NNNN.verb-noun with a comment on top; no number or rollback is missing."""
     numbers = [int(name.partition(".")[0]) for name in migration_ids()]
 
-    assert numbers == list(range(1, len(numbers) + 1))
+    assert numbers == list(range(1, len(numbers) + 1)), migration_ids()
     for name in migration_ids():
         assert re.fullmatch(r"\d{4}\.[a-z0-9-]+", name)
         assert (FILES / f"{name}.sql").read_text().startswith("-- ")
