@@ -18,6 +18,8 @@ from groundwork.core.http.responses import problem
 
 logger = logging.getLogger(__name__)
 
+_CAUGHT = (Exception, CancelledError, SystemExit)  # the last by a library that is a program too
+
 
 class ErrorBoundary(ServerErrorMiddleware):
     """Turns exceptions of a middleware, and what is unhandled in a route, into responses.
@@ -39,7 +41,7 @@ class ErrorBoundary(ServerErrorMiddleware):
             await self.app(scope, client.receive, client.send)
         except ClientDisconnect:
             logger.info("client disconnected")
-        except (Exception, CancelledError) as error:  # noqa: BLE001 - handled, or logged
+        except _CAUGHT as error:  # handled, or logged
             response = await self._respond(Request(scope), error, started=client.started)
             # An incomplete response makes the server close the connection.
             if not client.started:
@@ -50,7 +52,7 @@ class ErrorBoundary(ServerErrorMiddleware):
     async def _respond(self, request: Request, error: BaseException, *, started: bool) -> Response:
         try:
             return await _handle(request, error, started=started)
-        except (Exception, CancelledError) as unhandled:
+        except _CAUGHT as unhandled:
             await _note_pending(request.scope, unhandled)
             logger.exception("unhandled exception")
             if self.debug:

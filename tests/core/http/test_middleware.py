@@ -5,6 +5,7 @@ import itertools
 import json
 import logging
 import re
+import sys
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import cast
@@ -48,6 +49,11 @@ async def upload(request: Request) -> Response:
     return JSONResponse(len(await request.body()))
 
 
+async def leave(_: Request) -> Response:
+    """Call a library that ends a program."""
+    sys.exit("hunter2")
+
+
 async def echo(request: Request) -> Response:
     """Respond with the length of the body."""
     return JSONResponse(len(await request.body()))
@@ -88,6 +94,7 @@ def app(app: Starlette) -> Starlette:
     """Return the application with routes that fail."""
     app.router.routes += [
         Route("/boom", boom),
+        Route("/leave", leave),
         Route("/echo", echo),
         Route("/echo", echo, methods=["POST"]),
         Route("/upload", upload, methods=["POST"]),
@@ -252,9 +259,10 @@ async def test_requests_in_flight_are_counted(app: Starlette, client: httpx.Asyn
     assert response.headers["x-request-id"]
 
 
-async def test_an_exception_is_a_problem(client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize("path", ["/boom", "/leave"])
+async def test_an_exception_is_a_problem(client: httpx.AsyncClient, path: str) -> None:
     """A 500 is a problem with request ID and CORS headers, and hides the exception's message."""
-    response = await client.get("/boom", headers={"Origin": ORIGIN, "X-Request-ID": "abc"})
+    response = await client.get(path, headers={"Origin": ORIGIN, "X-Request-ID": "abc"})
 
     assert response.status_code == 500
     assert response.headers["content-type"] == "application/problem+json"
@@ -265,7 +273,7 @@ async def test_an_exception_is_a_problem(client: httpx.AsyncClient) -> None:
         "title": "Internal Server Error",
         "status": 500,
         "detail": "An unexpected error.",
-        "instance": "/boom",
+        "instance": path,
         "request_id": "abc",
     }
 
