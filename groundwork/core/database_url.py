@@ -13,7 +13,7 @@ import psycopg2
 from environs import ValidationError
 from psycopg2.extensions import parse_dsn
 
-from groundwork.core.libpq_files import add_service
+from groundwork.core.libpq_files import add_service, translate_tls
 
 _ENCODE = "Percent-encode special characters in user and password: %40 for @, %2F for /, %25 for %."
 _INTEGER = re.compile(r"connect_timeout|keepalives\w*|tcp_user_timeout")
@@ -53,10 +53,7 @@ def parse_database_url(url: str) -> DatabaseURL:
     _check(parts)
     certificates = (parts.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")) == "system"
     asyncpg = {name: parts[name] for name in parts if _ASYNCPG.fullmatch(name) and parts[name]}
-    if not os.path.exists(asyncpg.get("sslcert", "")):  # noqa: PTH110 - libpq goes on without it
-        asyncpg.pop("sslcert", None)
-    for name in asyncpg.keys() & {"ssl_min_protocol_version", "ssl_max_protocol_version"}:
-        asyncpg[name] = asyncpg[name].lower().replace("tls", "TLS")  # as libpq, in any case
+    translate_tls(asyncpg)
     if certificates:
         asyncpg.pop("sslrootcert", None)
         paths = ssl.get_default_verify_paths()

@@ -71,6 +71,18 @@ def find_password(parts: Mapping[str, str], host: str, port: int) -> str | None:
     return None
 
 
+def translate_tls(parts: dict[str, str]) -> None:
+    """Let asyncpg take what libpq takes: versions in any case, files that are not there."""
+    is_verified = (parts.get("sslmode") or os.environ.get("PGSSLMODE", "")).startswith("verify")
+    for name in parts.keys() & {"sslcert", "sslcrl", "sslrootcert"}:
+        is_needed = name == "sslrootcert" and (is_verified or parts[name] == "system")
+        if not (is_needed or os.access(parts[name], os.F_OK)):  # libpq goes on without it
+            del parts[name]
+    for name in ("ssl_min_protocol_version", "ssl_max_protocol_version"):
+        if value := parts.get(name) or os.environ.get(f"PG{name.replace('_', '').upper()}"):
+            parts[name] = value.lower().replace("tls", "TLS")
+
+
 def unreadable_file(error: Exception, parts: Mapping[str, str]) -> str | None:
     """Return the file for TLS that an error is about; OpenSSL does not say which."""
     if not isinstance(error, FileNotFoundError | PermissionError):

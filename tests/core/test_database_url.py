@@ -45,13 +45,13 @@ KEYWORDS = {
     "sslcert": "/",
     "sslcertmode": "allow",
     "sslcompression": "0",
-    "sslcrl": "/nowhere/root.crl",
+    "sslcrl": "/",
     "sslcrldir": "/nowhere",
     "sslkey": "/nowhere/client.key",
     "sslmode": "require",
     "sslnegotiation": "postgres",
     "sslpassword": "s3cret",
-    "sslrootcert": "/nowhere/root.crt",
+    "sslrootcert": "/",
     "sslsni": "1",
     "target_session_attrs": "read-write",
     "tcp_user_timeout": "1000",
@@ -290,9 +290,21 @@ def test_system_certificates_are_trusted_by_both_drivers(
     assert environment["SSL_CERT_DIR"] == "/certificates"
 
 
-def test_a_client_certificate_that_is_not_there_is_not_sent() -> None:
-    """Libpq connects without it, and the server says whether it needs one."""
-    assert "sslcert" not in parse_database_url("postgresql://h/d?sslcert=/nowhere.crt").parts
+@pytest.mark.parametrize(
+    ("parameters", "used"),
+    [
+        ("sslcert=/nowhere", []),
+        ("sslmode=verify-full&sslcrl=/nowhere", ["sslmode"]),
+        ("sslmode=require&sslrootcert=/nowhere", ["sslmode"]),
+        ("sslmode=verify-ca&sslrootcert=/nowhere", ["sslmode", "sslrootcert"]),
+        ("sslmode=require&sslrootcert=/", ["sslmode", "sslrootcert"]),
+    ],
+)
+def test_a_file_for_tls_that_is_not_there_is_not_used(parameters: str, used: list[str]) -> None:
+    """Libpq goes on without it, but for the authority that is to have signed the certificate."""
+    url = parse_database_url(f"postgresql://u@h/d?{parameters}")
+
+    assert sorted(url.parts) == ["dbname", *used, "user"]
 
 
 def test_without_a_user_both_drivers_take_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,11 +361,13 @@ def test_a_service_is_read_as_libpq_reads_it(
     assert url.server_settings["options"] == "-c search_path=x"
 
 
-def test_a_tls_version_is_taken_in_any_case() -> None:
-    """As libpq takes it; asyncpg knows one spelling."""
+def test_a_tls_version_is_taken_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As libpq takes it, from the environment too; asyncpg knows one spelling."""
+    monkeypatch.setenv("PGSSLMAXPROTOCOLVERSION", "tlsv1.3")
     url = parse_database_url("host=h dbname=d ssl_min_protocol_version=tlsV1.2")
 
     assert "ssl_min_protocol_version=TLSv1.2" in url.dsn
+    assert "ssl_max_protocol_version=TLSv1.3" in url.dsn
 
 
 def test_a_service_that_is_not_found_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

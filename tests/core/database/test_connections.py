@@ -410,6 +410,18 @@ async def test_a_connection_has_keepalive() -> None:
     assert (keepalive, interval) == (1, 1)
 
 
+async def test_a_missing_certificate_of_the_environment_stops_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PGSSLCERT and PGSSLCRL may name a file that is not there, as for libpq."""
+    monkeypatch.setenv("PGSSLCERT", "/nowhere")
+    monkeypatch.setenv("PGSSLCRL", "/nowhere")
+    url = "postgresql://us@127.0.0.1:1/db?sslmode=require"
+
+    with pytest.raises(ConnectionRefusedError):
+        await Connector(dataclasses.replace(settings, database_url=url))()
+
+
 @pytest.mark.usefixtures("loop")
 async def test_a_certificate_may_come_later(connect: AsyncMock, tmp_path: Path) -> None:
     """A client's certificate that is not there at startup counts once it is, as for libpq."""
@@ -427,8 +439,7 @@ async def test_a_certificate_may_come_later(connect: AsyncMock, tmp_path: Path) 
     [
         ("postgresql://us@127.0.0.1:1/db", "127.0.0.1:1"),
         ("postgresql:///db?host=/nowhere", "/nowhere:5432"),
-        ("postgresql://us@127.0.0.1:1/db?sslmode=require&sslrootcert=/no/root", "/no/root"),
-        ("postgresql://us@127.0.0.1:1/db?sslmode=require&sslcrl=/no/list", "/no/list"),
+        ("postgresql://us@127.0.0.1:1/db?sslmode=verify-ca&sslrootcert=/no/root", "/no/root"),
     ],
 )
 async def test_an_error_names_what_it_is_about(settings: Settings, url: str, named: str) -> None:
