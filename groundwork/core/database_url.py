@@ -35,7 +35,7 @@ class DatabaseURL:
 
     dsn: str
     # Host name, IP address or socket folder; port; the address to use in place of a look-up.
-    hosts: tuple[tuple[str, int, str | None], ...]
+    hosts: tuple[tuple[str | None, int | None, str | None], ...]
     server_settings: dict[str, str]
     uses_system_certificates: bool
     parts: Mapping[str, str]  # those that asyncpg takes
@@ -130,14 +130,14 @@ def _invalid(name: str) -> DatabaseURLError:
     return DatabaseURLError(f"libpq does not take the value of the parameter {name!r}.{hint}")
 
 
-def _hosts(parts: dict[str, str]) -> tuple[tuple[str, int, str | None], ...]:
-    """Return every host with its port; none where the driver's default or a service says it."""
+def _hosts(parts: dict[str, str]) -> tuple[tuple[str | None, int | None, str | None], ...]:
+    """Return every host with its port; None where the driver's default or a service says it."""
     names, addresses, ports = (
         (parts.get(name) or os.environ.get(f"PG{name.upper()}", "")).split(",")
         for name in ("host", "hostaddr", "port")
     )
     if names == addresses == [""]:
-        return ()
+        return ((None, int(ports[0]) if ports[0] else None, None),)
     if len(ports) == 1:
         ports *= max(len(names), len(addresses))
     return tuple(

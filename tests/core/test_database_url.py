@@ -134,7 +134,9 @@ def test_a_value_that_libpq_refuses_is_named_by_its_parameter(name: str) -> None
 @pytest.mark.parametrize(
     ("url", "hosts"),
     [
-        ("postgresql://", ()),
+        ("postgresql://", ((None, None, None),)),
+        ("postgresql://:6432/d", ((None, 6432, None),)),
+        ("port=6432", ((None, 6432, None),)),
         ("postgresql://h", (("h", 5432, None),)),
         ("postgresql://a,b:5433/d", (("a", 5432, None), ("b", 5433, None))),
         ("postgresql://?host=a,b&port=1,2", (("a", 1, None), ("b", 2, None))),
@@ -158,7 +160,7 @@ def test_a_value_that_libpq_refuses_is_named_by_its_parameter(name: str) -> None
     ],
 )
 def test_hosts_are_read_in_every_spelling(
-    url: str, hosts: tuple[tuple[str, int, str | None], ...]
+    url: str, hosts: tuple[tuple[str | None, int | None, str | None], ...]
 ) -> None:
     """Several hosts, their ports and addresses stand for the same in a URL and in keywords."""
     assert parse_database_url(url).hosts == hosts
@@ -401,4 +403,4 @@ def test_a_service_of_libpqs_own_folder_is_left_to_the_drivers(
 
     url = parse_database_url("service=mine")
 
-    assert (url.dsn, url.hosts) == ("postgresql://?service=mine", ())
+    assert (url.dsn, url.hosts) == ("postgresql://?service=mine", ((None, None, None),))

@@ -60,7 +60,7 @@ class Connector:
         deadline = time.monotonic() + self._timeout
         url = self._read_url()
         failures: list[Exception] = [TimeoutError("no host name was looked up in time")]
-        targets = sorted([Target(*host) for host in url.hosts] or [Target()], key=self._is_other)
+        targets = sorted((Target(*host) for host in url.hosts), key=self._is_other)
         while targets:
             target = targets.pop(0)
             share = (deadline - time.monotonic()) / (len(targets) + 1)

@@ -200,11 +200,11 @@ async def test_a_failed_lookup_is_not_repeated_by_the_driver(connect: AsyncMock)
 
 @pytest.mark.usefixtures("loop")
 async def test_without_a_host_the_driver_has_its_default(connect: AsyncMock) -> None:
-    """An address without a host is the driver's own default."""
-    await Connector(Settings(database_url="postgresql:///x"))()
+    """An address without a host is the driver's own default, with the port of the address."""
+    await Connector(Settings(database_url="postgresql://:6432/x"))()
 
     assert connect.await_args is not None
-    assert connect.await_args.kwargs["host"] is None
+    assert (connect.await_args.kwargs["host"], connect.await_args.kwargs["port"]) == (None, 6432)
     assert connect.await_args.kwargs["server_settings"] == {"application_name": "groundwork"}
     assert connect.await_args.kwargs["statement_cache_size"] == 100
     assert "ssl" not in connect.await_args.kwargs
