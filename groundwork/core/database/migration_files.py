@@ -11,7 +11,7 @@ FOLDER = SQL_DIR / "migrations"
 _NAME = re.compile(
     r"(?!post-apply|.*\.(?!rollback\.)(?i:down|undo|rollback)\.)[A-Za-z0-9][\w.-]*\.sql"
 )
-_TRANSACTIONAL = re.compile(r"(?:\s*--.*\n)*?\s*--\s*transactional\s*:[ \t]*(.*)")
+_TRANSACTIONAL = re.compile(r"(?i)(?:\s*--.*\n)*?\s*--\s*transactional\s*:[ \t]*(.*)")
 _COMMENT = r"(?!)"
 for _ in range(4):  # comments within comments
     _COMMENT = rf"/\*(?:(?!/\*|\*/).|{_COMMENT})*\*/"
@@ -72,7 +72,7 @@ def read_sql(path: Path) -> str:
 def directive(sql: str) -> str:
     """Return the value of the comment `-- transactional:` on top of a file, "true" without it."""
     match = _TRANSACTIONAL.match(sql)
-    return match[1].lower() if match else "true"
+    return match[1].strip().lower() if match else "true"
 
 
 def read_statements(path: Path) -> Statements:

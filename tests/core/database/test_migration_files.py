@@ -11,6 +11,7 @@ from tests.databases import MARKS, migrate, run, yoyo
 
 ALL = len(migration_ids())
 INDEX = "-- transactional: false\nCREATE INDEX CONCURRENTLY new ON installation (created_at)"
+TWICE = "-- transactional: false\n-- transactional: false"
 # What psql takes around a statement.
 AROUND = {
     "a comment": "{};\n-- the end; really",
@@ -210,6 +211,14 @@ def test_a_rollback_file_may_be_outside_a_transaction(copy: Path, own_database: 
     done = yoyo("rollback", "--revision", "9003", url=own_database, folder=copy)
 
     assert (done.returncode, run(own_database, "SELECT to_regclass('new')")) == (0, [(None,)])
+
+
+@pytest.mark.parametrize("line", ["-- transactional: false ", "--Transactional : FALSE\t", TWICE])
+def test_a_directive_is_read_in_any_spelling(line: str, copy: Path, own_database: str) -> None:
+    """Upper case and white space at the end of the line do not count, nor does another one."""
+    (copy / "sql/migrations/9003.vacuum.sql").write_text(f"{line}\r\nVACUUM installation")
+
+    assert migrate(own_database, copy).stderr == ""
 
 
 def test_a_large_file_is_not_parsed_by_yoyo(copy: Path, own_database: str) -> None:
