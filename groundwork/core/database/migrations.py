@@ -10,6 +10,7 @@ import psycopg2
 from yoyo.connections import parse_uri
 from yoyo.exceptions import BadMigration
 from yoyo.migrations import MigrationList, default_migration_table
+from yoyo.topologicalsort import CycleError
 
 from groundwork.core.config import settings_or_exit
 from groundwork.core.database import migration_checksums as checksums
@@ -49,7 +50,7 @@ def _migrate(*, check: bool) -> None:
                 backend.apply_migrations(pending)
             if invalid := backend.connection.run(INVALID):
                 logger.warning("not valid, so neither used nor enforced: index %s", invalid)
-    except (psycopg2.Error, BadMigration) as error:
+    except (psycopg2.Error, BadMigration, CycleError) as error:
         raise MigrationError(str(error)) from None
     logger.info("the database is up to date")
 

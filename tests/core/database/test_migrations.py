@@ -352,9 +352,10 @@ def test_a_change_and_its_mark_are_one_transaction(copy: Path, own_database: str
     assert run(own_database, "SELECT to_regclass('lone')") == [(None,)]
 
 
-def test_an_unresolved_dependency_is_an_error(copy: Path, own_database: str) -> None:
-    """A migration that depends on an unknown one is refused; yoyo would skip it."""
-    (copy / "sql/migrations/9003.create-odd.sql").write_text("-- depends: 0000.nothing\nSELECT 1;")
+@pytest.mark.parametrize("name", ["0000.nothing", "9003.create-odd"])
+def test_an_unresolved_dependency_is_an_error(name: str, copy: Path, own_database: str) -> None:
+    """A migration that depends on an unknown one or on itself is refused; yoyo would skip it."""
+    (copy / "sql/migrations/9003.create-odd.sql").write_text(f"-- depends: {name}\nSELECT 1;")
 
     done = migrate(own_database, copy)
 
