@@ -24,8 +24,8 @@ from groundwork.core.database.migration_session import RESET, Session
 logger = logging.getLogger(__name__)
 
 _OTHER_SCHEMA = """
-    SELECT concat(string_agg(schemaname, ', '), ', but new tables would be created in schema ',
-        current_schema())
+    SELECT concat(string_agg(schemaname, ', '), ', but new tables would be created in ',
+        coalesce('schema ' || current_schema(), 'no schema'))
     FROM pg_tables WHERE tablename = '_yoyo_migration'
     HAVING NOT bool_or(coalesce(schemaname = current_schema(), false))
 """

@@ -399,6 +399,9 @@ def test_tables_outside_the_search_path_are_found(own_database: str, role: str) 
     run(own_database, "CREATE SCHEMA public")
 
     done = migrate(own_database)
+    run(own_database, "DROP SCHEMA public")
+    without = migrate(own_database)
 
     assert (done.returncode, f"in schema {role}_old" in done.stderr) == (1, True)
     assert run(own_database, "SELECT to_regclass('_yoyo_migration')") == [(None,)]
+    assert "new tables would be created in no schema: set the search_path" in without.stderr
