@@ -108,15 +108,15 @@ def _check(parts: dict[str, str]) -> None:
         if name == "replication" or (name, value) == ("gssencmode", "require"):
             message = f"Groundwork does not support the parameter {name!r}."
             raise DatabaseURLError(message)
-    hosts, addresses = parts.get("host", ""), parts.get("hostaddr", "")
+    hosts, addresses = (_given(parts, name) for name in ("host", "hostaddr"))
     if hosts and addresses and hosts.count(",") != addresses.count(","):
         raise _invalid("hostaddr")  # noqa: EM101 - no message
     nowhere = ",".join(["/dev/null/nowhere"] * ((hosts or addresses).count(",") + 1))
     try:
         psycopg2.connect(**{**parts, "host": nowhere, "hostaddr": ""})
     except psycopg2.Error as error:
-        text = str(error)
-    if not text.startswith("connection to server"):
+        text = re.sub(r"(?m)^(connection to server|\t).*\n?", "", str(error))  # one for each host
+    if text:
         for word in re.findall(r"\w+", text):
             if word in parts:
                 raise _invalid(word)
@@ -130,11 +130,14 @@ def _invalid(name: str) -> DatabaseURLError:
     return DatabaseURLError(f"libpq does not take the value of the parameter {name!r}.{hint}")
 
 
+def _given(parts: Mapping[str, str], name: str) -> str:
+    return parts.get(name) or os.environ.get(f"PG{name.upper()}", "")
+
+
 def _hosts(parts: dict[str, str]) -> tuple[tuple[str | None, int | None, str | None], ...]:
     """Return every host with its port; None where the driver's default or a service says it."""
     names, addresses, ports = (
-        (parts.get(name) or os.environ.get(f"PG{name.upper()}", "")).split(",")
-        for name in ("host", "hostaddr", "port")
+        _given(parts, name).split(",") for name in ("host", "hostaddr", "port")
     )
     if names == addresses == [""]:
         return ((None, int(ports[0]) if ports[0] else None, None),)

@@ -57,6 +57,7 @@ KEYWORDS = {
     "tcp_user_timeout": "1000",
     "user": "somebody",
 }
+ENCODE = "Percent-encode special characters in user and password: %40 for @, %2F for /, %25 for %."
 # Values that libpq refuses before it connects.
 REFUSED = {
     "channel_binding": "s3cret",
@@ -231,6 +232,14 @@ def test_a_password_to_encode_is_a_hint_without_the_password(url: str) -> None:
             "libpq does not take its parameters.",
         ),
         (
+            "host=a,b port=1,s3cret",
+            f"libpq does not take the value of the parameter 'port'. {ENCODE}",
+        ),
+        (
+            "host=a,b port=1,70000",
+            f"libpq does not take the value of the parameter 'port'. {ENCODE}",
+        ),
+        (
             "postgresql://a,b/d?hostaddr=192.0.2.1",
             "libpq does not take the value of the parameter 'hostaddr'.",
         ),
@@ -259,7 +268,7 @@ def test_variables_of_libpq_are_read_by_both_drivers(monkeypatch: pytest.MonkeyP
     for name, value in {
         "PGHOST": "a,b",
         "PGHOSTADDR": "192.0.2.1,192.0.2.2",
-        "PGPORT": "6432",
+        "PGPORT": "6432,5433",
         "PGOPTIONS": "-c x=y",
         "PGAPPNAME": "n",
     }.items():
@@ -267,7 +276,7 @@ def test_variables_of_libpq_are_read_by_both_drivers(monkeypatch: pytest.MonkeyP
 
     url = parse_database_url("postgresql:///d")
 
-    assert url.hosts == (("a", 6432, "192.0.2.1"), ("b", 6432, "192.0.2.2"))
+    assert url.hosts == (("a", 6432, "192.0.2.1"), ("b", 5433, "192.0.2.2"))
     assert url.server_settings == {"application_name": "n", "options": "-c x=y"}
 
 
