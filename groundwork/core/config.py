@@ -32,7 +32,8 @@ _Token = Annotated[str, check.Regexp(r"[!-~]*\Z"), "printable ASCII without spac
 _LEVELS = "DEBUG|INFO|WARNING|ERROR|CRITICAL"
 _LogLevel = Annotated[str, check.Regexp(rf"({_LEVELS})\Z", re.IGNORECASE), _LEVELS]
 # Origins are compared with what browsers send: no path, no default port.
-_ORIGIN = r"(?!http://[^,]*:80\b|https://[^,]*:443\b)[a-z][a-z0-9+.-]*://[a-z0-9.:[\]-]+|\*"
+_HOST = r"([a-z0-9._-]+|\[[0-9a-f:.]+])(:[1-9][0-9]{0,4})?"
+_ORIGIN = rf"(?!http://[^,]*:80\b|https://[^,]*:443\b)[a-z][a-z0-9+.-]*://{_HOST}|\*"
 _Origins = Annotated[
     tuple[str, ...],
     check.Regexp(rf"(({_ORIGIN})\s*(,\s*|\Z))*\Z", error="Not a list of origins."),

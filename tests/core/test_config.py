@@ -99,6 +99,9 @@ def test_the_message_has_a_line_for_each(
         ("CORS_ALLOW_ORIGINS", "https://user:s3cret@a.example"),
         ("SHUTDOWN_DRAIN_SECONDS", "1e300"),
         ("DB_POOL_MAX_SIZE", "9" * 5000),
+        ("CORS_ALLOW_ORIGINS", "https://a.example:"),
+        ("CORS_ALLOW_ORIGINS", "https://a.example:08443"),
+        ("CORS_ALLOW_ORIGINS", "https://::1"),
         ("PORT", "abc"),
         ("PORT", "0"),
         ("PORT", "65536"),
@@ -243,6 +246,7 @@ def test_an_unreadable_dotenv_is_reported(errors: Errors) -> None:
         ),
         ("http://[::1]:8080,", ("http://[::1]:8080",)),
         ("https://a.example:8443", ("https://a.example:8443",)),
+        ("http://my_app:3000", ("http://my_app:3000",)),
     ],
 )
 def test_origins_are_a_list(
