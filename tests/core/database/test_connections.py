@@ -413,13 +413,17 @@ async def test_a_connection_has_keepalive() -> None:
 async def test_a_missing_certificate_of_the_environment_stops_nothing(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PGSSLCERT and PGSSLCRL may name a file that is not there, as for libpq."""
+    """PGSSLCERT and PGSSLCRL may name a file that is not there; one that is there counts."""
     monkeypatch.setenv("PGSSLCERT", "/nowhere")
     monkeypatch.setenv("PGSSLCRL", "/nowhere")
     url = "postgresql://us@127.0.0.1:1/db?sslmode=require"
+    connect = Connector(dataclasses.replace(settings, database_url=url))
 
     with pytest.raises(ConnectionRefusedError):
-        await Connector(dataclasses.replace(settings, database_url=url))()
+        await connect()
+    monkeypatch.setenv("PGSSLCERT", "/")
+    with pytest.raises(IsADirectoryError):
+        await connect()
 
 
 @pytest.mark.usefixtures("loop")
