@@ -45,6 +45,7 @@ assert _WHEEL.origin is not None
 BINARIES = Path(_WHEEL.origin).parent / "pginstall/bin"
 _BEFORE_QUERY = ("user", "password", "dbname")
 _ROOM = 1024**3  # bytes
+_TURN_SECONDS = 20.0  # more than any test holds its connection
 _CHECK_DEFERRED = "SAVEPOINT x; SET CONSTRAINTS ALL IMMEDIATE; ROLLBACK TO x; RELEASE x"
 # The number of applied migrations, and of stored checksums.
 MARKS = """
@@ -192,22 +193,26 @@ class TransactionPool:
         """Acquire the test's connection, as if it were not in a transaction.
 
         Raises:
-            RuntimeError: the same task has acquired it.
+            RuntimeError: the same task has acquired it, or does not give it back.
         """
+        message = "a connection is acquired already: pass the connection instead of the pool"
         if self._user is asyncio.current_task():
-            message = "a connection is acquired already: pass the connection instead of the pool"
             raise RuntimeError(message)
-        async with self._turn:
+        try:
+            await asyncio.wait_for(self._turn.acquire(), _TURN_SECONDS)
+        except TimeoutError:  # a task of the one that has it, which waits for this one
+            raise RuntimeError(message) from None
+        try:
             connection = await self.connection()
             self._user = asyncio.current_task()
-            try:
-                yield cast("Connection", _Lent(connection))
-            except Exception as error:
-                if translated := unavailable(error, connection):
-                    raise translated from translated.__cause__
-                raise
-            finally:
-                self._user = None
+            yield cast("Connection", _Lent(connection))
+        except Exception as error:
+            if self._connection and (translated := unavailable(error, self._connection)):
+                raise translated from translated.__cause__
+            raise
+        finally:
+            self._user = None
+            self._turn.release()
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Return a method of the connection that acquires it for one call, like asyncpg's pool."""

@@ -23,6 +23,7 @@ from starlette.routing import Route
 from groundwork.core.config import Settings
 from groundwork.core.database import Connection, Connector, Pool
 from groundwork.core.state import State
+from tests import databases
 from tests.databases import CHECKOUT, TransactionPool, database_of, run
 from tests.factories.installation import create_installation
 from tests.loop import Loop
@@ -179,6 +180,18 @@ async def test_the_pool_within_a_transaction_is_an_error(pool: Pool) -> None:
     async with pool.acquire() as acquired, acquired.transaction():
         with pytest.raises(RuntimeError, match="pass the connection"):
             await pool.execute("SELECT 1")
+
+    assert await pool.fetchval("SELECT 1") == 1
+
+
+async def test_a_task_within_a_transaction_that_waits_for_it_is_an_error(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that waits for the connection of the transaction it belongs to would never end."""
+    monkeypatch.setattr(databases, "_TURN_SECONDS", 0.1)
+    async with pool.acquire() as acquired, acquired.transaction():
+        with pytest.raises(RuntimeError, match="pass the connection"):
+            await asyncio.gather(pool.fetchval("SELECT 1"))
 
     assert await pool.fetchval("SELECT 1") == 1
 
