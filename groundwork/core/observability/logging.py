@@ -95,8 +95,8 @@ class Json(MsgspecFormatter):
         try:
             # Outside of strings, a line break is white space that a msgspec.Raw has brought.
             line: str = super().jsonify_log_record(log_data).replace("\n", " ").replace("\r", " ")
-        except (TypeError, ValueError, RecursionError):
-            # Keys that are not strings, cycles, surrogates: keep the line, as escaped text.
+        except (ValueError, RecursionError):
+            # Cycles, surrogates: keep the line, as escaped text.
             kept = (str, int, datetime, type(None))
             fields = log_data if isinstance(log_data, dict) else to_builtins(log_data)
             plain = {k: v if isinstance(v, kept) else repr(v) for k, v in fields.items()}
