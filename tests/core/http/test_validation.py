@@ -427,11 +427,11 @@ async def test_an_error_far_down_a_query_is_an_error(client: httpx.AsyncClient) 
     assert "errors" not in response.json()
 
 
-@pytest.mark.parametrize(("given", "status"), [("%00", 400), ("%00&word=a", 200), ("%2500", 200)])
+@pytest.mark.parametrize(("given", "status"), [("%00", 400), ("%2500", 200)])
 async def test_a_nul_character_in_a_query_is_an_error(
     client: httpx.AsyncClient, given: str, status: int
 ) -> None:
-    """PostgreSQL's text cannot hold it; only the value that counts is checked."""
+    """PostgreSQL's text cannot hold it."""
     response = await client.get(f"/query?year=1&word={given}")
 
     assert response.status_code == status
