@@ -459,6 +459,12 @@ async def test_a_path_that_starlette_has_converted_is_read(client: httpx.AsyncCl
     assert (await client.get("/numbers/0")).status_code == 404
 
 
+async def test_a_time_in_a_path_is_read(client: httpx.AsyncClient) -> None:
+    """A number has one spelling, a time may have several."""
+    for day in ("2026-11-27T01:02:03Z", "2026-11-27t01:02:03.000z"):
+        assert (await client.get(f"/days/{day}")).json() == {"day": "2026-11-27T01:02:03Z"}
+
+
 @pytest.mark.parametrize(
     "given", ["0", "-1", "a", "%00", "1%00", str(2**63), "9" * 5000, "1.0", "1e1"]
 )
