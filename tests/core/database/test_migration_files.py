@@ -43,13 +43,14 @@ def test_a_file_that_is_not_supported_is_refused(
     name: str, copy: Path, own_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both commands name what only looks like a migration, and readiness does not wait for it."""
-    (copy / f"sql/migrations/{name}").symlink_to("nowhere")
+    (copy / f"sql/migrations/{name}").write_text("")
     (copy / "sql/migrations/9003.create-v1.2.sql").write_text("CREATE TABLE new ();")
 
     done = [migrate(own_database, copy), yoyo("apply", url=own_database, folder=copy)]
     monkeypatch.setattr(migration_files, "FOLDER", copy / "sql/migrations")
 
-    assert [(one.returncode, name in one.stderr) for one in done] == [(1, True)] * 2
+    refused = f"{name} is not supported: "
+    assert [(one.returncode, refused in one.stderr) for one in done] == [(1, True)] * 2
     assert run(own_database, MARKS) == [(ALL, ALL)]
     assert migration_ids.__wrapped__() == (*migration_ids(), "9003.create-v1.2")
 
@@ -69,7 +70,7 @@ def test_a_file_of_another_kind_is_ignored(name: str, copy: Path, own_database: 
     [
         b"SELECT '\xe9';",
         b"SELECT 1;\0SELECT 2;",
-        b"-- transactional: maybe\nSELECT 1;",
+        b"-- transactional: False\nSELECT 1;",
         b"-- transactional: false x\n",
     ],
 )
@@ -82,6 +83,13 @@ def test_a_file_that_cannot_be_read_is_refused(
     done = migrate(own_database, copy)
 
     assert (done.returncode, "9003.create-new.sql" in done.stderr) == (1, True)
+
+
+def test_a_link_to_nowhere_is_refused(copy: Path, own_database: str) -> None:
+    """It is named, as what cannot be read: an editor may have left it."""
+    (copy / "sql/migrations/.#9003.create.sql").symlink_to("nowhere")
+
+    assert ".#9003.create.sql can't be read: " in migrate(own_database, copy).stderr
 
 
 def test_a_folder_without_migrations_is_refused(copy: Path, empty_database: str) -> None:
