@@ -379,13 +379,34 @@ def test_not_every_url_is_for_everybody(
     assert description.urls("/boxes/{id}") == []
 
 
+def test_a_docstring_is_summary_and_description() -> None:
+    """The first line is the summary, without its full stop; what is raised is not described."""
+
+    def open_box(_: Request) -> Response:
+        """Open a box.
+
+        It stays `open`
+        for an hour.
+
+        Raises:
+            KeyError: it is locked.
+        """
+        return Response()
+
+    entry = describe("Boxes", [Route("/box", operation({204: None})(open_box))])["paths"]["/box"]
+
+    words = [entry["get"][key] for key in ("operationId", "summary", "description")]
+    assert words == ["open_box", "Open a box", "It stays `open`\nfor an hour."]
+
+
 def test_any_error_is_described() -> None:
     """A status that the common texts do not have is described by its phrase."""
     route = Route("/box", operation({204: None}, errors=(418,))(lambda _: Response()))
 
     document = describe("Boxes", [route])
 
-    assert document["components"]["responses"]["418"]["description"] == "I'm a Teapot."
+    texts = {key: one["description"] for key, one in document["components"]["responses"].items()}
+    assert (texts["418"], texts["413"]) == ("I'm a Teapot.", "The body is larger than 1 MiB.")
     assert "m a Teapot." in render(document)
 
 
