@@ -134,7 +134,7 @@ def _forbid_nul(schema: Any, unseen: _Json) -> None:
     """Add to each string of a request what validation.py checks: it contains no NUL."""
     if isinstance(schema, dict):
         schema = unseen.pop(schema.get("$ref", "").rpartition("/")[2], schema)
-        if schema.get("type") == "string" and not schema.keys() & {"pattern", "format", "enum"}:
+        if schema.get("type") == "string" and not schema.keys() & {"pattern", "format"}:
             schema["pattern"] = r"^[^\x00]*$"
         schema = [*schema.values()]
     for item in schema if isinstance(schema, list) else ():

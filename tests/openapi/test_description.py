@@ -1,7 +1,8 @@
 """Requests, responses and handlers that differ from the API description fail their test."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, cast
+from datetime import date
+from typing import Annotated, Any, Literal, cast
 
 import httpx
 import pytest
@@ -17,7 +18,7 @@ from groundwork.core.http.paging import Page
 from groundwork.core.http.problems import Invalid
 from groundwork.core.http.responses import InvalidPart, Json
 from groundwork.core.http.validation import read_json, read_path, read_query
-from groundwork.core.structs import MAX_ID, Id, Input
+from groundwork.core.structs import MAX_ID, NOT_BLANK, Id, Input, NotBlank
 from groundwork.openapi.describe import describe
 from groundwork.openapi.page import render
 from tests.openapi import description
@@ -466,6 +467,18 @@ def test_features_share_a_name() -> None:
     assert schemas.keys() >= {"one.Box", "two.Box"}
     assert schemas["Inner"]["properties"]["text"] == {"type": "string", "pattern": r"^[^\x00]*$"}
     assert schemas["two.Box"]["properties"]["text"] == {"type": "string"}
+
+
+def test_a_text_of_a_request_has_no_nul() -> None:
+    """The pattern says so, unless the type has a pattern of its own, or values that are no text."""
+    kinds = {"text": str, "title": NotBlank, "day": date, "colour": Literal["red", "blue"]}
+    body = defstruct("Box", [*kinds.items()], bases=(Input,))
+    route = Route("/box", operation({204: None}, body=body)(lambda _: Response()), methods=["POST"])
+
+    properties = describe("Boxes", [route])["components"]["schemas"]["Box"]["properties"]
+
+    patterns = [one.get("pattern") for one in properties.values()]
+    assert patterns == [r"^[^\x00]*$", NOT_BLANK, None, None]
 
 
 def test_a_description_is_not_indented() -> None:
