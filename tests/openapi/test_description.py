@@ -439,6 +439,32 @@ def test_path_parameters_are_described() -> None:
     assert parameter["schema"]["maximum"] == MAX_ID
 
 
+@pytest.mark.parametrize(
+    ("bases", "limits"), [((Input,), {"pattern": r"^[^\x00]*$"}), ((Struct,), {})]
+)
+def test_query_parameters_are_described(bases: tuple[Any], limits: dict[str, str]) -> None:
+    """The text of an Input has no NUL, which that of another Struct may have."""
+    word = Annotated[str, Meta(description="A word.")]
+    query = defstruct("Words", [("word", word)], bases=bases)
+    route = Route("/box", operation({204: None}, query=query)(lambda _: Response()))
+
+    parameter = describe("Boxes", [route])["paths"]["/box"]["get"]["parameters"][-1]
+
+    assert parameter.pop("schema") == {"type": "string"} | limits
+    assert parameter == {"name": "word", "in": "query", "required": True, "description": "A word."}
+
+
+def test_headers_are_described() -> None:
+    """A header is required, unless it may be empty."""
+    patterns = {"Location": "/.+", "Link": "(<.+>)?"}
+    route = Route("/box", operation({204: None}, headers=patterns)(lambda _: Response()))
+
+    one = describe("Boxes", [route])["paths"]["/box"]["get"]["responses"]["204"]["headers"]
+
+    assert (one["Location"]["required"], one["Link"]["required"]) == (True, False)
+    assert one["Location"]["schema"] == {"type": "string", "pattern": "^/.+$"}
+
+
 def test_an_integer_without_limits_is_found() -> None:
     """It is named, in a body, within it, and in a query."""
     depth = Annotated[int, Meta(ge=0, lt=9)]
