@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from groundwork import __version__
 from groundwork.core.observability.logging import traceparent
@@ -160,16 +161,19 @@ def test_opentelemetry_is_imported_only_if_configured(database_url: str) -> None
     assert not [name for name in done.stdout.split() if name.startswith("opentelemetry")]
 
 
+@pytest.mark.parametrize("is_remote", [True, False])
 def test_a_span_inside_a_request_changes_no_id(
-    monkeypatch: pytest.MonkeyPatch, collector: HTTPServer
+    monkeypatch: pytest.MonkeyPatch, collector: HTTPServer, *, is_remote: bool
 ) -> None:
-    """Within a request, log lines keep the ID of its own span."""
+    """Within a request, log lines keep the ID of its own span, whoever began the trace."""
+    caller = NonRecordingSpan(SpanContext(1, 1, is_remote=True, trace_flags=TraceFlags(1)))
+    context = set_span_in_context(caller) if is_remote else None
     endpoint = f"http://127.0.0.1:{collector.server_port}"
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
     (middleware,) = tracing()
     provider: Any = middleware.kwargs["tracer_provider"]
     tracer, token = provider.get_tracer("shop"), traceparent.set(None)
-    with tracer.start_as_current_span("request"):
+    with tracer.start_as_current_span("request", context):
         outer = traceparent.get()
         with tracer.start_as_current_span("query"):
             assert traceparent.get() == outer is not None
@@ -210,6 +214,17 @@ def test_an_invalid_value_is_refused(
         tracing()
 
     assert re.fullmatch(f"groundwork: {name}: Expected: [a-z0, =]+.\n", capsys.readouterr().err)
+
+
+def test_a_value_is_trimmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line break at the end, as a file of secrets has, is not part of it."""
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", " 1000\n")
+
+    (middleware,) = tracing()
+
+    provider: Any = middleware.kwargs["tracer_provider"]
+    provider.shutdown()
+    assert provider.resource.attributes["service.name"] == "groundwork"
 
 
 def test_what_opentelemetry_refuses_is_refused(
