@@ -26,7 +26,6 @@ def migrate(*, check: bool = False) -> None:
     """Apply what is pending, or only check that nothing is; exit with 1 and the reason."""
     settings = settings_or_exit()
     as_json = settings.log_json and not os.isatty(1)
-    logging.getLogger("yoyo").setLevel(logging.WARNING)
     configure_logging(replace(settings, log_json=as_json))
     try:
         # In a thread: signal handlers run in the main one, which must not wait in C for that.
