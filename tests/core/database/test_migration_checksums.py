@@ -27,8 +27,12 @@ HASH = hashlib.sha256(FIRST.encode()).hexdigest()  # yoyo's, of the name
 type Command = Callable[[str, Path], CompletedProcess[str]]
 each_command = pytest.mark.parametrize(
     "command",
-    [migrate, lambda url, folder: yoyo("apply", folder=folder, url=url)],
-    ids=["groundwork migrate", "yoyo apply"],
+    [
+        migrate,
+        lambda url, folder: migrate(url, folder, check=True),
+        lambda url, folder: yoyo("apply", folder=folder, url=url),
+    ],
+    ids=["groundwork migrate", "groundwork migrate --check", "yoyo apply"],
 )
 
 
