@@ -266,10 +266,11 @@ def test_what_a_file_sets_lasts_until_its_end(copy: Path, url: str) -> None:
     assert run(url, "SELECT to_regclass('other.item_n') IS NULL") == [(False,)]
 
 
-def test_a_file_leaves_no_role_and_no_temporary_table(copy: Path, url: str) -> None:
+@pytest.mark.parametrize("user", ["ROLE", "SESSION AUTHORIZATION"])
+def test_a_file_leaves_no_role_and_no_temporary_table(copy: Path, url: str, user: str) -> None:
     """The next file runs as who connected, and on the tables that everybody sees."""
     first, second = (copy / f"sql/migrations/000{n}.change-crate.sql" for n in (3, 4))
-    first.write_text("CREATE TEMP TABLE crate (); SET ROLE pg_monitor;")
+    first.write_text(f"CREATE TEMP TABLE crate (); SET {user} pg_monitor;")
     second.write_text("ALTER TABLE crate ADD owner text; CREATE TABLE new AS SELECT current_user")
     run(url, "GRANT ALL ON ALL TABLES IN SCHEMA public TO pg_monitor")
 
