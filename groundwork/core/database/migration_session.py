@@ -24,7 +24,6 @@ _LOCK = 0x67726F756E64  # "ground", any number that no other program takes
 # Undoes what a file has SET. A server, but for one on Windows, notices when its client has gone.
 RESET = """
     RESET SESSION AUTHORIZATION;
-    RESET ROLE;
     RESET ALL;
     SET lock_timeout = '1s';
     SELECT set_config('client_connection_check_interval', '1s', false)
