@@ -192,9 +192,9 @@ def test_an_invalid_index_is_named_when_nothing_is_pending(url: str) -> None:
     assert (done.returncode, "index other" in done.stdout) == (0, True)
 
 
-def test_a_waiting_runner_names_the_one_that_runs(start: Start, url: str) -> None:
-    """It logs the PID, the application and since when, once."""
-    with transaction(url, TAKE_LOCK) as pid:
+def test_a_waiting_runner_names_the_one_that_runs(start: Start, url: str, server_url: str) -> None:
+    """It logs the PID, the application and since when, once; not who migrates another database."""
+    with transaction(url, TAKE_LOCK) as pid, transaction(server_url, TAKE_LOCK) as other:
         migration = start(ALTER)
         time.sleep(1.5)
         assert not migration.done()
@@ -203,6 +203,7 @@ def test_a_waiting_runner_names_the_one_that_runs(start: Start, url: str) -> Non
 
     assert migration.result().returncode == 0
     assert output.count(line) == 1
+    assert f"pid {other} " not in output
     assert " report idle in transaction since 20" in output
 
 
