@@ -72,12 +72,17 @@ def find_password(parts: Mapping[str, str], host: str, port: int) -> str | None:
 
 
 def translate_tls(parts: dict[str, str]) -> None:
-    """Let asyncpg take what libpq takes: versions in any case, files that are not there."""
+    """Let asyncpg take what libpq takes: files that are not there, versions in any case.
+
+    Where the environment names such a file, the variable goes: asyncpg reads it by itself.
+    """
     is_verified = (parts.get("sslmode") or os.environ.get("PGSSLMODE", "")).startswith("verify")
-    for name in parts.keys() & {"sslcert", "sslcrl", "sslrootcert"}:
-        is_needed = name == "sslrootcert" and (is_verified or parts[name] == "system")
-        if not (is_needed or os.access(parts[name], os.F_OK)):  # libpq goes on without it
-            del parts[name]
+    for name in ("sslcert", "sslcrl", "sslrootcert"):
+        file = parts.get(name) or os.environ.get(f"PG{name.upper()}", "system")
+        is_needed = file == "system" or (name == "sslrootcert" and is_verified)
+        if not (is_needed or os.access(file, os.F_OK)):
+            parts.pop(name, None)
+            os.environ.pop(f"PG{name.upper()}", None)
     for name in ("ssl_min_protocol_version", "ssl_max_protocol_version"):
         if value := parts.get(name) or os.environ.get(f"PG{name.replace('_', '').upper()}"):
             parts[name] = value.lower().replace("tls", "TLS")

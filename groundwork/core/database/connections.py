@@ -109,9 +109,6 @@ class Connector:
             options["loop"] = LoopTo(target.address)
         if not (url.parts.get("password") or os.environ.get("PGPASSWORD")):
             options["password"] = find_password(url.parts, target.host or "", target.port or 5432)
-        for variable in ("PGSSLCERT", "PGSSLCRL"):
-            if not os.access(os.environ.get(variable, ""), os.F_OK):  # libpq goes on without it
-                os.environ.pop(variable, None)
         connection: Connection = await asyncpg.connect(
             url.dsn,
             host=target.host,

@@ -413,9 +413,9 @@ async def test_a_connection_has_keepalive() -> None:
 async def test_a_missing_certificate_of_the_environment_stops_nothing(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PGSSLCERT and PGSSLCRL may name a file that is not there; one that is there counts."""
-    monkeypatch.setenv("PGSSLCERT", "/nowhere")
-    monkeypatch.setenv("PGSSLCRL", "/nowhere")
+    """PGSSLCERT and the like may name a file that is not there; one that is there counts."""
+    for name in ("PGSSLCERT", "PGSSLCRL", "PGSSLROOTCERT"):
+        monkeypatch.setenv(name, "/nowhere")
     url = "postgresql://us@127.0.0.1:1/db?sslmode=require"
     connect = Connector(dataclasses.replace(settings, database_url=url))
 
