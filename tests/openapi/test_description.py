@@ -407,7 +407,7 @@ def test_any_error_is_described() -> None:
     document = describe("Boxes", [route])
 
     texts = {key: one["description"] for key, one in document["components"]["responses"].items()}
-    assert (texts["418"], texts["413"]) == ("I'm a Teapot.", "The body is larger than 1 MiB.")
+    assert (texts["418"], texts["415"]) == ("I'm a Teapot.", "The body must be application/json.")
     assert "m a Teapot." in render(document)
 
 

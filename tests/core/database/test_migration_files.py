@@ -70,7 +70,6 @@ def test_a_file_of_another_kind_is_ignored(name: str, copy: Path, own_database: 
     [
         b"SELECT '\xe9';",
         b"SELECT 1;\0SELECT 2;",
-        b"-- transactional: False\nSELECT 1;",
         b"-- transactional: false x\n",
     ],
 )
