@@ -86,6 +86,8 @@ async def database_error(request: Request, error: Exception) -> Response:
     decisive = _decisive(error)
     if isinstance(decisive, ClientDisconnect):
         raise decisive
+    if isinstance(decisive, HTTPException):
+        return await http_exception(request, decisive)
     reason: str | None = reason_of(decisive)
     if reason is None:
         # What was prepared before a migration may not fit the tables any more.
@@ -113,11 +115,11 @@ async def cancelled(request: Request, error: BaseException) -> Response:
 
 
 def _decisive(error: Exception) -> Exception:
-    """Return the exception in a TaskGroup's that says what went wrong: a bug before the rest."""
+    """Return the exception in a TaskGroup's that says what went wrong: first a bug, then 404."""
     if not isinstance(error, ExceptionGroup):
         return error
-    found = [_decisive(one) for one in error.exceptions]
-    return next((one for one in found if reason_of(one) is None), found[0])
+    found = map(_decisive, error.exceptions)
+    return min(found, key=lambda one: 2 if reason_of(one) else isinstance(one, HTTPException))
 
 
 def _allowed(request: Request) -> str:
