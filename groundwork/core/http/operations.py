@@ -18,7 +18,7 @@ class operation(Struct, frozen=True):  # noqa: N801 - a decorator
         returns: by status code a Struct, a tuple of them, a media type of text, or None.
         path, query, body: what the handler reads; an Input by read_path() and so on. A body that
             is not JSON, such as a file, is a media type.
-        max_body_bytes: a larger body is 413.
+        max_body_size: a larger body is 413.
         headers: of these responses, as regular expressions; one that may be empty is optional.
         errors: status codes of problem details, beside those that follow from the rest.
         guarded: the handler calls require_ops_token().
@@ -30,7 +30,7 @@ class operation(Struct, frozen=True):  # noqa: N801 - a decorator
     path: type[Struct] | None = None
     query: type[Struct] | None = None
     body: type[Struct] | str | None = None
-    max_body_bytes: int = MAX_BODY_BYTES
+    max_body_size: int = MAX_BODY_BYTES
     headers: Mapping[str, str] = {}
     errors: Collection[int] = ()
     guarded: bool = False

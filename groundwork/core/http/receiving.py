@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-MAX_BODY_BYTES = 1024 * 1024
+MAX_BODY_BYTES = 1024 * 1024  # Starlette has such a limit, whose 413 is plain text
 _DISCARD_SECONDS = 2.0  # how long an unread body is read and discarded
 
 
@@ -56,7 +56,7 @@ class Client:
 
     def _check(self, size: int) -> None:
         declared = getattr(self._scope.get("endpoint"), "operation", None)
-        limit = getattr(declared, "max_body_bytes", MAX_BODY_BYTES)
+        limit = getattr(declared, "max_body_size", MAX_BODY_BYTES)
         if size > limit and not self.started:
             # Closed, as the body may be longer than what is discarded.
             detail = f"The request body is larger than {limit} bytes."

@@ -43,7 +43,7 @@ async def boom(_: Request) -> Response:
     raise RuntimeError(message)
 
 
-@operation({200: int}, body="image/png", max_body_bytes=2_000_000)
+@operation({200: int}, body="image/png", max_body_size=2_000_000)
 async def upload(request: Request) -> Response:
     """Return the size of a file."""
     return JSONResponse(len(await request.body()))
