@@ -76,7 +76,8 @@ class Cluster:
             everybody = descendants(self.process.pid) if number == signal.SIGKILL else set()
             self.process.send_signal(number)
             for pid in everybody - {self.process.pid}:
-                os.kill(pid, number)
+                with suppress(ProcessLookupError):  # it may have noticed by itself
+                    os.kill(pid, number)
             self.process.wait(20)
             self.process = None
 
