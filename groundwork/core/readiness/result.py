@@ -105,22 +105,15 @@ class History:
         """Make a result the latest one."""
         previous, self.latest = self.latest, result
         self._export()
-        if (result.status, result.reason) == (previous.status, previous.reason):
+        status, reason, now = result.status, result.reason, time.monotonic()
+        if (status, reason) == (previous.status, previous.reason):
             return
-        now = time.monotonic()
         lasted, self._since = round(now - self._since, 3), now
         before = previous.reason or previous.status
-        self.transitions.append(
-            Change(datetime.now(UTC), result.status, result.reason, before, lasted)
-        )
-        level = logging.INFO if result.reason in {None, "draining"} else logging.WARNING
-        fields = {
-            "reason": result.reason,
-            "cause": result.cause,
-            "previous": before,
-            "lasted_seconds": lasted,
-        }
-        logger.log(level, "readiness is %s", result.status, extra=fields)
+        self.transitions.append(Change(datetime.now(UTC), status, reason, before, lasted))
+        level = logging.INFO if reason in {None, "draining"} else logging.WARNING
+        fields = {"reason": reason, "cause": result.cause, "previous": before}
+        logger.log(level, "readiness is %s", status, extra=fields | {"lasted_seconds": lasted})
 
     def _export(self) -> None:
         metrics.READY.set(self.latest.status != "unavailable")
