@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from weakref import WeakSet
 
 from groundwork.core.database.connections import Connect, Connection
-from groundwork.core.database.errors import Reason, abandon, reason_of
+from groundwork.core.database.errors import abandon, reason_of
 from groundwork.core.database.statements import Checkout, Statements
 from groundwork.core.database.waiters import Waiters
 from groundwork.core.observability import metrics
@@ -30,7 +30,7 @@ class Pool(Statements):
         self._max_size = max_size
         self._generation = 0
         self._sessions: dict[Connection, int] = {}  # with the generation in which each began
-        self._waiters = Waiters(max_size, timeout, self._why_late)
+        self._waiters = Waiters(max_size, timeout, self._sessions)
         self._open = WeakSet[Connection]()  # also what is being closed
         self._opening = 0
         self._retry_at = 0.0  # not 0: the latest attempt failed
@@ -94,9 +94,6 @@ class Pool(Statements):
             self._discard(connection)
         else:
             self._waiters.give(connection)
-
-    def _why_late(self) -> Reason:
-        return "pool_saturated" if self._sessions else "database_timeout"
 
     def _open_one(self, joining: int = 0) -> None:
         """Open a connection for the waiters, unless all are open or an attempt just failed."""

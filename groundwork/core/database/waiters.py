@@ -4,14 +4,14 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sized
 from contextvars import ContextVar
 from typing import Any
 
 from msgspec import Struct
 
 from groundwork.core.database.connections import Connection
-from groundwork.core.database.errors import Reason, UnavailableError, connect_reason_of
+from groundwork.core.database.errors import UnavailableError, connect_reason_of
 from groundwork.core.observability import metrics
 from groundwork.core.tasks import spawn
 
@@ -36,16 +36,14 @@ class _Waiter(Struct, eq=False):
 class Waiters:
     """First come, first served, each for a limited time and while its client is connected."""
 
-    def __init__(
-        self, max_connections: int, timeout: float, why_late: Callable[[], Reason]
-    ) -> None:
+    def __init__(self, max_connections: int, timeout: float, sessions: Sized) -> None:
         self.idle: list[Connection] = []
         self.mean_use = 0.0  # seconds for which a connection is in use
         self._max_connections = max_connections
         self._timeout = timeout
         self._turns = max(_TURNS, math.ceil(timeout / _TURN_SECONDS))
         self._turn_seconds = timeout / self._turns
-        self._why_late = why_late
+        self._sessions = sessions  # the pool's, for the reason of a timeout
         self._queue: deque[_Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -56,8 +54,7 @@ class Waiters:
         """Return the connection that is given to this waiter.
 
         Raises:
-            UnavailableError: `why_late` says why, after the timeout, or at once if it would not
-                do; or what fail() sets.
+            UnavailableError: after the timeout, or at once if it would not do; or what fail() sets.
             Exception: what client_disconnect raises.
         """
         waiting = len(self._queue)
@@ -98,7 +95,7 @@ class Waiters:
     def _late(self) -> UnavailableError:
         metrics.TIMEOUTS.inc()
         timeout = TimeoutError("no connection within DB_POOL_TIMEOUT")
-        return UnavailableError(self._why_late(), timeout)
+        return UnavailableError("pool_saturated" if self._sessions else "database_timeout", timeout)
 
     def _turn(self) -> None:
         """End the waits whose time is over; watch the clients of those that take long."""
@@ -116,9 +113,7 @@ class Waiters:
 
 def _watch(waiter: asyncio.Future[Connection], watch: Watch) -> None:
     task = spawn(watch())
-    task.add_done_callback(
-        lambda done: _fail(waiter, None if done.cancelled() else done.exception())
-    )
+    task.add_done_callback(lambda end: _fail(waiter, None if end.cancelled() else end.exception()))
     waiter.add_done_callback(lambda _: task.cancel())
 
 

@@ -307,7 +307,7 @@ async def test_a_long_timeout_delays_no_disconnect(monkeypatch: pytest.MonkeyPat
     token = client_disconnect.set(AsyncMock(side_effect=ConnectionAbortedError))
     with pytest.raises(ConnectionAbortedError):
         async with asyncio.timeout(5):
-            await waiters_module.Waiters(1, 600, Mock()).wait()
+            await waiters_module.Waiters(1, 600, ()).wait()
     client_disconnect.reset(token)
 
 
