@@ -29,13 +29,11 @@ class CheckConnection:
     by the fresh one. The first that connects ends the others.
     """
 
-    def __init__(
-        self, connect: Connect, connect_timeout: float, on_failure: Callable[[], object]
-    ) -> None:
+    def __init__(self, connect: Connect, timeout: float, on_failure: Callable[[], object]) -> None:
         self.reconnected = False
         self.failure: Exception | None = None  # of the last attempt to connect
         self._connect = connect
-        self._connect_timeout = connect_timeout
+        self._timeout = timeout
         self._on_failure = on_failure  # called when the session works but could not be renewed
         self._connection: Connection | None = None
         self._row: Database | None = None  # what the latest session found when it began
@@ -98,7 +96,7 @@ class CheckConnection:
     async def _renew(self) -> None:
         # A distant server is no failure; another host of the address may respond after that.
         patience = max(_RENEW_TIMEOUT, 1.5 * self._took)
-        attempts = self._attempt_until(time.monotonic() + 2 * self._connect_timeout)
+        attempts = self._attempt_until(time.monotonic() + 2 * self._timeout)
         try:
             await run_with_timeout(patience, attempts, turns=20)
         except Exception as error:  # noqa: BLE001 - readiness says what it is
@@ -123,7 +121,7 @@ class CheckConnection:
         begun = time.monotonic()
         connection = await self._connect()
         self._open.add(connection)
-        row = await query_until(connection, self._connect_timeout)
+        row = await query_until(connection, self._timeout)
         self._begun, self._took = begun, time.monotonic() - begun
         self.failure, self._row = None, row
         self._keep(connection, self._connection)
