@@ -1,24 +1,22 @@
 """Checkouts of a pool, and its single statements, each on a connection of its own."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, override
 
 import asyncpg
 
-from groundwork.core.database.connections import Connection
+from groundwork.core.database.connections import Connect, Connection
 from groundwork.core.database.errors import unavailable
+
+type Release = Callable[[Connection, float, BaseException | None], None]
 
 
 class Checkout(AbstractAsyncContextManager[Connection]):
     """A connection in use: it is released with its seconds of use and its exception, if any."""
 
-    def __init__(
-        self,
-        take: Callable[[], Awaitable[Connection]],
-        release: Callable[[Connection, float, BaseException | None], None],
-    ) -> None:
+    def __init__(self, take: Connect, release: Release) -> None:
         self._take, self._release = take, release
 
     @override
