@@ -8,13 +8,8 @@ from groundwork.core.tasks import spawn
 
 _KNOWN_SECONDS = 1.0  # then the addresses of the lookup before are used
 # Where a network or a host drops every packet, a statement fails after 10 s; and no firewall sees
-# an idle connection, which it would forget. Linux has each of these (tcp(7)).
-_KEEPALIVE = {
-    "TCP_KEEPIDLE": 5,
-    "TCP_KEEPINTVL": 1,
-    "TCP_KEEPCNT": 5,
-    "TCP_USER_TIMEOUT": 10_000,  # milliseconds
-}
+# an idle connection, which it would forget. Linux has each of these (tcp(7)); the last is in ms.
+_KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 5, "TCP_USER_TIMEOUT": 10_000}
 
 
 class Target(NamedTuple):
