@@ -20,12 +20,7 @@ from groundwork.core.database.queries import Query
 from groundwork.core.http.cors import CORS
 from groundwork.core.http.error_boundary import ErrorBoundary
 from groundwork.core.http.middleware import RequestContext
-from groundwork.core.http.problems import (
-    DATABASE_ERRORS,
-    cancelled,
-    database_error,
-    http_exception,
-)
+from groundwork.core.http.problems import DATABASE_ERRORS, cancelled, database_error, http_exception
 from groundwork.core.lifecycle import Lifecycle, flush_log
 from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.observability.logging import configure_logging

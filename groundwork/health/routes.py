@@ -94,8 +94,4 @@ def _render_ready(status: str, reason: str | None, pending: tuple[str, ...]) -> 
 
 probes = [Route("/health/live", live), Route("/health/ready", ready)]
 
-routes = [
-    *probes,
-    Route("/health/details", details),
-    Route("/metrics", metrics),
-]
+routes = [*probes, Route("/health/details", details), Route("/metrics", metrics)]

@@ -55,9 +55,7 @@ def describe(app_name: str, routes: Iterable[BaseRoute]) -> _Json:
     return document
 
 
-def _handlers(
-    routes: Iterable[BaseRoute],
-) -> list[tuple[str, str, Callable[..., Any], operation]]:
+def _handlers(routes: Iterable[BaseRoute]) -> list[tuple[str, str, Callable[..., Any], operation]]:
     """Return path, method, handler and operation of each handler that has one."""
     return [
         (path, method, route.endpoint, vars(route.endpoint)["operation"])

@@ -39,7 +39,4 @@ def _document(request: Request[State]) -> dict[str, Any]:
     return describe(request.state["settings"].app_name, request.app.routes)
 
 
-routes = [
-    Route("/openapi.json", openapi),
-    Route("/docs", docs),
-]
+routes = [Route("/openapi.json", openapi), Route("/docs", docs)]

@@ -23,9 +23,7 @@ REQUESTS = Histogram(
     ("http_request_method", "http_route", "http_response_status_code"),
 )
 _ACTIVE = Gauge(
-    "http_server_active_requests",
-    "HTTP requests in flight.",
-    ("http_request_method", "url_scheme"),
+    "http_server_active_requests", "HTTP requests in flight.", ("http_request_method", "url_scheme")
 )
 OPERATIONS = Histogram(
     "db_client_operation_duration_seconds",
@@ -35,9 +33,7 @@ OPERATIONS = Histogram(
 )
 _POOL = ("db_client_connection_pool_name",)
 _CONNECTIONS = Gauge(
-    "db_client_connection_count",
-    "Connections of the pool.",
-    (*_POOL, "db_client_connection_state"),
+    "db_client_connection_count", "Connections of the pool.", (*_POOL, "db_client_connection_state")
 )
 IDLE_CONNECTIONS, USED_CONNECTIONS = (
     _CONNECTIONS.labels("groundwork", state) for state in ("idle", "used")

@@ -20,8 +20,7 @@ class PageQuery(Struct):
     """The query of the page; other parameters are ignored."""
 
     details: Annotated[
-        str | UnsetType,
-        Meta(description="Respond with 401 or 404 if the details are not shown."),
+        str | UnsetType, Meta(description="Respond with 401 or 404 if the details are not shown.")
     ] = UNSET
 
 
