@@ -12,7 +12,7 @@ from groundwork.core.config import ENVIRONMENTS
 from groundwork.core.database import Pool
 from groundwork.core.database.errors import connect_reason_of
 from groundwork.core.database.queries import Query
-from groundwork.core.observability.logging import dropped_lines
+from groundwork.core.observability.metrics import LOG_LINES_DROPPED
 from groundwork.core.readiness.result import Change, Reason, Result, Status
 from groundwork.core.state import State
 from groundwork.core.structs import DateTime
@@ -107,6 +107,7 @@ async def get_details(state: State) -> Details:
     process = {one.name: one.samples[0].value for one in PROCESS_COLLECTOR.collect()}
     memory = process.get("process_resident_memory_bytes")
     lag = round(readiness.loop_monitor.lag * 1000, 3)
+    (dropped,) = LOG_LINES_DROPPED.collect()
     return Details(
         status=result.status,
         reason=result.reason,
@@ -116,7 +117,7 @@ async def get_details(state: State) -> Details:
         installation=installation,
         installation_reason=missing,
         transitions=[*readiness.history.transitions],
-        process=Process(int(memory) if memory else None, lag, dropped_lines()),
+        process=Process(int(memory) if memory else None, lag, int(dropped.samples[0].value)),
         components=Components(_database(pool, result)),
     )
 

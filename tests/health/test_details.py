@@ -7,12 +7,12 @@ from unittest.mock import AsyncMock, Mock
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 
 from groundwork import __version__
 from groundwork.core.config import Settings
 from groundwork.core.database import Connection
 from groundwork.core.database.migration_files import migration_ids
-from groundwork.core.observability.logging import dropped_lines
 from groundwork.core.readiness.result import Result
 from groundwork.core.state import State
 from groundwork.health import services
@@ -44,7 +44,8 @@ async def test_details_report_the_instance(client: httpx.AsyncClient) -> None:
     assert 0 < report["uptime_seconds"] < 60
     assert 0 <= report["process"]["event_loop_lag_ms"] < 60_000
     assert 2**20 < report["process"]["memory_bytes"] < 2**36
-    assert report["process"]["log_lines_dropped"] == dropped_lines()
+    dropped = REGISTRY.get_sample_value("groundwork_log_lines_dropped_total")
+    assert report["process"]["log_lines_dropped"] == dropped
 
 
 async def test_details_report_the_database(client: httpx.AsyncClient) -> None:

@@ -14,7 +14,6 @@ from pythonjsonlogger.msgspec import MsgspecFormatter
 from groundwork.core.config import Settings
 from groundwork.core.observability.access_log import AccessRecord
 from groundwork.core.observability.log_queue import QueueHandler
-from groundwork.core.observability.metrics import LOG_LINES_DROPPED
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 # The W3C Trace Context of the request, for log lines and for requests that a feature sends.
@@ -43,12 +42,6 @@ def configure_logging(settings: Settings) -> None:
         server_logger = logging.getLogger(name)
         server_logger.handlers.clear()
         server_logger.propagate = name != "uvicorn.access"  # RequestContext writes the access log
-
-
-def dropped_lines() -> int:
-    """Return the number of log lines dropped because the consumer was too slow."""
-    (counter,) = LOG_LINES_DROPPED.collect()
-    return int(counter.samples[0].value)
 
 
 def _extras(record: logging.LogRecord) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from groundwork.core.observability.log_queue import QueueHandler
-from groundwork.core.observability.logging import dropped_lines
 
 MOST = 2 * 1024 * 1024
 
@@ -19,6 +19,11 @@ MOST = 2 * 1024 * 1024
 def record(message: str) -> logging.LogRecord:
     """Return a record with this message."""
     return logging.LogRecord("shop", logging.INFO, __file__, 1, message, (), None)
+
+
+def dropped_lines() -> float:
+    """Return how many lines have been dropped."""
+    return REGISTRY.get_sample_value("groundwork_log_lines_dropped_total") or 0
 
 
 class Unprintable:
