@@ -18,9 +18,9 @@ from groundwork.core.http.receiving import Body
 from groundwork.core.http.routing import flatten
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.observability import metrics
-from groundwork.core.observability.access_log import AccessLine, AccessRecord
-from groundwork.core.observability.access_log import logger as access_log
-from groundwork.core.observability.logging import request_id, traceparent
+from groundwork.core.observability.logging import AccessLine, AccessRecord, request_id, traceparent
+
+access_log = logging.getLogger("groundwork.access")
 
 CLIENT_CLOSED_REQUEST = 499  # nginx's status code for a client that disconnected
 

@@ -7,12 +7,11 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, override
 
-from msgspec import to_builtins
+from msgspec import Struct, UnsetType, to_builtins
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.msgspec import MsgspecFormatter
 
 from groundwork.core.config import Settings
-from groundwork.core.observability.access_log import AccessRecord
 from groundwork.core.observability.log_queue import QueueHandler
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -25,6 +24,30 @@ _HEAD = ("timestamp", "level", "logger", "message")
 _OURS = (*_HEAD, "request_id", "trace_id", "exception")
 # Control characters, line breaks, and characters that change the direction of text.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+class AccessLine(Struct):
+    """The fields of a line of the access log, in their order."""
+
+    timestamp: datetime
+    level: str
+    logger: str
+    message: str
+    request_id: str
+    trace_id: str | UnsetType
+    method: str
+    path: str
+    status: int
+    duration_ms: float
+    client: str | None
+
+
+class AccessRecord(logging.LogRecord):
+    """A line of the access log; formatted as others are, it took an eighth of a small request."""
+
+    def __init__(self, level: int, line: AccessLine) -> None:
+        super().__init__(line.logger, level, "", 0, line.message, (), None)
+        self.line = line
 
 
 def configure_logging(settings: Settings) -> None:

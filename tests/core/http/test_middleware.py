@@ -29,8 +29,7 @@ from groundwork.core.http.middleware import RequestContext
 from groundwork.core.http.operations import operation
 from groundwork.core.http.receiving import MAX_BODY_BYTES
 from groundwork.core.http.responses import problem
-from groundwork.core.observability.access_log import AccessRecord
-from groundwork.core.observability.logging import request_id
+from groundwork.core.observability.logging import AccessRecord, request_id
 from groundwork.core.state import State
 
 ORIGIN = "https://app.example"

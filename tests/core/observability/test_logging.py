@@ -12,9 +12,10 @@ import pytest
 from msgspec import UNSET, Raw, UnsetType
 
 from groundwork.core.config import Settings
-from groundwork.core.observability.access_log import AccessLine, AccessRecord
 from groundwork.core.observability.log_queue import QueueHandler
 from groundwork.core.observability.logging import (
+    AccessLine,
+    AccessRecord,
     Json,
     Readable,
     configure_logging,
