@@ -22,8 +22,6 @@ from groundwork.core.observability.logging import AccessLine, AccessRecord, requ
 
 access_log = logging.getLogger("groundwork.access")
 
-CLIENT_CLOSED_REQUEST = 499  # nginx's status code for a client that disconnected
-
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
 # Version 00 of W3C Trace Context (3.2.2); IDs of zeros alone are invalid there.
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -31,20 +29,12 @@ _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9
 
 @dataclass(eq=False)
 class RequestContext:
-    """Wrap the whole application, and the probes in front of it.
-
-    Args:
-        app: the application.
-        lifecycle: knows whether the instance drains.
-        probes: ASGI endpoints by path, for GET and HEAD in place of the application.
-        quiet: paths whose successful requests are logged at DEBUG, beside the probes'.
-        server_timing: send the Server-Timing header.
-    """
+    """Wrap the whole application, and the probes in front of it."""
 
     app: Starlette
     lifecycle: Lifecycle
-    probes: Mapping[str, ASGIApp]
-    quiet: Collection[str] = ()
+    probes: Mapping[str, ASGIApp]  # by path, for GET and HEAD in place of the application
+    quiet: Collection[str] = ()  # paths whose successful requests are logged at DEBUG too
     server_timing: bool = False
     # By id(): a route has no hash.
     _templates: dict[int, str] = field(default_factory=dict, init=False)
@@ -61,7 +51,7 @@ class RequestContext:
         body = Body(receive) if has_body else None
         # As routes have it: without the prefix that `uvicorn --root-path` adds.
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        status = CLIENT_CLOSED_REQUEST
+        status = 499  # nginx's status code for a client that disconnected
         method = metrics.method_label(scope["method"])
         active = metrics.active_requests(method, scope.get("scheme", "http"))
 
