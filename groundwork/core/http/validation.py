@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from typing import Any, get_args, get_origin
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -23,9 +23,10 @@ _ESCAPED_NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")
 _CHARACTER = "Contains a character that cannot be stored."
 _DETAILS = {f"Expected `str` matching regex {NOT_BLANK!r}": "Must not be blank."}
 _MAX_ITEMS = 1000  # checked one by one in an invalid body: it blocks the event loop
-_MAX_POINTER = 1000  # characters from which to go on: each error within repeats them
+_MAX_PATH = 1000  # characters from which to go on: each error within repeats them
 
-type _Errors = list[tuple[str, str]]  # JSON Pointer and detail
+type _Path = tuple[Any, ...]  # names and indexes
+type _Errors = list[tuple[_Path, str]]  # with the detail
 
 
 async def read_json[T: Input](request: Request[Any], kind: type[T]) -> T:
@@ -43,10 +44,10 @@ async def read_json[T: Input](request: Request[Any], kind: type[T]) -> T:
         failure = str(error)
     try:
         given = json.loads(body.decode(), parse_constant=int)  # int() rejects NaN and Infinity
-        errors = _errors(given, kind, "#", iter(range(_MAX_ITEMS)), strict=True) or [("#", failure)]
+        errors = _errors(given, kind, (), iter(range(_MAX_ITEMS)), strict=True) or [((), failure)]
     except (ValueError, RecursionError):
         raise HTTPException(400, "The request body is not JSON.") from None
-    parts = [InvalidPart(detail, pointer=pointer) for pointer, detail in errors]
+    parts = [InvalidPart(detail, pointer=_pointer(path)) for path, detail in errors]
     raise Invalid(422, "The request body is invalid.", parts)
 
 
@@ -60,8 +61,8 @@ def read_query[T: Input](request: Request[Any], kind: type[T]) -> T:
     with suppress(ValueError):  # each error is named below
         if b"%00" not in raw:
             return convert(given, kind)
-    errors = _errors(given, kind, "", iter(range(_MAX_ITEMS)), strict=False)
-    parts = [InvalidPart(detail, parameter=_name(pointer)) for pointer, detail in errors]
+    errors = _errors(given, kind, (), iter(range(_MAX_ITEMS)), strict=False)
+    parts = [InvalidPart(detail, parameter=path[0] if path else UNSET) for path, detail in errors]
     raise Invalid(400, "The query is invalid.", parts)
 
 
@@ -98,24 +99,23 @@ def _list_fields(kind: type[Input]) -> list[str]:
     return [one.encode_name for one in fields if get_origin(bare_type(one.type)) is list]
 
 
-def _errors(value: Any, kind: Any, pointer: str, left: Iterator[int], *, strict: bool) -> _Errors:
+def _errors(value: Any, kind: Any, path: _Path, left: Iterator[int], *, strict: bool) -> _Errors:
     """Return the errors in at most `left` items of a value, else the one that msgspec names."""
     found: _Errors = []
-    items = _items(value, form_of(value, kind)) if len(pointer) <= _MAX_POINTER else ()
-    for (place, item, item_kind), _ in zip(items, left, strict=False):
-        path = f"{pointer}/{_token(place)}"
+    items = _items(value, form_of(value, kind)) if len(str(path)) <= _MAX_PATH else ()
+    for (name, item, item_kind), _ in zip(items, left, strict=False):
         if isinstance(item_kind, str):
-            found.append((path, item_kind))
+            found.append(((*path, name), item_kind))
         else:
-            found += _errors(item, item_kind, path, left, strict=strict)
+            found += _errors(item, item_kind, (*path, name), left, strict=strict)
     if isinstance(value, str) and _UNSTORABLE.search(value):
-        found.append((pointer, _CHARACTER))
+        found.append((path, _CHARACTER))
     try:
         if not found:
             msgspec.convert(value, kind, strict=strict)
     except ValueError as error:
         detail = str(error).partition(" - at `")[0]
-        found.append((pointer, _DETAILS.get(detail, detail)))
+        found.append((path, _DETAILS.get(detail, detail)))
     return found
 
 
@@ -136,12 +136,7 @@ def _items(value: Any, kind: Any) -> Iterator[tuple[Any, Any, Any]]:
             yield name, item, _CHARACTER if _UNSTORABLE.search(str(name)) else item_kind
 
 
-def _token(name: object) -> str:
-    """Return a token of a JSON Pointer in a URI fragment (RFC 6901, section 6)."""
-    return quote(str(name).replace("~", "~0").replace("/", "~1"), errors="replace")
-
-
-def _name(pointer: str) -> str | UnsetType:
-    """Return the name of the parameter, of which _token() made the first token."""
-    token = unquote(pointer.partition("/")[2].partition("/")[0])
-    return token.replace("~1", "/").replace("~0", "~") if pointer else UNSET
+def _pointer(path: _Path) -> str:
+    """Return the JSON Pointer as a URI fragment (RFC 6901, section 6)."""
+    tokens = (str(one).replace("~", "~0").replace("/", "~1") for one in path)
+    return "#" + quote("".join(f"/{one}" for one in tokens), errors="replace")
