@@ -9,9 +9,12 @@ from msgspec import toml
 from groundwork.health.services import Database, Details, Migrations
 
 
+@cache
 def words(status: str, reason: str | None) -> dict[str, str]:
     """Return what words.toml has for a status, and for a reason instead where it has that."""
-    return _tables()[status] | _tables().get(reason or "", {})
+    text = Path(__file__).with_name("words.toml").read_bytes()
+    tables = toml.decode(text, type=dict[str, dict[str, str]])
+    return tables[status] | tables.get(reason or "", {})
 
 
 def components(details: Details) -> dict[str, str]:
@@ -54,9 +57,3 @@ def milliseconds(seconds: float) -> str:
 def duration(seconds: float) -> str:
     """Return a duration as 3 days, 4:04:00 or 0:02:05; a clock that was set back makes it 0."""
     return str(timedelta(seconds=max(0, int(seconds))))
-
-
-@cache
-def _tables() -> dict[str, dict[str, str]]:
-    text = Path(__file__).with_name("words.toml").read_bytes()
-    return toml.decode(text, type=dict[str, dict[str, str]])
