@@ -25,7 +25,9 @@ class Client:
     async def receive(self) -> Message:
         """Return the next message, or raise 413 if the body is over the limit of the route."""
         if not self._size:
-            self._check(_declared_length(self._scope))
+            declared = dict(self._scope["headers"]).get(b"content-length", b"")
+            # Of 20 digits at most: int() raises on thousands, even zeros.
+            self._check(int(declared[-20:]) if declared.isdigit() else 0)
         message = self._read.pop(0) if self._read else await self._receive()
         self._size += len(message.get("body", b""))
         self._check(self._size)
@@ -61,12 +63,6 @@ class Client:
             # Closed, as the body may be longer than what is discarded.
             detail = f"The request body is larger than {limit} bytes."
             raise HTTPException(413, detail, {"Connection": "close"})
-
-
-def _declared_length(scope: Scope) -> int:
-    declared: bytes = dict(scope["headers"]).get(b"content-length", b"")
-    # Cut, as int() raises on thousands of digits, even zeros.
-    return int(declared.lstrip(b"0")[:20] or 0) if declared.isdigit() else 0
 
 
 class Body:
