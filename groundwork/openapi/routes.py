@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from groundwork.core.http.html import page_headers
+from groundwork.core.http.html import PAGE_HEADERS, page_headers
 from groundwork.core.http.operations import operation
 from groundwork.core.http.ops_token import require_ops_token
 from groundwork.core.http.responses import NO_STORE, Json
@@ -22,12 +22,7 @@ async def openapi(request: Request[State]) -> Response:
     return Json(_document(request), headers=NO_STORE)
 
 
-@operation(
-    {200: "text/html"},
-    headers=NO_STORE | {"Content-Security-Policy": ".+"},
-    guarded=True,
-    database=False,
-)
+@operation({200: "text/html"}, headers=PAGE_HEADERS, guarded=True, database=False)
 async def docs(request: Request[State]) -> Response:
     """Return the page of the API description."""
     require_ops_token(request)

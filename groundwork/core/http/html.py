@@ -5,6 +5,11 @@ import hashlib
 from html import escape
 from string import Template
 
+from groundwork.core.http.responses import NO_STORE
+
+# The headers of a page as its operation declares them.
+PAGE_HEADERS = NO_STORE | {"Content-Security-Policy": ".+"}
+
 
 class Html(str):
     """Text that is HTML already and must not be escaped."""
@@ -29,11 +34,7 @@ def page_headers(template: str) -> dict[str, str]:
         f"script-src {_source(template, 'script')}; img-src data:; connect-src 'self'; "
         f"base-uri 'none'; form-action {forms}; frame-ancestors 'none'"
     )
-    return {
-        "Cache-Control": "no-store",
-        "Content-Security-Policy": policy,
-        "Referrer-Policy": "no-referrer",
-    }
+    return NO_STORE | {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
 
 
 def _source(template: str, tag: str) -> str:

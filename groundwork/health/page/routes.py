@@ -7,10 +7,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from groundwork.core.http.html import page_headers
+from groundwork.core.http.html import PAGE_HEADERS, page_headers
 from groundwork.core.http.operations import operation
 from groundwork.core.http.ops_token import is_operator, require_ops_token
-from groundwork.core.http.responses import NO_STORE
 from groundwork.core.state import State
 from groundwork.health.page.render import render, render_public, template
 from groundwork.health.services import get_details
@@ -25,11 +24,7 @@ class PageQuery(Struct):
 
 
 @operation(
-    {200: "text/html"},
-    query=PageQuery,
-    headers=NO_STORE | {"Content-Security-Policy": ".+"},
-    errors=(401, 404),
-    database=False,
+    {200: "text/html"}, query=PageQuery, headers=PAGE_HEADERS, errors=(401, 404), database=False
 )
 async def status_page(request: Request[State]) -> Response:
     """Return the status page, 200 in every state.
