@@ -25,6 +25,8 @@ _DETAILS = {f"Expected `str` matching regex {NOT_BLANK!r}": "Must not be blank."
 _MAX_ITEMS = 1000  # checked one by one in an invalid body: it blocks the event loop
 _MAX_PATH = 1000  # characters from which to go on: each error within repeats them
 
+decoder = cache(msgspec.json.Decoder)  # one for each type
+
 type _Path = tuple[Any, ...]  # names and indexes
 type _Errors = list[tuple[_Path, str]]  # with the detail
 
@@ -80,12 +82,6 @@ def read_path[T: Input](request: Request[Any], kind: type[T]) -> T:
         if type(value) is int and str(texts.get(name)) != str(value):
             raise HTTPException(404)
     return given
-
-
-@cache
-def decoder[T](kind: type[T]) -> msgspec.json.Decoder[T]:
-    """Return the JSON decoder of a type."""
-    return msgspec.json.Decoder(kind)
 
 
 def convert[T](given: dict[str, Any], kind: type[T]) -> T:
