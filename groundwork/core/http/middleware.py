@@ -84,9 +84,8 @@ class RequestContext:
     def _template(self, route: BaseRoute | None) -> str:
         """Return the whole path template of a route, /api/notes/{id}; "" for none."""
         if id(route) not in self._templates:
-            known = {id(one): path for path, one in flatten(self.app.routes)}
-            self._templates[id(route)] = known.get(id(route), getattr(route, "path", ""))
-        return self._templates[id(route)]
+            self._templates |= {id(one): path for path, one in flatten(self.app.routes)}
+        return self._templates.setdefault(id(route), getattr(route, "path", ""))
 
     def _headers(self, current: str, started: float) -> list[tuple[bytes, bytes]]:
         headers = [(b"x-request-id", current.encode()), (b"x-content-type-options", b"nosniff")]

@@ -12,10 +12,9 @@ def flatten(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[str
         if isinstance(route, Route):
             yield prefix + route.path_format, route
         else:
-            within = getattr(route, "routes", ())
             # A Mount's ends with what is left for its routes; a Host has none.
             own = getattr(route, "path_format", "").removesuffix("/{path}")
-            yield from flatten(within, prefix + own)
+            yield from flatten(getattr(route, "routes", ()), prefix + own)
 
 
 def methods_of(routes: Iterable[BaseRoute], scope: Scope) -> set[str]:
