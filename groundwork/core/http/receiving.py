@@ -26,8 +26,8 @@ class Client:
         """Return the next message, or raise 413 if the body is over the limit of the route."""
         if not self._size:
             declared = dict(self._scope["headers"]).get(b"content-length", b"")
-            # Of 20 digits at most: int() raises on thousands, even zeros.
-            self._check(int(declared[-20:]) if declared.isdigit() else 0)
+            # Cut, as int() raises on thousands of digits, even zeros.
+            self._check(int(declared.lstrip(b"0")[:20] or 0) if declared.isdigit() else 0)
         message = self._read.pop(0) if self._read else await self._receive()
         self._size += len(message.get("body", b""))
         self._check(self._size)
