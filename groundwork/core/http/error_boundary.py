@@ -59,15 +59,15 @@ class ErrorBoundary(ServerErrorMiddleware):
                 return self.debug_response(request, cast("Exception", unhandled))
             return problem(request.scope, 500, "An unexpected error.")
 
-    def generate_html(self, exc: Exception, limit: int = 7) -> str:
-        """Return Starlette's page with the notes of the exception."""
-        notes = escape("\n".join(getattr(exc, "__notes__", ())))
-        page = super().generate_html(exc, limit).replace("</h2>", f"</h2><pre>{notes}</pre>", 1)
-        return _encodable(page)
-
-    def generate_plain_text(self, exc: Exception) -> str:
-        """Return the traceback."""
-        return _encodable(super().generate_plain_text(exc))
+    def debug_response(self, request: Request, exc: Exception) -> Response:
+        """Return Starlette's page with the notes of the exception, or the traceback as text."""
+        text, kind = self.generate_plain_text(exc), "text/plain"
+        if "text/html" in request.headers.get("accept", ""):
+            notes = escape("\n".join(getattr(exc, "__notes__", ())))
+            text = self.generate_html(exc).replace("</h2>", f"</h2><pre>{notes}</pre>", 1)
+            kind = "text/html"
+        # An exception may quote surrogates.
+        return Response(text.encode(errors="backslashreplace"), 500, media_type=kind)
 
 
 async def _handle(request: Request, error: BaseException, *, started: bool) -> Response:
@@ -84,10 +84,6 @@ async def _handle(request: Request, error: BaseException, *, started: bool) -> R
                 response: Response = await handler(request, error)
                 return response
     raise error
-
-
-def _encodable(text: str) -> str:
-    return text.encode(errors="backslashreplace").decode()  # an exception may quote surrogates
 
 
 async def _note_pending(scope: Scope, error: BaseException) -> None:
