@@ -59,8 +59,7 @@ def problem(
     errors: list[InvalidPart] | UnsetType = UNSET,
 ) -> Response:
     """Return an application/problem+json response."""
-    title, instance = HTTPStatus(status).phrase, quote(scope["path"].lstrip("/"))
-    body = Problem(
-        "about:blank", title, status, detail, f"/{instance}", request_id.get() or "", errors
-    )
+    title, current = HTTPStatus(status).phrase, request_id.get() or ""
+    instance = "/" + quote(scope["path"].lstrip("/"))
+    body = Problem("about:blank", title, status, detail, instance, current, errors)
     return Json(body, status, headers, "application/problem+json")

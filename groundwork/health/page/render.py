@@ -60,12 +60,10 @@ def render(app_name: str, details: Details, history: Iterable[Sample], activity:
         queries=Html("".join(_queries(queries))),
         transitions=Html("".join(_transitions(details.transitions))),
     )
-    return _render(app_name, details.status, details.reason, main, database.cause)
+    return _render(app_name, details.status, details.reason, main, database.cause or "")
 
 
-def _render(
-    app_name: str, status: str, reason: str | None, main: Html, cause: str | None = None
-) -> Html:
+def _render(app_name: str, status: str, reason: str | None, main: Html, cause: str = "") -> Html:
     return fill(
         template("page.html"),
         **status_text.words(status, reason),
