@@ -68,8 +68,7 @@ class Protocol(HttpToolsProtocol):
         (offset,) = error.args
         method, version = self.scope["method"].encode(), self.scope["http_version"].encode()
         lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
-        headers = self.scope["headers"]
-        lines += [b"%b: %b" % header for header in headers if header[0] != b"upgrade"]
+        lines += [b"%b: %b" % one for one in self.scope["headers"] if one[0] != b"upgrade"]
         self._again = b"\r\n".join((*lines, b"", self._data[offset:]))
         self.parser = HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does

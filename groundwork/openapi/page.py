@@ -17,7 +17,6 @@ type _Json = Mapping[str, Any]
 def render(document: _Json) -> Html:
     """Return the page of an OpenAPI document."""
     components = document["components"]
-    shared = Html("".join(map(_parameter, components["parameters"].values())))
     operations = (
         _item(one["operationId"], f"{method.upper()} {path}", text, _operation(one, components))
         for path, methods in document["paths"].items()
@@ -33,7 +32,7 @@ def render(document: _Json) -> Html:
         app_name=document["info"]["title"],
         version=document["info"]["version"],
         text=_prose(document["info"]["description"]),
-        shared=shared,
+        shared=Html("".join(map(_parameter, components["parameters"].values()))),
         operations=Html("".join(operations)),
         schemas=Html("".join(schemas)),
     )

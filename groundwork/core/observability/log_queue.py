@@ -83,6 +83,5 @@ class QueueHandler(logging.Handler):
 def _without_values(record: logging.LogRecord) -> logging.LogRecord:
     """Return a record without arguments and extras, with the exception that is being handled."""
     text = record.msg if type(record.msg) is str else type(record.msg).__name__
-    message = "cannot be written: %s"
-    error = sys.exc_info()
-    return logging.LogRecord(record.name, record.levelno, "", 0, message, (text,), error)
+    message = f"cannot be written: {text}"
+    return logging.LogRecord(record.name, record.levelno, "", 0, message, (), sys.exc_info())

@@ -130,9 +130,8 @@ class Readable(logging.Formatter):
     @override
     def formatMessage(self, record: logging.LogRecord) -> str:
         pairs = "".join(f" {key}={value!r}" for key, value in _extras(record).items())
-        line = f"{super().formatMessage(record)}{pairs}"
         # A path or header with a line break must not forge a log line.
-        return _escape(line)
+        return _escape(super().formatMessage(record) + pairs)
 
     @override
     def formatException(self, ei: Any) -> str:
