@@ -47,6 +47,7 @@ class Connector:
         self._options: dict[str, Any] = {
             "command_timeout": settings.db_command_timeout,
             "statement_cache_size": settings.db_statement_cache_size,
+            "passfile": "/dev/null/none",  # find_password() reads it
         }
 
     async def __call__(self) -> Connection:
@@ -109,15 +110,9 @@ class Connector:
             options["loop"] = LoopTo(target.address)
         if not (url.parts.get("password") or os.environ.get("PGPASSWORD")):
             options["password"] = find_password(url.parts, target.host or "", target.port or 5432)
-        connection: Connection = await asyncpg.connect(
-            url.dsn,
-            host=target.host,
-            port=target.port,
-            passfile="/dev/null/none",  # else asyncpg reads it too
-            timeout=seconds,
-            **options,
+        return await asyncpg.connect(
+            url.dsn, host=target.host, port=target.port, timeout=seconds, **options
         )
-        return connection
 
     def _is_other(self, target: Target) -> bool:
         good = self._last_good
