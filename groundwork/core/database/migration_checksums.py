@@ -59,8 +59,7 @@ def _read_applied(backend: DatabaseBackend) -> Any:
 
 def store(backend: DatabaseBackend, migration: Migration) -> None:
     """Store the checksum of a migration that is marked as applied."""
-    values = {"migration_hash": migration.hash, "text_hash": _checksum(migration)}
-    backend.execute(_STORE, values)
+    backend.execute(_STORE, {"migration_hash": migration.hash, "text_hash": _checksum(migration)})
 
 
 def check(backend: DatabaseBackend) -> list[Migration]:
