@@ -82,10 +82,7 @@ class _RawEnv(Env):
 
 
 def settings_or_exit() -> Settings:
-    """Read the settings, in development from `.env` as well; or print every error and exit with 2.
-
-    The message names each variable that is missing or invalid, and has no value.
-    """
+    """Read the settings, `.env` too in development; or print every error and exit with 2."""
     kinds = get_type_hints(Settings, include_extras=True)
     env, values = _RawEnv(eager=False), dict[str, Any]()
     env.raw, errors = read_environment([name.upper() for name in kinds])

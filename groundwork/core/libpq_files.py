@@ -34,10 +34,7 @@ def add_service(parts: dict[str, str]) -> dict[str, str]:
 
 
 def _read(path: str, name: str) -> dict[str, str]:
-    """Return the lines key=value below [name]; the first of two with the same key counts.
-
-    If another line is there, which libpq refuses, it returns none.
-    """
+    """Return the lines key=value below [name]; the first of two with the same key counts."""
     found: dict[str, str] = {}
     with suppress(OSError):
         is_ours = False
@@ -47,7 +44,7 @@ def _read(path: str, name: str) -> dict[str, str]:
             elif is_ours and line and not line.startswith("#"):
                 key, separator, value = line.partition("=")
                 if not separator or key.rstrip() != key:
-                    return {}
+                    return {}  # libpq refuses it
                 found.setdefault(key, value)
     return found
 

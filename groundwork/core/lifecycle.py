@@ -1,8 +1,4 @@
-"""Graceful shutdown: SIGTERM starts the drain, and a watchdog forces exit if shutdown stalls.
-
-The lifespan installs the signal handler in front of uvicorn's, so it works under every command
-that starts uvicorn.
-"""
+"""Graceful shutdown: SIGTERM starts the drain, and a watchdog forces exit if shutdown stalls."""
 
 import asyncio
 import logging
@@ -35,10 +31,7 @@ class Lifecycle:
 
     @contextmanager
     def handle_signals(self, on_drain: Callable[[], None]) -> Iterator[None]:
-        """Drain on SIGTERM, then pass the signal on to the handlers that were installed before.
-
-        `on_drain` is called in the event loop when the drain starts.
-        """
+        """Drain on SIGTERM, then pass the signal on to the handlers that were installed before."""
         if threading.current_thread() is not threading.main_thread():
             yield  # signals reach the main thread only
             return

@@ -52,7 +52,6 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
     """A psycopg2 connection, and a thread beside it that looks who blocks it."""
 
     def __init__(self, settings: Settings) -> None:
-        """Connect as psql does."""
         timeout, name = max(2, round(settings.db_connect_timeout)), "groundwork migrate"
         options = {"connect_timeout": timeout, "fallback_application_name": name}
         # Files are UTF-8, whatever PGCLIENTENCODING, the role or the database say.
