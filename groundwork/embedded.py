@@ -26,7 +26,6 @@ _INITDB = (
     *("-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--locale-provider=builtin"),
     *("--builtin-locale=C.UTF-8", "--set=timezone=UTC", "--set=log_timezone=UTC"),
 )
-_LOCALE = {"LC_ALL": "C"}
 _STOP = {"postgres": signal.SIGINT, "initdb": signal.SIGTERM}  # initdb may miss a SIGINT
 _SOCKETS = "/tmp/groundwork-"  # noqa: S108 - folders that begin like this are private
 
@@ -79,11 +78,10 @@ def postgres(data: Path) -> Iterator[str]:
 
 def _start(data: Path, program: str, *arguments: str) -> subprocess.Popen[bytes]:
     command = [*as_owner(data), str(binaries() / program), "-D", str(data), *arguments]
+    env = os.environ | {"LC_ALL": "C"}
     with data.with_suffix(".log").open("wb") as log:
         # A session of its own, as Ctrl-C reaches all of the terminal's at once.
-        return subprocess.Popen(
-            command, stdout=log, stderr=log, env=os.environ | _LOCALE, start_new_session=True
-        )
+        return subprocess.Popen(command, stdout=log, stderr=log, env=env, start_new_session=True)
 
 
 def as_owner(data: Path) -> list[str]:
@@ -104,12 +102,10 @@ def as_owner(data: Path) -> list[str]:
 def _wait_until_ready(server: subprocess.Popen[bytes], address: str, data: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while server.poll() is None and time.monotonic() < deadline:
-        try:
+        with suppress(psycopg2.OperationalError):
             psycopg2.connect(address).close()
-        except psycopg2.OperationalError:
-            time.sleep(0.02)
-        else:
             return
+        time.sleep(0.02)
     _fail(data)
 
 
