@@ -25,14 +25,12 @@ _RENEWED_SECONDS = 5.0
 class Readiness:
     """Queries the database on a connection of its own, so that a full pool is not an outage."""
 
-    def __init__(
-        self, settings: Settings, pool: Pool, connect: Connect, loop_monitor: LoopMonitor
-    ) -> None:
+    def __init__(self, settings: Settings, pool: Pool, connect: Connect, loop: LoopMonitor) -> None:
         self.history = History()
         self._timeout = settings.readiness_timeout
         self._ttl = settings.readiness_ttl
         self._pool = pool
-        self.loop_monitor = loop_monitor
+        self.loop_monitor = loop
         self._blocked = 0.0
         self._connection = CheckConnection(connect, settings.db_connect_timeout, self._recheck)
         self._check: asyncio.Task[None] | None = None
