@@ -9,7 +9,7 @@ from dataclasses import replace
 import psycopg2
 from yoyo.connections import parse_uri
 from yoyo.exceptions import BadMigration
-from yoyo.migrations import MigrationList, default_migration_table
+from yoyo.migrations import default_migration_table
 from yoyo.topologicalsort import CycleError
 
 from groundwork.core.config import settings_or_exit
@@ -44,19 +44,15 @@ def _migrate(*, check: bool) -> None:
         with backend.lock():
             pending = backend.to_apply(migrations)
             if check:
-                _refuse(backend, pending)
+                checksums.check(backend)
             else:
                 backend.apply_migrations(pending)
+            if check and pending:
+                backend.refuse_other_schema()
+                message = f"pending: {', '.join(migration.id for migration in pending)}"
+                raise MigrationError(message)
             if invalid := backend.connection.run(INVALID):
                 logger.warning("not valid, so neither used nor enforced: index %s", invalid)
     except (psycopg2.Error, BadMigration, CycleError) as error:
         raise MigrationError(str(error)) from None
     logger.info("the database is up to date")
-
-
-def _refuse(backend: Backend, pending: MigrationList) -> None:
-    checksums.check(backend)
-    if pending:
-        backend.refuse_other_schema()
-        message = f"pending: {', '.join(migration.id for migration in pending)}"
-        raise MigrationError(message)
