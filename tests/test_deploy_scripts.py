@@ -363,6 +363,17 @@ def test_a_backup_is_private_and_has_a_checksum(host: Host) -> None:
     assert "\ngroundwork_backup_last_success_timestamp_seconds " in metric
 
 
+def test_a_backup_without_its_checksum_is_none(host: Host) -> None:
+    """On a full disk no dump is left that `restore` would refuse, or could not check."""
+    (host.folder / "dump").write_text("PGDMP")
+    (host.folder / "sha256sum").write_text("#!/bin/sh\nexit 1\n")
+    (host.folder / "sha256sum").chmod(0o755)
+
+    assert host.run("backup", PATH=f"{host.folder}:{os.environ['PATH']}") == 1
+
+    assert not list((host.folder / "backups").iterdir())
+
+
 @pytest.mark.parametrize("script", ["backup", "restore"])
 def test_a_script_uses_the_containers_of_its_project(host: Host, script: str) -> None:
     """Two installations on one server do not share a name, so their backups run at one time."""
