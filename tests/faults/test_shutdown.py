@@ -234,16 +234,52 @@ backend instances
   server one 127.0.0.1:{one} check inter 100ms fall 2 rise 1
   server two 127.0.0.1:{two} check inter 100ms fall 2 rise 1
 """
+# With the options that docs/operations.md gives a server.
+_, _, DOCUMENTED = (
+    (Path(__file__).parents[2] / "docs/operations.md")
+    .read_text()
+    .partition("    server 127.0.0.1:8000")
+)
+OPTIONS, _, _ = DOCUMENTED.partition(";")
+NGINX = f"""
+daemon off;
+pid nginx.pid;
+events {{{{}}}}
+http {{{{
+  access_log off;
+  client_body_temp_path body;
+  proxy_temp_path proxy;
+  fastcgi_temp_path fastcgi;
+  uwsgi_temp_path uwsgi;
+  scgi_temp_path scgi;
+  upstream instances {{{{
+    server 127.0.0.1:{{one}}{OPTIONS};
+    server 127.0.0.1:{{two}}{OPTIONS};
+  }}}}
+  server {{{{
+    listen 127.0.0.1:{{port}};
+    location / {{{{ proxy_pass http://instances; }}}}
+  }}}}
+}}}}
+"""
 
 
-@pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
-async def test_a_rolling_update_loses_no_request(database_url: str, tmp_path: Path) -> None:
-    """Behind a load balancer that checks readiness, replacing instances loses no request."""
+@pytest.mark.parametrize(
+    ("command", "template"),
+    [(["haproxy", "-f"], HAPROXY), (["nginx", "-e", "stderr", "-p", ".", "-c"], NGINX)],
+    ids=["haproxy", "nginx"],
+)
+async def test_a_rolling_update_loses_no_request(
+    database_url: str, tmp_path: Path, command: list[str], template: str
+) -> None:
+    """Behind HAProxy and nginx, replacing one instance after the other loses no request."""
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
     port, one, two = free_port(), free_port(), free_port()
-    configuration = tmp_path / "haproxy.cfg"
-    configuration.write_text(HAPROXY.format(port=port, one=one, two=two))
+    configuration = tmp_path / "balancer.conf"
+    configuration.write_text(template.format(port=port, one=one, two=two))
     instances = [start(database_url, number) for number in (one, two)]
-    balancer = subprocess.Popen(["haproxy", "-f", configuration], stderr=subprocess.DEVNULL)
+    balancer = subprocess.Popen([*command, configuration], cwd=tmp_path, stderr=subprocess.DEVNULL)
     try:
         for instance in instances:
             await asyncio.to_thread(wait_until, lambda i=instance: is_live(i))
