@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from groundwork import __version__
+from tests.databases import bare_environment
 
 CHECKOUT = Path(__file__).parents[1]
 DECLARED = yaml.safe_load((CHECKOUT / "compose.production.yaml").read_text())
@@ -46,7 +47,7 @@ class Host:
         docker = {"DOCKER": str(self.folder / "docker")}
         command = [str(self.folder / "deploy/compose" / script), *arguments]
         return subprocess.run(
-            command, env=os.environ | docker | environment, cwd=self.folder, check=False
+            command, env=bare_environment() | docker | environment, cwd=self.folder, check=False
         ).returncode
 
     def calls(self, part: str) -> list[int]:
