@@ -1,7 +1,15 @@
--- Whether sessions are read-only, the server's version, the applied migrations, and what this
--- session was given when it began.
+-- Whether sessions are read-only, the server and its version, the applied migrations, and what
+-- this session was given when it began.
 SELECT
     current_setting('transaction_read_only') = 'on' AS is_read_only,
+    concat_ws(
+        ' ',
+        CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE 'primary' END,
+        inet_server_addr(),
+        inet_server_port(),
+        'started at',
+        pg_postmaster_start_time()
+    ) AS server,
     current_setting('server_version') AS postgres_version,
     array(SELECT m.migration_id::text FROM _yoyo_migration AS m ORDER BY m.migration_id) AS applied,
     concat_ws(
@@ -9,9 +17,6 @@ SELECT
         current_database(),
         current_user,
         current_schemas(false)::text,
-        inet_server_addr(),
-        inet_server_port(),
-        pg_postmaster_start_time(),
         current_setting('default_transaction_read_only'),
         array(
             SELECT given.setconfig::text

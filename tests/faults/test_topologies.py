@@ -13,7 +13,7 @@ from tempfile import mkdtemp
 import pytest
 
 from tests.faults.cluster import PASSWORD, Cluster
-from tests.faults.probes import burst, until
+from tests.faults.probes import burst, get, until
 from tests.faults.proxy import Proxy
 from tests.servers import APP, end, free_port, serve
 
@@ -104,6 +104,26 @@ async def test_readiness_follows_a_failover(cluster: Cluster, replica: Cluster, 
             responses = await burst(server.port)
 
     print(f"primary dies {dies}: red after {red:.2f} s, green {green:.2f} s after the promotion")
+    assert {response.status for response in responses} == {200}
+
+
+async def test_a_failover_frees_a_busy_pool(cluster: Cluster, replica: Cluster) -> None:
+    """Statements that hang on the old primary take no connections from requests to the new one."""
+    hosts = f"127.0.0.1:{cluster.port},127.0.0.1:{replica.port}"
+    url = cluster.url().replace(f"127.0.0.1:{cluster.port}", hosts)
+    url += "?target_session_attrs=read-write"
+    with serve(APP, DATABASE_URL=url, DB_POOL_MAX_SIZE="2") as server:
+        await until(server.port, 200)
+        held = [asyncio.create_task(get(server.port, "/hold/20")) for _ in range(2)]
+        await until(server.port, 200, "pool_saturated")
+        cluster.signal_all(signal.SIGSTOP)
+        await until(server.port, 503, "database_timeout")
+        replica.run("SELECT pg_promote()")
+        await until(server.port, 200)
+        responses = await burst(server.port, "/write")
+        cluster.signal_all(signal.SIGKILL)
+        assert {response.status for response in await asyncio.gather(*held)} == {503}
+
     assert {response.status for response in responses} == {200}
 
 

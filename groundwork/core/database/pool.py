@@ -66,6 +66,11 @@ class Pool(Statements):
         while self._waiters.idle:
             self._discard(self._waiters.idle.pop())
 
+    def forget(self) -> None:
+        """Count no open connection any more: those in use may hang on a server that was lost."""
+        self._sessions.clear()
+        self._open_one()
+
     async def close(self) -> None:
         """Close all connections within a second, those in use without their end."""
         closing = [connection.close(timeout=_CLOSE_SECONDS) for connection in self._waiters.idle]

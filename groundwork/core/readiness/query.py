@@ -12,6 +12,7 @@ class Database(Struct):
     """What the check reads."""
 
     is_read_only: bool
+    server: str
     postgres_version: str
     applied: list[str]
     session_properties: str

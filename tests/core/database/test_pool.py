@@ -403,6 +403,23 @@ async def test_expired_connections_are_replaced(pool: Pool, server: Server) -> N
     assert pool.get_size() == 0
 
 
+async def test_forgotten_connections_take_nobodys_place(pool: Pool, server: Server) -> None:
+    """Those who wait get new ones at once; what was in use is closed when it is released."""
+    done = asyncio.Event()
+    holders = [asyncio.create_task(hold(pool, done)) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    waiting = [asyncio.create_task(pool.execute("x")) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    pool.forget()
+    await asyncio.wait_for(asyncio.gather(*waiting), 0.1)
+    done.set()
+    await asyncio.gather(*holders)
+    await asyncio.sleep(0.01)
+
+    assert [one.close.await_count for one in server.made[:2]] == [1, 1]
+    assert pool.get_size() == pool.get_idle_size() == len(server.made) - 2
+
+
 async def test_a_connection_that_was_being_opened_expires_too(pool: Pool, server: Server) -> None:
     """Its session may have begun before what sessions are given has changed."""
     server.gate.clear()

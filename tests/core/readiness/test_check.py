@@ -302,11 +302,14 @@ async def test_each_change_has_its_line(
     assert 0 < vars(caplog.records[1])["lasted_seconds"] < 3
 
 
-def database(version: str = "18", *, given: str = "", applied: list[str] | None = None) -> Database:
+def database(
+    version: str = "18", *, given: str = "", applied: list[str] | None = None, server: str = "a"
+) -> Database:
     """Return what the check reads."""
     return Database(
         is_read_only=False,
         postgres_version=version,
+        server=server,
         applied=[*migration_ids()] if applied is None else applied,
         session_properties=given,
     )
@@ -422,6 +425,30 @@ async def test_sessions_are_replaced_if_an_outage_has_changed_what_they_are_give
     )
 
     assert renewed
+
+
+@pytest.mark.parametrize(
+    ("found", "calls"),
+    [
+        ([TimeoutError(), database(server="b")], 1),
+        ([database(server="b")], 0),
+        ([TimeoutError(), database()], 0),
+    ],
+    ids=["failover", "no outage", "same server"],
+)
+async def test_sessions_in_use_are_forgotten_after_a_failover(
+    settings: Settings,
+    pool: Pool,
+    monkeypatch: pytest.MonkeyPatch,
+    found: list[Database | Exception],
+    calls: int,
+) -> None:
+    """They may hang on the server of before, if it was lost."""
+    monkeypatch.setattr(pool, "get_idle_size", lambda: 0)
+    monkeypatch.setattr(pool, "forget", forget := Mock())
+    await check_each(settings, pool, monkeypatch, database(), *found)
+
+    assert forget.call_count == calls
 
 
 async def test_a_session_of_the_pool_shows_that_those_serve(

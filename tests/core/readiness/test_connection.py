@@ -14,7 +14,7 @@ from groundwork.core.readiness.connection import CheckConnection
 
 def row(version: object) -> tuple[object, ...]:
     """Return a row of the check's statement, told apart by its version."""
-    return (False, version, [], "")
+    return (False, "", version, [], "")
 
 
 def connection(*results: object) -> Mock:
