@@ -15,7 +15,7 @@ import pytest
 from tests.faults.cluster import PASSWORD, Cluster
 from tests.faults.probes import burst, get, until
 from tests.faults.proxy import Proxy
-from tests.servers import APP, end, free_port, serve
+from tests.servers import APP, end, free_port, serve, wait_until
 
 NOISE = 2.0  # seconds that a noisy machine may add to a bound
 PGBOUNCER = """
@@ -144,9 +144,11 @@ async def test_a_primary_beside_a_standby_can_shut_down(cluster: Cluster, replic
 
 
 async def test_a_standby_alone_is_not_ready(replica: Cluster) -> None:
-    """With a standby alone, readiness is 503 database_read_only until it is promoted."""
+    """Readiness is 503 database_read_only until it is promoted; the log says what it is."""
     with serve(DATABASE_URL=replica.url()) as server:
         await until(server.port, 503, "database_read_only")
+        cause = f'"cause":"sessions are read-only on standby 127.0.0.1 {replica.port} started at'
+        wait_until(lambda: cause in server.log.read_text(), server)
         await asyncio.to_thread(replica.run, "SELECT pg_promote()")
         await until(server.port, 200)
 

@@ -64,6 +64,8 @@ def judge(row: Database, pool: Pool, failure: Exception | None, latency: float) 
     unknown = tuple(name for name in applied if name not in known)
     status, reason = _status(row, pending, pool, failure)
     version, cause = row.postgres_version, describe(failure) if failure else None
+    if row.is_read_only:
+        cause = f"sessions are read-only on {row.server}"
     return Result(status, reason, pending, unknown, applied, version, latency, cause)
 
 
