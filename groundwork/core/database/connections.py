@@ -61,6 +61,7 @@ class Connector:
         deadline = time.monotonic() + self._timeout
         url = self._read_url()
         failures: list[Exception] = [TimeoutError("no host name was looked up in time")]
+        others: list[str] = []  # what the hosts before said
         targets = sorted((Target(*host) for host in url.hosts), key=self._is_other)
         while targets:
             target = targets.pop(0)
@@ -74,7 +75,9 @@ class Connector:
                     continue
                 connection = await self._open(url, target, share)
             except _TRY_NEXT_HOST as error:
-                error.add_note(unreadable_file(error, url.parts) or str(target))
+                about = unreadable_file(error, url.parts) or str(target)
+                error.add_note("; ".join([about, *others]))
+                others.append(f"{error!r} of {target}")
                 failures.append(error)
             else:
                 self._last_good = target

@@ -459,12 +459,13 @@ async def test_an_error_names_what_it_is_about(settings: Settings, url: str, nam
 @pytest.mark.parametrize(
     "error", [TimeoutError(), ssl.SSLError("expired"), ConnectionError("lost")]
 )
-async def test_an_error_of_one_host_names_it(connect: AsyncMock, error: Exception) -> None:
-    """Of several hosts, a timeout too says which one it is about."""
-    connect.side_effect = [ConnectionRefusedError(), error]
+async def test_an_error_names_every_host(connect: AsyncMock, error: Exception) -> None:
+    """Of several hosts, a timeout too says which one it is about, and what the others said."""
+    connect.side_effect = [ConnectionRefusedError("no"), error]
     url = "postgresql://us@/db?host=192.0.2.1,192.0.2.2&hostaddr=192.0.2.1,192.0.2.2"
 
     with pytest.raises(type(error)):
         await Connector(Settings(database_url=url))()
 
-    assert describe(error).endswith(": 192.0.2.2:5432")
+    first = "ConnectionRefusedError('no') of 192.0.2.1:5432"
+    assert describe(error).endswith(f": 192.0.2.2:5432; {first}")
