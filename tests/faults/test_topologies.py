@@ -147,8 +147,10 @@ async def test_a_standby_alone_is_not_ready(replica: Cluster) -> None:
     """Readiness is 503 database_read_only until it is promoted; the log says what it is."""
     with serve(DATABASE_URL=replica.url()) as server:
         await until(server.port, 503, "database_read_only")
-        cause = f'"cause":"sessions are read-only on standby 127.0.0.1 {replica.port} started at'
+        cause = f'"cause":"sessions are read-only: standby 127.0.0.1 {replica.port} started at'
         wait_until(lambda: cause in server.log.read_text(), server)
+        details = server.get("/health/details").json()["components"]["database"]
+        assert details["cause"] == "sessions are read-only"
         await asyncio.to_thread(replica.run, "SELECT pg_promote()")
         await until(server.port, 200)
 

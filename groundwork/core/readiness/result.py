@@ -65,7 +65,7 @@ def judge(row: Database, pool: Pool, failure: Exception | None, latency: float) 
     status, reason = _status(row, pending, pool, failure)
     version, cause = row.postgres_version, describe(failure) if failure else None
     if row.is_read_only:
-        cause = f"sessions are read-only on {row.server}"
+        cause = f"sessions are read-only: {row.server}"
     return Result(status, reason, pending, unknown, applied, version, latency, cause)
 
 
