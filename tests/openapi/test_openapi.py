@@ -175,6 +175,15 @@ def test_unsupported_methods_are_as_described(server: Server, path: str, url: st
 
 
 @each_route
+def test_a_body_that_no_handler_reads_is_discarded(server: Server, path: str, url: str) -> None:
+    """A route without a body responds as ever, however large the one that a client sends."""
+    response = server.ask("GET", url, content=bytes(2_000_000))
+
+    assert response.status_code == 200
+    assert differences(path, response) == []
+
+
+@each_route
 async def test_an_exception_is_as_described(
     app: Starlette, client: httpx.AsyncClient, path: str, url: str
 ) -> None:
