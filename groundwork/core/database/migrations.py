@@ -43,14 +43,14 @@ def _migrate(*, check: bool) -> None:
     try:
         with backend.lock():
             pending = backend.to_apply(migrations)
-            if check:
-                checksums.check(backend)
-            else:
+            if not check:
                 backend.apply_migrations(pending)
-            if check and pending:
-                backend.refuse_other_schema()
-                message = f"pending: {', '.join(migration.id for migration in pending)}"
-                raise MigrationError(message)
+            else:
+                checksums.check(backend)
+                if pending:
+                    backend.refuse_other_schema()
+                    message = f"pending: {', '.join(migration.id for migration in pending)}"
+                    raise MigrationError(message)
             if invalid := backend.connection.run(INVALID):
                 logger.warning("not valid, so neither used nor enforced: index %s", invalid)
     except (psycopg2.Error, BadMigration, CycleError) as error:
