@@ -105,7 +105,7 @@ class Pool(Statements):
         is_full = len(self._sessions) + self._opening >= self._max_size
         is_wanted = self._opening < len(self._waiters) + joining
         # Without a session, one attempt at a time serves all: it finds out that the outage is over.
-        is_early = (self.get_size() or self._opening) and time.monotonic() < self._retry_at
+        is_early = time.monotonic() < self._retry_at and (self._opening or self.get_size())
         if is_wanted and not is_full and not is_early:
             self._opening += 1
             if self._retry_at:
