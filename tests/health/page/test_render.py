@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
+from urllib.parse import urldefrag
 
 import httpx
 import pytest
@@ -202,8 +203,9 @@ def test_icon_has_a_colour_per_state() -> None:
     ]
     pages = "".join(render(*state) for state in states)
 
-    icons = re.findall(r"fill='(#[0-9a-f]{6})'", pages)
-    assert len(set(icons)) == len(states)
+    icons = {urldefrag(unescape(url)).url for url in re.findall(r'"icon" href="(.*?)"', pages)}
+    assert len(icons) == len(states)
+    assert all(icon.endswith("</svg>") for icon in icons)  # in a URL # is where its fragment starts
 
 
 def test_components_have_their_shapes() -> None:
