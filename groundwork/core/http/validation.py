@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 from msgspec import UNSET
+from msgspec.structs import astuple
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -77,7 +78,7 @@ def read_path[T: Input](request: Request[Any], kind: type[T]) -> T:
         given = convert(texts, kind)
     except ValueError:
         raise HTTPException(404) from None
-    for name, value in msgspec.structs.asdict(given).items():
+    for name, value in zip(kind.__struct_encode_fields__, astuple(given), strict=True):
         # One resource, one path: msgspec reads 1.0 and 1e1 as numbers too. {id:int} is no text.
         if type(value) is int and str(texts.get(name)) != str(value):
             raise HTTPException(404)

@@ -102,6 +102,12 @@ class BookPath(Input):
     book_id: Id
 
 
+class ChapterPath(Input, rename="camel"):
+    """A path whose parameter has another name than its field."""
+
+    chapter_id: Id
+
+
 class DayPath(Input):
     """A path with a time."""
 
@@ -134,6 +140,11 @@ async def day(request: Request) -> Json:
     return Json(read_path(request, DayPath))
 
 
+async def chapter(request: Request) -> Json:
+    """Return what was read."""
+    return Json(read_path(request, ChapterPath))
+
+
 async def path(request: Request) -> Json:
     """Return what was read."""
     return Json(read_path(request, BookPath))
@@ -153,7 +164,7 @@ def app(app: Starlette) -> Starlette:
         Route("/query", query),
         Route("/books/{book_id}", path),
         Route("/numbers/{book_id:int}", path),
-        Route("/numbers/{book_id:int}", path),
+        Route("/chapters/{chapterId}", chapter),
         Route("/names/{name}", name),
         Route("/days/{day}", day),
     ]
@@ -457,6 +468,12 @@ async def test_a_path_that_starlette_has_converted_is_read(client: httpx.AsyncCl
     """A route may be `{book_id:int}`, as Starlette's documentation has it."""
     assert (await client.get("/numbers/12")).json() == {"book_id": 12}
     assert (await client.get("/numbers/0")).status_code == 404
+
+
+async def test_a_renamed_path_parameter_is_read(client: httpx.AsyncClient) -> None:
+    """The path has the names of JSON, as the query and the body have."""
+    assert (await client.get("/chapters/12")).json() == {"chapterId": 12}
+    assert (await client.get("/chapters/12.0")).status_code == 404
 
 
 async def test_a_time_in_a_path_is_read(client: httpx.AsyncClient) -> None:
