@@ -29,8 +29,10 @@ def describe(app_name: str, routes: Iterable[BaseRoute]) -> _Json:
     bodies = [one.body for *_, one in handlers if isinstance(one.body, type)]
     given = [kind for *_, one in handlers for status in one.returns for kind in one.kinds(status)]
     kinds = [Problem, *bodies, *(kind for kind in given if not isinstance(kind, str))]
-    schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
-    by_kind = dict(zip(kinds, schemas, strict=True))
+    inputs = [kind for *_, one in handlers for kind in (one.path, one.query) if kind]
+    parameters = [field.type for kind in inputs for field in msgspec.structs.fields(kind)]
+    schemas, components = msgspec.json.schema_components(kinds + parameters, ref_template=_REF)
+    by_kind = dict(zip(kinds, schemas, strict=False))  # a parameter is there for its Enum alone
     _forbid_nul([by_kind[body] for body in bodies], dict(components))
     for schema in components.values():
         schema["additionalProperties"] = False
@@ -101,7 +103,8 @@ def _operation(
 
 
 def _parameters(place: str, kind: type[msgspec.Struct]) -> Iterator[_Json]:
-    schema = msgspec.json.schema(kind)["$defs"][kind.__name__]
+    _, components = msgspec.json.schema_components([kind], ref_template=_REF)
+    schema = components[kind.__name__]
     for name, one in schema["properties"].items():
         text, required = one.pop("description", ""), name in schema["required"]
         if issubclass(kind, Input):

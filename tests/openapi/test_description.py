@@ -1,5 +1,6 @@
 """Requests, responses and handlers that differ from the API description fail their test."""
 
+import enum
 from collections.abc import Callable
 from datetime import date
 from typing import Annotated, Any, Literal, cast
@@ -75,6 +76,13 @@ class Paged(Input):
     """A query with a number that is too large for a column."""
 
     page: Annotated[int, Meta(ge=1)] = 1
+
+
+class Colour(enum.Enum):
+    """What a query may have."""
+
+    RED = "red"
+    BLUE = "blue"
 
 
 class BoxPath(Input):
@@ -452,6 +460,19 @@ def test_query_parameters_are_described(bases: tuple[Any], limits: dict[str, str
 
     assert parameter.pop("schema") == {"type": "string"} | limits
     assert parameter == {"name": "word", "in": "query", "required": True, "description": "A word."}
+
+
+def test_the_enum_of_a_parameter_is_described() -> None:
+    """The values of an Enum that only a query has are a schema, as those of a body's are."""
+    query = defstruct("Colours", [("colours", list[Colour], [])], bases=(Input,))
+    document = describe(
+        "Boxes", [Route("/box", operation({204: None}, query=query)(lambda _: Response()))]
+    )
+
+    parameter = document["paths"]["/box"]["get"]["parameters"][-1]
+    assert parameter["schema"]["items"] == {"$ref": "#/components/schemas/Colour"}
+    assert document["components"]["schemas"]["Colour"]["enum"] == ["blue", "red"]
+    assert "Colours" not in document["components"]["schemas"]
 
 
 def test_headers_are_described() -> None:
