@@ -166,9 +166,9 @@ def empty_database(server_url: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def settings(database_url: str) -> Settings:
-    """Return development settings."""
-    return Settings(database_url=database_url)
+def settings(request: pytest.FixtureRequest, database_url: str) -> Settings:
+    """Return development settings, with the changes of the test's parameter."""
+    return Settings(database_url=database_url, **getattr(request, "param", {}))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import dataclasses
 from unittest.mock import AsyncMock, Mock
 
 import httpx
@@ -26,12 +25,6 @@ GUARDED = {"environment": "staging", "ops_token": TOKEN}
 def basic(credentials: str) -> str:
     """Return the header that a browser makes of `user:password`."""
     return f"Basic {base64.b64encode(credentials.encode()).decode()}"
-
-
-@pytest.fixture
-def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    """Return development settings with the changes of the test's parameter."""
-    return dataclasses.replace(settings, **getattr(request, "param", {}))
 
 
 async def test_details_report_the_instance(client: httpx.AsyncClient) -> None:

@@ -1,13 +1,10 @@
 """GET /metrics."""
 
-import dataclasses
-
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from groundwork import __version__
-from groundwork.core.config import Settings
 from groundwork.core.readiness.result import REASONS
 from tests.conftest import Serving
 
@@ -106,12 +103,6 @@ async def test_the_process_is_exported(client: httpx.AsyncClient) -> None:
     assert found["groundwork_build_info", build] == 1
     assert found["process_resident_memory_bytes", ()] > 0
     assert found["groundwork_log_lines_dropped_total", ()] >= 0
-
-
-@pytest.fixture
-def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    """Return development settings with the changes of the test's parameter."""
-    return dataclasses.replace(settings, **getattr(request, "param", {}))
 
 
 @pytest.mark.parametrize("settings", [{"environment": "production"}], indirect=True)

@@ -5,7 +5,6 @@ are compared here.
 """
 
 import base64
-import dataclasses
 from collections import defaultdict
 from unittest.mock import AsyncMock
 
@@ -17,7 +16,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from groundwork import __version__
-from groundwork.core.config import Settings
 from groundwork.core.http.routing import flatten
 from groundwork.core.readiness.result import REASONS, Result
 from groundwork.core.state import State
@@ -60,12 +58,6 @@ each_path = pytest.mark.parametrize(
 async def boom(_: Request) -> Response:
     """Raise an exception."""
     raise RuntimeError
-
-
-@pytest.fixture
-def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    """Return development settings with the changes of the test's parameter."""
-    return dataclasses.replace(settings, **getattr(request, "param", {}))
 
 
 def methods(path: str) -> set[str]:

@@ -1,6 +1,5 @@
 """GET /docs: the API description for people."""
 
-import dataclasses
 import re
 from html import unescape
 from itertools import pairwise
@@ -8,7 +7,6 @@ from itertools import pairwise
 import httpx
 import pytest
 
-from groundwork.core.config import Settings
 from groundwork.openapi.page import render
 from tests.openapi.description import DESCRIPTION
 
@@ -29,12 +27,6 @@ NOTE = {
     "required": ["title"],
 }
 TAG = {"description": "", "enum": ["red", "blue"], "additionalProperties": False}
-
-
-@pytest.fixture
-def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    """Return development settings with the changes of the test's parameter."""
-    return dataclasses.replace(settings, **getattr(request, "param", {}))
 
 
 def text_of(page: str) -> str:

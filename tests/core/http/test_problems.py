@@ -1,6 +1,5 @@
 """Database errors as problem details."""
 
-import dataclasses
 from pathlib import Path
 from unittest.mock import AsyncMock
 
@@ -15,7 +14,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from groundwork.core.config import Settings
 from groundwork.core.database import Pool, UnavailableError, queries
 from groundwork.core.database.queries import Query
 from groundwork.core.http.problems import conflict, found
@@ -109,12 +107,6 @@ async def test_a_new_row_is_written(client: httpx.AsyncClient) -> None:
 
     assert response.status_code == 201
     assert (await client.get("/shelf")).json() == 3
-
-
-@pytest.fixture
-def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    """Return development settings, changed by the test's parameter."""
-    return dataclasses.replace(settings, **getattr(request, "param", {}))
 
 
 @pytest.fixture

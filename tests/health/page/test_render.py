@@ -1,7 +1,6 @@
 """GET /: the status page."""
 
 import base64
-import dataclasses
 import hashlib
 import math
 import re
@@ -31,12 +30,6 @@ PRODUCTION = {"environment": "production", "app_name": "Yard"}
 GUARDED = PRODUCTION | {"ops_token": TOKEN}
 OK = {"status": "ok", "reason": None}
 PENDING = {"applied": ["0001.a"], "pending": ["0003.<b>"], "unknown": []}
-
-
-@pytest.fixture
-def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    """Give development's settings, with the changes of the test's parameter."""
-    return dataclasses.replace(settings, **getattr(request, "param", {}))
 
 
 @pytest.fixture
