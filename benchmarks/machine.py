@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.databases import BINARIES
+from groundwork.embedded import binaries
 
 
 def split_cores() -> list[str]:
@@ -43,7 +43,7 @@ def describe(core: Sequence[str]) -> str:
     model = Path("/proc/cpuinfo").read_text().partition("model name\t: ")[2].partition("\n")[0]
     packages = ("uvicorn", "uvloop", "httptools", "asyncpg", "msgspec")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    postgres = (BINARIES.parent / "include/pg_config.h").read_text().partition('PG_VERSION "')[2]
+    postgres = (binaries().parent / "include/pg_config.h").read_text().partition('PG_VERSION "')[2]
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores of {model or platform.machine()}, "
         f"{platform.system()} {platform.release().split('-')[0]}, "

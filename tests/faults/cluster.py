@@ -11,11 +11,11 @@ from uuid import uuid4
 
 import psycopg2
 
-from groundwork.embedded import as_owner
-from tests.databases import BINARIES, migrate, run
+from groundwork.embedded import as_owner, binaries
+from tests.databases import migrate, run
 from tests.servers import descendants, free_port, wait_until
 
-PROGRAMS = Path(os.environ.get("POSTGRES_BIN_DIR", BINARIES))
+PROGRAMS = Path(os.environ.get("POSTGRES_BIN_DIR") or binaries())
 PASSWORD = "s3cret-of-the-app"
 # Roles: postgres is trusted, for the tests; app is the service's role and has a password.
 _HBA = """
