@@ -31,14 +31,6 @@ class Run:
     seconds: float
 
 
-def _cpu(sample: Sample) -> float:
-    return sample.cpu
-
-
-def _rate(sample: Sample) -> float:
-    return sample.rate
-
-
 def features(run: Run) -> Iterator[str]:
     """Yield what a request to a feature costs, each server with the same duties."""
     with running(ALL, run.url, run.core) as servers:
@@ -58,12 +50,12 @@ def _tables(title: str, samples: Samples) -> Iterator[str]:
     peers = [name for name in names if name not in {LIMIT.name, OURS.name}]
     yield f"## {title}\n"
     rows = [
-        (route.name, *(ratio(samples, _cpu, (route, name), (route, LIMIT.name)) for name in names))
+        (route.name, *(ratio(samples, "cpu", (route, name), (route, LIMIT.name)) for name in names))
         for route in routes
     ]
     yield table(("CPU per request vs the limit", *names), rows)
     rows = [
-        (route.name, *(ratio(samples, _rate, (route, OURS.name), (route, peer)) for peer in peers))
+        (route.name, *(ratio(samples, "rate", (route, OURS.name), (route, peer)) for peer in peers))
         for route in routes
     ]
     yield table(("Requests per second of Groundwork vs", *peers), rows)

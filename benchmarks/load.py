@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -39,7 +39,6 @@ class Sample:
 
 
 type Samples = dict[tuple[Route, str], list[Sample]]
-type Figure = Callable[[Sample], float]
 
 
 def interleave(
@@ -88,10 +87,10 @@ def wait_until_idle(pid: int) -> None:
             return
 
 
-def ratio(samples: Samples, figure: Figure, of: tuple[Route, str], to: tuple[Route, str]) -> str:
-    """Return the ratio in each round, so that what slows both down cancels out."""
+def ratio(samples: Samples, figure: str, of: tuple[Route, str], to: tuple[Route, str]) -> str:
+    """Return the ratio of a figure in each round, so that what slows both down cancels out."""
     pairs = zip(samples[of], samples[to], strict=True)
-    return spread([figure(one) / figure(other) for one, other in pairs])
+    return spread([getattr(one, figure) / getattr(other, figure) for one, other in pairs])
 
 
 def spread(values: Sequence[float], form: str = "{:.2f}") -> str:
