@@ -1,27 +1,13 @@
 """The limit: raw ASGI, asyncpg and msgspec; no request ID, no CORS, no metrics, no access log."""
 
 import os
-from datetime import datetime
 from typing import Annotated
 
 import asyncpg
 import msgspec
-from notes import CREATE, GET, LIST, MAX_ID
+from notes import CREATE, GET, LIST, MAX_ID, Note, Page
 
 encode = msgspec.json.Encoder().encode
-
-
-class Note(msgspec.Struct):
-    id: int
-    title: str
-    body: str
-    created_at: datetime
-    updated_at: datetime
-
-
-class Page(msgspec.Struct):
-    items: list[Note]
-    next: str | None
 
 
 class NewNote(msgspec.Struct):

@@ -2,7 +2,6 @@
 
 import os
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -12,20 +11,7 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import Parameter
-from notes import CREATE, GET, LIST, MAX_ID, create_pool
-
-
-class Note(msgspec.Struct):
-    id: int
-    title: str
-    body: str
-    created_at: datetime
-    updated_at: datetime
-
-
-class Page(msgspec.Struct):
-    items: list[Note]
-    next: str | None
+from notes import CREATE, GET, LIST, MAX_ID, Note, Page, create_pool
 
 
 class NewNote(msgspec.Struct, forbid_unknown_fields=True):
