@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from groundwork import __version__
@@ -67,6 +67,14 @@ def _bare(route: Route) -> ASGIApp:
     return respond
 
 
+def _match_exactly(router: Router) -> None:
+    """Let a path with an extra slash be 404, in the routers of Mount and Host too."""
+    router.redirect_slashes = False
+    for route in router.routes:
+        if isinstance(inner := getattr(route, "app", None), Router):
+            _match_exactly(inner)
+
+
 def create_app(settings: Settings | None = None) -> RequestContext:
     """Return the application; without settings, read the environment or exit with 2."""
     settings = settings or settings_or_exit()
@@ -107,7 +115,7 @@ def create_app(settings: Settings | None = None) -> RequestContext:
         | dict.fromkeys(DATABASE_ERRORS, database_error),
         routes=ROUTES,
     )
-    app.router.redirect_slashes = False
+    _match_exactly(app.router)
     return RequestContext(
         app,
         lifecycle,

@@ -3,12 +3,12 @@
 import httpx
 import pytest
 from prometheus_client import REGISTRY
-from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
+from groundwork import main
 from groundwork.core.http.operations import operation
 from groundwork.openapi.describe import describe
 
@@ -34,11 +34,10 @@ def mount() -> Mount:
     return Mount("/groups", routes=[Mount("/items", routes=items), other])
 
 
-@pytest.fixture
-def app(app: Starlette) -> Starlette:
-    """Return the application with the group."""
-    app.router.routes += [mount(), Route("/endpoint", Endpoint)]
-    return app
+@pytest.fixture(autouse=True)
+def routes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the application have the group."""
+    monkeypatch.setattr(main, "ROUTES", [mount(), Route("/endpoint", Endpoint)])
 
 
 def count(route: str) -> float:
@@ -70,6 +69,12 @@ async def test_allow_has_the_methods(client: httpx.AsyncClient, path: str, allow
 
     assert response.status_code == 405
     assert response.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("path", ["/endpoint/", "/groups/items/5/", "/groups"])
+async def test_no_path_is_redirected(client: httpx.AsyncClient, path: str) -> None:
+    """A slash more or less is 404, in a group too: a redirect would lead to the Host header."""
+    assert (await client.get(path, headers={"Host": "evil.example"})).status_code == 404
 
 
 def test_the_description_has_the_routes_of_a_group() -> None:
