@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import IO, Any
 
 from tests.servers import PATIENCE, end
 
@@ -33,9 +33,9 @@ _PIPE = 'exec "$@" 3<&0 4>&1 </dev/null >/dev/null 2>&1'
 class Browser:
     """One tab, controlled by the DevTools protocol: JSON messages separated by NUL."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, commands: IO[bytes], replies: IO[bytes]) -> None:
         self.errors: list[str] = []
-        self._process = process
+        self._commands, self._replies = commands, replies
         self._numbers = itertools.count(1)
         self._unread = b""
         self._session: dict[str, str] = {}
@@ -49,9 +49,8 @@ class Browser:
         """Send one command and return its result."""
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": parameters} | self._session
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(message).encode() + b"\0")
-        self._process.stdin.flush()
+        self._commands.write(json.dumps(message).encode() + b"\0")
+        self._commands.flush()
         while (reply := self._receive()).get("id") != number:
             self._note(reply)
         if "error" in reply:
@@ -82,12 +81,10 @@ class Browser:
             time.sleep(0.05)
 
     def _receive(self) -> dict[str, Any]:
-        output = self._process.stdout
-        assert output is not None
         while b"\0" not in self._unread:
-            if not select.select([output], [], [], PATIENCE)[0]:
+            if not select.select([self._replies], [], [], PATIENCE)[0]:
                 raise TimeoutError
-            data = output.read(65536)
+            data = self._replies.read(65536)
             if not data:
                 raise EOFError
             self._unread += data
@@ -108,16 +105,15 @@ def browser() -> Iterator[Browser]:
     assert CHROMIUM is not None
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         command = [CHROMIUM, *_FLAGS, f"--user-data-dir={Path(folder) / 'profile'}"]
-        process = subprocess.Popen(
+        with subprocess.Popen(
             ["sh", "-c", _PIPE, "sh", *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
-        )
-        try:
-            yield Browser(process)
-        finally:
-            end(process)
-            for stream in (process.stdin, process.stdout):
-                assert stream is not None
-                stream.close()
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                yield Browser(process.stdin, process.stdout)
+            finally:
+                end(process)
