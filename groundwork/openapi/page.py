@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from msgspec.json import encode
+
 from groundwork.core.http.html import Html, fill
 
 _ITEM = '<article id="$id"><h3><code>$title</code></h3>$text<dl>$entries</dl></article>'
@@ -82,11 +84,16 @@ def _kind(schema: _Json) -> Html:
         return Html(" or ".join(map(_kind, forms)))
     of = [_kind(schema[name]) for name in ("items", "additionalProperties") if schema.get(name)]
     limits = [
-        f"{key} `{', '.join(map(str, value)) if isinstance(value, list) else value}`"
+        f"{key} `{', '.join(map(_json, value)) if key == 'enum' else _json(value)}`"
         for key, value in schema.items()
         if _LIMIT.fullmatch(key)
     ]
     return Html(" of ".join([schema.get("type", ""), *of]) + _prose(", ".join(limits)))
+
+
+def _json(value: Any) -> str:
+    """Return a value as JSON; a text has quotes only if it is empty."""
+    return value if value and isinstance(value, str) else encode(value).decode()
 
 
 def _prose(text: str) -> Html:
