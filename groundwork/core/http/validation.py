@@ -26,6 +26,8 @@ _DETAILS = {f"Expected `str` matching regex {NOT_BLANK!r}": "Must not be blank."
 _MAX_ITEMS = 1000  # checked one by one in an invalid body: it blocks the event loop
 _MAX_PATH = 1000  # characters from which to go on: each error within repeats them
 
+_ARRAYS = {list, set, frozenset}
+
 decoder = cache(msgspec.json.Decoder)  # one for each type
 
 type _Path = tuple[Any, ...]  # names and indexes
@@ -55,7 +57,7 @@ async def read_json[T: Input](request: Request[Any], kind: type[T]) -> T:
 
 
 def read_query[T: Input](request: Request[Any], kind: type[T]) -> T:
-    """Return the query parameters, of several the last unless it is a list; else raise 400."""
+    """Return the query parameters, of several the last unless it is a list or set; else 400."""
     given = dict[str, Any]()
     if raw := request.scope["query_string"]:
         query = request.query_params
@@ -93,7 +95,7 @@ def convert[T](given: dict[str, Any], kind: type[T]) -> T:
 @cache
 def _list_fields(kind: type[Input]) -> list[str]:
     fields = msgspec.structs.fields(kind)
-    return [one.encode_name for one in fields if get_origin(bare_type(one.type)) is list]
+    return [one.encode_name for one in fields if get_origin(bare_type(one.type)) in _ARRAYS]
 
 
 def _errors(value: Any, kind: Any, path: _Path, left: Iterator[int], *, strict: bool) -> _Errors:
@@ -128,7 +130,8 @@ def _items(value: Any, kind: Any) -> Iterator[tuple[Any, Any, Any]]:
             if field.required and field.encode_name not in value:
                 yield field.encode_name, None, "Missing required field."
     elif isinstance(value, dict | list):
-        item_kind = get_args(kind)[-1] if get_origin(kind) is type(value) else Any
+        origins = _ARRAYS if isinstance(value, list) else {dict}
+        item_kind = get_args(kind)[-1] if get_origin(kind) in origins else Any
         for name, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield name, item, _CHARACTER if _UNSTORABLE.search(str(name)) else item_kind
 

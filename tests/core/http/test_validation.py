@@ -61,6 +61,7 @@ class Book(Input):
     blurb: Annotated[str, Meta(max_length=5)] | UnsetType = UNSET
     authors: list[Author] | UnsetType = UNSET
     tags: Tags | UnsetType | None = UNSET
+    moods: frozenset[Annotated[str, Meta(max_length=2)]] | UnsetType = UNSET
     ratings: Annotated[dict[str, int], Meta(max_length=9)] | UnsetType = UNSET
     shelf: Shelf | UnsetType = UNSET
     counts: dict[int, int] | UnsetType = UNSET
@@ -86,7 +87,7 @@ class Search(Input, omit_defaults=True):
     word: Annotated[str, Meta(max_length=4)] | None = None
     tag: list[int] = msgspec.field(default_factory=list)
     names: list[str] = msgspec.field(default_factory=list)
-    sizes: list[int] | UnsetType = UNSET
+    sizes: set[int] | UnsetType = UNSET
     since: datetime | None = None
 
     def __post_init__(self) -> None:
@@ -288,12 +289,13 @@ async def test_an_escaped_backslash_is_no_escape(client: httpx.AsyncClient) -> N
 
 
 async def test_every_error_is_named(client: httpx.AsyncClient) -> None:
-    """One response has all errors, those within a list included."""
+    """One response has all errors, those within a list or a set included."""
+    given = {"titel": 1, "blurb": "x" * 6, "moods": ["a", 1, "abc"]}
     authors = [{"name": 1}, {"name": "b"}, {"nmae": "c"}]
-    response = await client.post("/body", json={"titel": 1, "blurb": "x" * 6, "authors": authors})
+    response = await client.post("/body", json=given | {"authors": authors})
 
     named = {error["pointer"] for error in response.json()["errors"]}
-    assert named == {"#/title", "#/titel", "#/blurb"} | {
+    assert named == {"#/title", "#/titel", "#/blurb", "#/moods/1", "#/moods/2"} | {
         "#/authors/0/name",
         "#/authors/2/name",
         "#/authors/2/nmae",
@@ -377,10 +379,10 @@ async def test_the_types_of_columns_are_read(client: httpx.AsyncClient) -> None:
 
 
 async def test_a_query_is_read(client: httpx.AsyncClient) -> None:
-    """A parameter has its type; the last of several counts, unless it is a list."""
-    response = await client.get("/query?year=1983&year=1984&tag=1&tag=2")
+    """A parameter has its type; the last of several counts, unless it is a list or a set."""
+    response = await client.get("/query?year=1983&year=1984&tag=1&tag=2&sizes=3&sizes=3")
 
-    assert response.json() == {"year": 1984, "tag": [1, 2]}
+    assert response.json() == {"year": 1984, "tag": [1, 2], "sizes": [3]}
 
 
 async def test_every_error_of_a_query_is_named(client: httpx.AsyncClient) -> None:
