@@ -127,6 +127,24 @@ async def test_a_failover_frees_a_busy_pool(cluster: Cluster, replica: Cluster) 
     assert {response.status for response in responses} == {200}
 
 
+async def test_an_address_that_moves_frees_a_busy_pool(cluster: Cluster, replica: Cluster) -> None:
+    """Statements that hang on the old primary, which is not lost, take no connections either."""
+    with Proxy(cluster.port).running() as proxy:
+        url = cluster.url(port=proxy.port)
+        with serve(APP, DATABASE_URL=url, DB_POOL_MAX_SIZE="2") as server:
+            await until(server.port, 200)
+            held = [asyncio.create_task(get(server.port, "/hold/15")) for _ in range(2)]
+            await until(server.port, 200, "pool_saturated")
+            replica.run("SELECT pg_promote()")
+            proxy.redirect(replica.port)
+            freed = await until(server.port, 200)
+            responses = await burst(server.port, "/write")
+            assert {response.status for response in await asyncio.gather(*held)} == {200}
+
+    assert {response.status for response in responses} == {200}
+    assert freed < 5 + NOISE
+
+
 async def test_a_primary_beside_a_standby_can_shut_down(cluster: Cluster, replica: Cluster) -> None:
     """A smart shutdown ends within 10 s: the sessions are let go, though the standby is up."""
     hosts = f"127.0.0.1:{cluster.port},127.0.0.1:{replica.port}"

@@ -119,7 +119,7 @@ class Readiness:
     def _are_stale(self, row: Database) -> bool:
         """Return whether what sessions are given has changed: role, host, settings, migrations."""
         before, self._row = self._row, row
-        if before and before.server != row.server and self.history.latest.status == "unavailable":
+        if before and before.server != row.server:
             self._pool.forget()
         # Without a row until now, the failure may be for what sessions were given.
         if is_stale := before != row and bool(before or self.history.latest.reason not in _LOST):
