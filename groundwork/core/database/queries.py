@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from math import inf
 from operator import call
@@ -37,23 +37,23 @@ class Query[Row, *Parameters]:
 
     async def all(self, db: Executor, *parameters: *Parameters) -> list[Row]:
         """Return all rows."""
-        return [self._make_row(record) for record in await self._run(db, db.fetch, parameters)]
+        return await self._run(db, db.fetch, parameters, lambda rows: [*map(self._make_row, rows)])
 
     async def first(self, db: Executor, *parameters: *Parameters) -> Row | None:
         """Return the first row, or None."""
-        record = await self._run(db, db.fetchrow, parameters)
-        return None if record is None else self._make_row(record)
+        return await self._run(db, db.fetchrow, parameters, lambda one: one and self._make_row(one))
 
     async def one(self, db: Executor, *parameters: *Parameters) -> Row:
         """Return the row of a statement that always returns one, else raise LookupError."""
-        if (record := await self._run(db, db.fetchrow, parameters)) is None:
-            message = f"sql/{self.name}.sql returned no row"
-            raise LookupError(message)
-        return self._make_row(record)
+        make = self._make_row
+        if rows := await self._run(db, db.fetchrow, parameters, lambda r: [make(r)] if r else []):
+            return rows[0]
+        message = f"sql/{self.name}.sql returned no row"
+        raise LookupError(message)
 
     async def execute(self, db: Executor, *parameters: *Parameters) -> int:
         """Return the number of rows that the statement has changed."""
-        return _count(await self._run(db, db.execute, parameters))
+        return await self._run(db, db.execute, parameters, _count)
 
     @cached_property
     def text(self) -> str:
@@ -65,15 +65,15 @@ class Query[Row, *Parameters]:
         """Return the type of the rows, then those of the parameters."""
         return get_args(self.__orig_class__)
 
-    async def _run(self, db: Executor, call: Callable[..., Awaitable[Any]], parameters: Any) -> Any:
+    async def _run[T](self, db: Executor, call: Any, given: Any, make: Callable[[Any], T]) -> T:
         result, started = None, time.perf_counter()
         try:
-            result = await call(self.text, *self._encode(parameters))
+            return make(result := await call(self.text, *self._encode(given)))
         except TimeoutError:
             # Else the end of a transaction waits for the server too. A pool does it by itself.
             abandon(cast("Connection", db))
             raise
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except Exception as error:
             error.add_note(f"in {self._place(getattr(error, 'position', None))}")
             raise
         finally:
@@ -81,7 +81,6 @@ class Query[Row, *Parameters]:
             self._duration.observe(seconds)
             if seconds >= self.slow_seconds or logger.isEnabledFor(logging.DEBUG):
                 self._log(seconds, _count(result))
-        return result
 
     def _log(self, seconds: float, rows: int) -> None:
         slow = seconds >= self.slow_seconds

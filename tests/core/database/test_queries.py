@@ -530,6 +530,24 @@ async def test_a_wrong_parameter_has_its_file(
     assert raised.value.__notes__ == ["in sql/box/x.sql"]
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("""SELECT '[{"a": "b"}]'::jsonb""", list[Data]),
+        ("SELECT timestamptz '9999-12-31 23:00-08'", datetime),
+    ],
+)
+async def test_a_row_that_does_not_fit_has_its_file(
+    connection: Connection, sql: Path, text: str, kind: type
+) -> None:
+    """A value that Python or the Struct of its column cannot hold names the file too."""
+    (sql / "x.sql").write_text(text)
+    with pytest.raises((msgspec.ValidationError, OverflowError)) as raised:
+        await Query[kind]("box/x").all(connection)  # type: ignore[valid-type]
+
+    assert raised.value.__notes__ == ["in sql/box/x.sql"]
+
+
 async def test_a_statement_that_times_out_gives_its_connection_up(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
