@@ -92,15 +92,14 @@ def settings_or_exit() -> Settings:
         default = ... if item.default is MISSING else item.default
         values[item.name] = reader(item.name.upper(), default, validate=rule)
     values["cors_allow_origins"] = tuple(re.findall(r"[^\s,]+", values["cors_allow_origins"] or ""))
-    invalid = _contradictions(values)
     try:
         env.seal()
     except EnvValidationError as error:
         found = cast("Mapping[str, list[str]]", error.error_messages)
-        invalid |= {name: messages[0] for name, messages in found.items()}
-    for name, text in invalid.items():
-        errors.setdefault(name, f"{text} Expected: {get_args(kinds[name.lower()])[2]}.")
-    if errors:
+        for name, messages in found.items():
+            expected = get_args(kinds[name.lower()])[2]
+            errors.setdefault(name, f"{messages[0]} Expected: {expected}.")
+    if errors := _contradictions(values) | errors:
         lines = [f"{name}: {text}" for name, text in sorted(errors.items())]
         exit_with("\n  ".join(lines if len(lines) == 1 else ["invalid settings:", *lines]))
     return Settings(**values)
@@ -109,8 +108,9 @@ def settings_or_exit() -> Settings:
 def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
     environment, secret, errors = values["environment"], values["secret_key"] or "", {}
     if environment == "production" and values["debug"]:
-        errors["DEBUG"] = "Not with ENVIRONMENT=production."
+        errors["DEBUG"] = "Must be false with ENVIRONMENT=production."
     weak = secret == DEVELOPMENT_SECRET or len(secret) < _SECRET_LENGTH
     if environment in {"staging", "production"} and weak:
-        errors["SECRET_KEY"] = f"Missing, too short or the example, with ENVIRONMENT={environment}."
+        reason = f"Missing, too short or the example, with ENVIRONMENT={environment}."
+        errors["SECRET_KEY"] = f"{reason} Expected: {get_args(_Secret)[2]}."
     return errors
