@@ -94,6 +94,8 @@ def new_database(server_url: str, template: str = "template1") -> Iterator[str]:
     """Create a database, return its URL, and drop it afterwards."""
     name = f"groundwork_test_{uuid4().hex[:12]}"
     run(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    # A test whose second session waits for its first one would hang.
+    run(server_url, f"ALTER DATABASE {name} SET lock_timeout = '10s'")
     try:
         yield database_of(server_url, name)
     finally:

@@ -14,6 +14,7 @@ from uuid import UUID
 import asyncpg
 import httpx
 import pytest
+from psycopg2.errors import LockNotAvailable
 from psycopg2.extensions import parse_dsn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -94,6 +95,17 @@ async def test_a_write_is_invisible_to_other_sessions(
     await client.post("/rename")
 
     assert run(database_url, "SELECT id FROM installation") != [(str(TAKEN),)]
+
+
+async def test_a_second_session_waits_for_no_row_for_ever(
+    connection: Connection, database_url: str
+) -> None:
+    """What the test's transaction has locked fails a session beside it after 10 s, by default."""
+    await connection.execute("UPDATE installation SET id = id")
+
+    assert run(database_url, "SHOW lock_timeout") == [("10s",)]
+    with pytest.raises(LockNotAvailable, match="lock timeout"):
+        run(database_url, "SET lock_timeout = '10ms'; UPDATE installation SET id = id")
 
 
 async def test_a_caught_error_leaves_the_transaction_usable(client: httpx.AsyncClient) -> None:
