@@ -36,7 +36,7 @@ def run_statements(session: Session, statements: Statements) -> None:
             before = int(error.diag.statement_position or 1) - 1
             number = line + statement.count("\n", 0, before)
             there, _, _ = statement[before:].partition("\n")
-            message = re.sub(r"\nLINE \d+: .*\n.*\^", "", str(error).strip())
+            message = re.sub(r"\nLINE \d+: .*\n.*\^|: use the copy_.*", "", str(error).strip())
             error.args = (f"{message}\nLINE {number}: {there:.80}\n",)
             raise
 
