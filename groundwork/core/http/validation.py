@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any, get_args, get_origin
 from urllib.parse import quote
 
@@ -29,6 +29,7 @@ _MAX_PATH = 1000  # characters from which to go on: each error within repeats th
 _ARRAYS = {list, set, frozenset}
 
 decoder = cache(msgspec.json.Decoder)  # one for each type
+convert = partial(msgspec.convert, strict=False)  # of parameters, which are strings
 
 type _Path = tuple[Any, ...]  # names and indexes
 type _Errors = list[tuple[_Path, str]]  # with the detail
@@ -65,7 +66,8 @@ def read_query[T: Input](request: Request[Any], kind: type[T]) -> T:
         given = dict(query) | lists
     with suppress(ValueError):  # each error is named below
         if b"%00" not in raw:
-            return convert(given, kind)
+            found: T = convert(given, kind)
+            return found
     errors = _errors(given, kind, (), iter(range(_MAX_ITEMS)), strict=False)
     parts = [InvalidPart(detail, parameter=path[0] if path else UNSET) for path, detail in errors]
     raise Invalid(400, "The query is invalid.", parts)
@@ -77,7 +79,7 @@ def read_path[T: Input](request: Request[Any], kind: type[T]) -> T:
     if "\0" in request.scope["path"]:
         raise HTTPException(404)
     try:
-        given = convert(texts, kind)
+        given: T = convert(texts, kind)
     except ValueError:
         raise HTTPException(404) from None
     for name, value in zip(kind.__struct_encode_fields__, astuple(given), strict=True):
@@ -85,11 +87,6 @@ def read_path[T: Input](request: Request[Any], kind: type[T]) -> T:
         if type(value) is int and str(texts.get(name)) != str(value):
             raise HTTPException(404)
     return given
-
-
-def convert[T](given: dict[str, Any], kind: type[T]) -> T:
-    """Return parameters, which are strings, as a Struct."""
-    return msgspec.convert(given, kind, strict=False)
 
 
 @cache
