@@ -168,6 +168,8 @@ class TransactionPool:
     The connection is opened on first use, because many tests need none.
     """
 
+    max_size = 1
+
     def __init__(self, connect: Connector) -> None:
         self._connect = connect
         self._stack = AsyncExitStack()
@@ -230,10 +232,6 @@ class TransactionPool:
     def get_idle_size(self) -> int:
         """Return 1 unless the connection is acquired."""
         return 0 if self._turn.locked() else 1
-
-    def get_max_size(self) -> int:
-        """Return 1, the maximum size of this pool."""
-        return 1
 
 
 @asynccontextmanager

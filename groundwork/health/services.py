@@ -131,6 +131,6 @@ def _database(pool: Pool, result: Result) -> Database:
         latency_ms=None if result.latency is None else round(result.latency * 1000, 3),
         server_version=result.server_version,
         age_seconds=round(time.monotonic() - result.checked_at, 3),
-        pool=Connections(size, idle, size - idle, pool.get_max_size()),
+        pool=Connections(size, idle, size - idle, pool.max_size),
         migrations=Migrations(result.applied, result.pending, result.unknown),
     )

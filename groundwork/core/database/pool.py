@@ -27,7 +27,7 @@ class Pool(Statements):
 
     def __init__(self, connect: Connect, max_size: int, timeout: float) -> None:
         self._connect = connect
-        self._max_size = max_size
+        self.max_size = max_size
         self._generation = 0
         self._sessions: dict[Connection, int] = {}  # with the generation in which each began
         self._waiters = Waiters(max_size, timeout, self._sessions)
@@ -55,10 +55,6 @@ class Pool(Statements):
     def get_idle_size(self) -> int:
         """Return the number of open connections that are idle."""
         return sum(not session.is_closed() for session in self._waiters.idle)
-
-    def get_max_size(self) -> int:
-        """Return DB_POOL_MAX_SIZE."""
-        return self._max_size
 
     def expire(self) -> None:
         """Close every idle connection now, and each of the others when it is released."""
@@ -102,7 +98,7 @@ class Pool(Statements):
 
     def _open_one(self, joining: int = 0) -> None:
         """Open a connection for the waiters, unless all are open or an attempt just failed."""
-        is_full = len(self._sessions) + self._opening >= self._max_size
+        is_full = len(self._sessions) + self._opening >= self.max_size
         is_wanted = self._opening < len(self._waiters) + joining
         # Without a session, one attempt at a time serves all: it finds out that the outage is over.
         is_early = time.monotonic() < self._retry_at and (self._opening or self.get_size())

@@ -88,7 +88,7 @@ def _status(
         return "unavailable", "migrations_pending"
     if failure is not None:
         return "degraded" if pool.get_size() else "unavailable", connect_reason_of(failure)
-    if pool.get_size() - pool.get_idle_size() >= pool.get_max_size():
+    if pool.get_size() - pool.get_idle_size() >= pool.max_size:
         return "degraded", "pool_saturated"
     return "ok", None
 

@@ -83,7 +83,7 @@ async def test_a_connection_is_opened_once_and_reused(pool: Pool, server: Server
             assert (pool.get_size(), pool.get_idle_size()) == (1, 0)
 
     assert (len(server.made), pool.get_size(), pool.get_idle_size()) == (1, 1, 1)
-    assert pool.get_max_size() == 2
+    assert pool.max_size == 2
 
 
 async def test_a_full_pool_is_waited_for(pool: Pool, server: Server) -> None:

@@ -71,7 +71,7 @@ async def test_history_is_bounded(settings: Settings, pool: Pool) -> None:
 def no_session(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the pool have no session that could serve."""
     monkeypatch.setattr(pool, "get_idle_size", lambda: 0)
-    monkeypatch.setattr(pool, "get_max_size", lambda: 9)
+    monkeypatch.setattr(pool, "max_size", 9)
 
 
 async def checked_once(settings: Settings, pool: Pool, connect: AsyncMock) -> Result:
