@@ -1,6 +1,7 @@
 """The client of a request: its body up to a limit, and whether it has disconnected."""
 
 import asyncio
+import re
 from contextlib import suppress
 
 from starlette.exceptions import HTTPException
@@ -8,6 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 1024 * 1024  # Starlette has such a limit, whose 413 is plain text
+_CONTROL = re.compile(rb"[\x00-\x08\n-\x1f\x7f]")
 _DISCARD_SECONDS = 2.0  # how long an unread body is read and discarded
 
 
@@ -34,7 +36,11 @@ class Client:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send a part of the response."""
+        """Send a part of the response; raise ValueError for a header that no server sends."""
+        for name, value in message.get("headers", ()):
+            if _CONTROL.search(value):
+                text = f"the response header {name.decode()} has a control character"
+                raise ValueError(text)
         self.started = True
         self._ended = message["type"] == "http.response.body" and not message.get("more_body")
         await self._send(message)

@@ -318,6 +318,21 @@ async def test_an_exception_is_logged_once(
     assert [bool(entry.exc_info) for entry in errors] == [True, False]
 
 
+@pytest.mark.parametrize("sign", ["\r\n", "\n", "\0", "\x7f"])
+async def test_a_header_that_cannot_be_sent_is_500(
+    app: Starlette, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, sign: str
+) -> None:
+    """A server would close the connection without a response; the log names the header."""
+    headers = {"Content-Disposition": f"attachment; filename=a{sign}b"}
+    app.router.routes.append(Route("/file", Response("a", headers=headers)))
+
+    response = await client.get("/file")
+
+    assert (response.status_code, response.json()["status"]) == (500, 500)
+    (raised,) = [one.exc_info[1] for one in caplog.records if one.exc_info]
+    assert str(raised) == "the response header content-disposition has a control character"
+
+
 @pytest.mark.usefixtures("app")
 async def test_an_exception_after_the_start_of_a_response_is_logged(
     service: RequestContext, state: State, caplog: pytest.LogCaptureFixture
