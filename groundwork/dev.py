@@ -43,6 +43,8 @@ migrations were not applied; the service runs on the database as it is. To edit 
 def dev() -> None:
     """Serve until Ctrl-C, SIGTERM or SIGHUP, then stop the database too."""
     binaries()  # or exit, where this is no checkout, before anything is done
+    if SQL_DIR.parent in Path.cwd().parents:  # psql would not find a database in a subfolder
+        exit_with(f"run `groundwork dev` in {SQL_DIR.parent}")
     for number in _STOP_SIGNALS:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # by nohup
             signal.signal(number, _leave)

@@ -77,6 +77,18 @@ def test_a_file_it_cannot_read_has_no_default(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.usefixtures("served")
+def test_a_subfolder_has_no_database_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the checkout instead, whose `.env` and database it would miss."""
+    monkeypatch.chdir(SQL_DIR)
+    with pytest.raises(SystemExit, match="2"):
+        environment_of()
+
+    assert f"run `groundwork dev` in {SQL_DIR.parent}\n" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("served")
 def test_what_libpq_reads_counts_for_your_own_server() -> None:
     """With DATABASE_URL, PG* variables are what they are to psql."""
     assert environment_of(PGPASSWORD="own")["PGPASSWORD"] == "own"
