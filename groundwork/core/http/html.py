@@ -19,10 +19,7 @@ class Html(str):
 
 def fill(template: str, **values: object) -> Html:
     """Return the template with each $name replaced by its value, escaped unless it is Html."""
-    texts = {
-        name: value if isinstance(value, Html) else escape(str(value))
-        for name, value in values.items()
-    }
+    texts = {k: v if isinstance(v, Html) else escape(str(v)) for k, v in values.items()}
     return Html(Template(template).substitute(texts))
 
 
