@@ -29,6 +29,7 @@ _REASONS: dict[str, Reason] = {
     "28": "database_rejected",  # wrong password, role or pg_hba.conf entry
     "3D": "database_rejected",  # no such database
     "53": "database_rejected",  # no connection slots, memory or disk left
+    "58030": "database_rejected",  # its disk fails
 }
 
 
