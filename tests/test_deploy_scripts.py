@@ -466,6 +466,13 @@ def test_what_is_no_file_is_not_restored(host: Host, name: str) -> None:
     assert host.calls("") == host.calls(" config")
 
 
+def test_a_dump_may_have_any_name(host: Host) -> None:
+    """A hyphen in front is no option, and white space separates nothing."""
+    (host.folder / "-my dump").touch()
+
+    assert host.run("restore", "-my dump") == 0
+
+
 def test_a_changed_dump_is_not_restored(host: Host) -> None:
     """A dump that does not match its checksum never reaches the database."""
     host.run("backup", "backups")
