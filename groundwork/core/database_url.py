@@ -109,7 +109,8 @@ def _check(parts: dict[str, str]) -> None:
             message = f"Groundwork does not support the parameter {name!r}."
             raise DatabaseURLError(message)
     hosts, addresses = (_given(parts, name) for name in ("host", "hostaddr"))
-    if hosts and addresses and hosts.count(",") != addresses.count(","):
+    is_name = re.search(r"(^|,)[^:,]*[a-zA-Z][^:,]*(,|$)", addresses)
+    if is_name or (hosts and addresses and hosts.count(",") != addresses.count(",")):
         raise _invalid("hostaddr")  # noqa: EM101 - no message
     nowhere = ",".join(["/dev/null/nowhere"] * ((hosts or addresses).count(",") + 1))
     try:

@@ -157,6 +157,7 @@ def test_a_value_that_libpq_refuses_is_named_by_its_parameter(name: str) -> None
             "hostaddr=192.0.2.1,192.0.2.2 port=7,8",
             (("192.0.2.1", 7, "192.0.2.1"), ("192.0.2.2", 8, "192.0.2.2")),
         ),
+        ("hostaddr=fe80::1%eth0", (("fe80::1%eth0", 5432, "fe80::1%eth0"),)),
         ("postgresql://h1,:7/d", (("h1", 5432, None), ("localhost", 7, None))),
     ],
 )
@@ -241,6 +242,10 @@ def test_a_password_to_encode_is_a_hint_without_the_password(url: str) -> None:
         ),
         (
             "postgresql://a,b/d?hostaddr=192.0.2.1",
+            "libpq does not take the value of the parameter 'hostaddr'.",
+        ),
+        (
+            "postgresql://a,b/d?hostaddr=192.0.2.1,localhost",
             "libpq does not take the value of the parameter 'hostaddr'.",
         ),
     ],
