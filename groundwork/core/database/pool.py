@@ -124,7 +124,7 @@ class Pool(Statements):
             self._sessions[connection] = generation
             self._open.add(connection)
             self._waiters.give(connection)
-            self._open_one()  # for a request of the pause after a failure
+        self._open_one()  # for a request of the pause after a failure, or of an attempt that hung
 
     def _pause(self) -> None:
         """Let the next attempt begin in a second."""

@@ -233,6 +233,25 @@ async def test_a_failed_connect_waits_while_a_session_serves(
     await asyncio.gather(holder, waiting, early)
 
 
+async def test_a_retry_that_fails_slowly_is_not_the_last(
+    pool: Pool, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that waits beside a session in use gets a connection once one can be opened."""
+    monkeypatch.setattr(pool_module, "_RETRY_SECONDS", 0.02)
+    async with pool.acquire():
+        server.failure = ConnectionRefusedError()
+        waiting = asyncio.create_task(pool.execute("x"))
+        await asyncio.sleep(0.01)
+        server.gate.clear()  # the retry takes longer than the pause after the failure
+        await asyncio.sleep(0.1)
+        server.gate.set()
+        await asyncio.sleep(0.01)
+        server.failure = None
+        await waiting
+
+    assert len(server.made) == 2
+
+
 async def test_a_retry_that_connects_opens_one_for_each_waiter(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
