@@ -43,7 +43,7 @@ class Waiters:
         self._timeout = timeout
         self._turns = max(_TURNS, math.ceil(timeout / _TURN_SECONDS))
         self._turn_seconds = timeout / self._turns
-        self._sessions = sessions  # the pool's, for the reason of a timeout
+        self._sessions = sessions  # the pool's
         self._queue: deque[_Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -58,7 +58,8 @@ class Waiters:
             Exception: what client_disconnect raises.
         """
         waiting = len(self._queue)
-        due = waiting * self.mean_use / self._max_connections
+        late = waiting + len(self._sessions) - self._max_connections  # for others there is room
+        due = late * self.mean_use / self._max_connections
         if due > self._timeout or waiting >= self._max_connections * _QUEUE_PER_CONNECTION:
             raise self._late()
         started, loop = time.monotonic(), asyncio.get_running_loop()

@@ -271,12 +271,12 @@ async def test_a_retry_that_connects_opens_one_for_each_waiter(
 
 async def test_what_cannot_be_served_in_time_is_refused_at_once(pool: Pool) -> None:
     """The queue takes as many as DB_POOL_TIMEOUT allows by the time that a use takes."""
-    for _ in range(30):
-        pool._release(connection(), 0.4, None)  # noqa: SLF001 - a use of 0.4 s
-    pool.expire()
+    pool._waiters.mean_use = 0.3  # noqa: SLF001 - seconds
     done = asyncio.Event()
     started = asyncio.get_running_loop().time()
-    tasks = [asyncio.create_task(hold(pool, done)) for _ in range(4)]
+    tasks = [asyncio.create_task(hold(pool, done)) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    tasks += [asyncio.create_task(hold(pool, done)) for _ in range(4)]
     await asyncio.sleep(0.05)
     refused = [one for one in tasks if one.done()]
     done.set()
@@ -285,6 +285,18 @@ async def test_what_cannot_be_served_in_time_is_refused_at_once(pool: Pool) -> N
     assert len(refused) == 2
     assert all(isinstance(one.exception(), UnavailableError) for one in refused)
     assert asyncio.get_running_loop().time() - started < 5
+
+
+async def test_a_long_use_refuses_none_while_there_is_room(server: Server) -> None:
+    """After a use of minutes too, a burst of requests gets the connections that can be opened."""
+    pool, done = Pool(server.connect, max_size=9, timeout=5), asyncio.Event()
+    pool._waiters.mean_use = 30.0  # noqa: SLF001 - seconds: one in ten took 300
+    tasks = [asyncio.create_task(hold(pool, done)) for _ in range(9)]
+    await asyncio.sleep(0.01)
+    done.set()
+    await asyncio.gather(*tasks)
+
+    assert pool.get_size() == 9
 
 
 async def test_the_queue_is_bounded(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
