@@ -225,6 +225,9 @@ class TransactionPool:
     def expire(self) -> None:
         """Keep the connection, because the test needs its transaction."""
 
+    def retry(self) -> None:
+        """Connect no further."""
+
     def get_size(self) -> int:
         """Return 1, the size of this pool."""
         return 1

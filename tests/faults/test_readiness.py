@@ -253,6 +253,23 @@ async def test_a_silent_failover_fails_one_probe(proxy: Proxy, app: Server) -> N
     assert {response.status for response in responses} == {200}
 
 
+async def test_connections_lost_while_they_were_opened_delay_no_request(
+    proxy: Proxy, app: Server
+) -> None:
+    """When the network is back, requests do not wait for attempts that it has swallowed."""
+    await until(app.port, 200)
+    proxy.set("silent")
+    await until(app.port, 503, "database_timeout")
+    waiting = asyncio.gather(*(get(app.port, "/query") for _ in range(5)))
+    await asyncio.sleep(1.0)
+    proxy.abandon()
+    proxy.set("pass")
+    await until(app.port, 200)
+    responses = [await get(app.port, "/query"), *await waiting]
+
+    assert {response.status for response in responses} == {200}
+
+
 async def test_a_locked_table_accumulates_no_sessions(cluster: Cluster, service: Server) -> None:
     """A check that times out is cancelled on the server too and waits there for no lock."""
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"

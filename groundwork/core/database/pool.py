@@ -32,7 +32,7 @@ class Pool(Statements):
         self._sessions: dict[Connection, int] = {}  # with the generation in which each began
         self._waiters = Waiters(max_size, timeout, self._sessions)
         self._open = WeakSet[Connection]()  # also what is being closed
-        self._opening = 0
+        self._opening = set[object]()  # the attempts
         self._retry_at = 0.0  # not 0: the latest attempt failed
         metrics.MAX_CONNECTIONS.set(max_size)
         metrics.IDLE_CONNECTIONS.set_function(self.get_idle_size)
@@ -67,6 +67,12 @@ class Pool(Statements):
         self._sessions.clear()
         self._open_one()
 
+    def retry(self) -> None:
+        """Count no attempt to connect any more, which may hang where a new one succeeds."""
+        self._generation += 1  # else there would be too many connections, if it succeeds too
+        self._opening.clear()
+        self._open_one()
+
     async def close(self) -> None:
         """Close all connections within a second, those in use without their end."""
         closing = [connection.close(timeout=_CLOSE_SECONDS) for connection in self._waiters.idle]
@@ -98,28 +104,27 @@ class Pool(Statements):
 
     def _open_one(self, joining: int = 0) -> None:
         """Open a connection for the waiters, unless all are open or an attempt just failed."""
-        is_full = len(self._sessions) + self._opening >= self.max_size
-        is_wanted = self._opening < len(self._waiters) + joining
+        is_full = len(self._sessions) + len(self._opening) >= self.max_size
+        is_wanted = len(self._opening) < len(self._waiters) + joining
         # Without a session, one attempt at a time serves all: it finds out that the outage is over.
         is_early = time.monotonic() < self._retry_at and (self._opening or self.get_size())
         if is_wanted and not is_full and not is_early:
-            self._opening += 1
             if self._retry_at:
                 self._pause()  # this attempt may hang
-            spawn(self._open_for_waiter())
+            self._opening.add(spawn(self._open_for_waiter()))
 
     async def _open_for_waiter(self) -> None:
         generation = self._generation
         try:
             connection = await self._connect()
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait get it
-            self._opening -= 1
+            self._opening.discard(asyncio.current_task())
             if not self._retry_at:
                 self._pause()
             if not (self._opening or self.get_size()):
                 self._waiters.fail(error)
         else:
-            self._opening -= 1
+            self._opening.discard(asyncio.current_task())
             self._retry_at = 0.0
             self._sessions[connection] = generation
             self._open.add(connection)

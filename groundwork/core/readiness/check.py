@@ -15,7 +15,8 @@ from groundwork.core.readiness.query import READY, Database
 from groundwork.core.readiness.result import History, Result, Sample, judge, judge_failure
 from groundwork.core.tasks import run_with_timeout, spawn
 
-_LOST = ("starting", "database_unreachable", "database_timeout")
+_OUTAGES = ("database_unreachable", "database_timeout")
+_LOST = ("starting", *_OUTAGES)
 # A check ends a little before its callers' timeout, so that they get what it found.
 _CHECK_SHARE = 0.95
 # How long after the sessions were renewed an error may come from a plan of before.
@@ -95,6 +96,8 @@ class Readiness:
             # Else requests would find out one by one that the pool's sessions are old or dead,
             # and a server that shuts down would wait for them.
             self._pool.expire()
+        if self.history.latest.reason in _OUTAGES and not is_lost:
+            self._pool.retry()
         self._publish(result)
 
     async def _query(self, deadline: float) -> tuple[Database, Exception | None]:

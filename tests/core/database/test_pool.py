@@ -191,6 +191,23 @@ async def test_requests_of_an_outage_share_an_attempt(server: Server) -> None:
     assert len(server.made) == 4
 
 
+async def test_attempts_that_hang_take_no_place_after_an_outage(pool: Pool, server: Server) -> None:
+    """A new one serves all who wait; what an old one opens late is closed after one use."""
+    server.gate.clear()
+    waiting = [asyncio.create_task(pool.execute("x")) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    late, server.gate = server.gate, asyncio.Event()
+    server.gate.set()
+    pool.retry()
+    await asyncio.gather(*waiting)
+    late.set()
+    await asyncio.sleep(0.01)
+    for _ in range(2):
+        await pool.execute("x")
+
+    assert (len(server.made), pool.get_size()) == (4, 2)
+
+
 async def test_an_attempt_that_hangs_is_not_the_last(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

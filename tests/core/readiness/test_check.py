@@ -430,25 +430,28 @@ async def test_sessions_are_replaced_if_an_outage_has_changed_what_they_are_give
 @pytest.mark.parametrize(
     ("found", "calls"),
     [
-        ([TimeoutError(), database(server="b")], 1),
-        ([database(server="b")], 1),
-        ([TimeoutError(), database()], 0),
+        ([database(), TimeoutError(), database(server="b")], (1, 1)),
+        ([database(), database(server="b")], (1, 0)),
+        ([database(), TimeoutError(), database()], (0, 1)),
+        ([TimeoutError(), ConnectionRefusedError(), database()], (0, 1)),
+        ([database(), asyncpg.InvalidPasswordError(), database()], (0, 0)),
     ],
-    ids=["failover", "no outage", "same server"],
+    ids=["failover", "no outage", "same server", "at startup", "rejected"],
 )
-async def test_sessions_in_use_are_forgotten_after_a_failover(
+async def test_what_may_hang_after_an_outage_is_forgotten(
     settings: Settings,
     pool: Pool,
     monkeypatch: pytest.MonkeyPatch,
     found: list[Database | Exception],
-    calls: int,
+    calls: tuple[int, int],
 ) -> None:
-    """They may hang on the server of before, though its other sessions did not."""
+    """The sessions in use on a server that was lost, and the attempts to connect of the outage."""
     monkeypatch.setattr(pool, "get_idle_size", lambda: 0)
     monkeypatch.setattr(pool, "forget", forget := Mock())
-    await check_each(settings, pool, monkeypatch, database(), *found)
+    monkeypatch.setattr(pool, "retry", retry := Mock())
+    await check_each(settings, pool, monkeypatch, *found)
 
-    assert forget.call_count == calls
+    assert (forget.call_count, retry.call_count) == calls
 
 
 async def test_a_session_of_the_pool_shows_that_those_serve(
