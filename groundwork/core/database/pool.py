@@ -32,7 +32,7 @@ class Pool(Statements):
         self._sessions: dict[Connection, int] = {}  # with the generation in which each began
         self._waiters = Waiters(max_size, timeout, self._sessions)
         self._open = WeakSet[Connection]()  # also what is being closed
-        self._opening = set[object]()  # the attempts
+        self._opening = set[asyncio.Task[None]]()
         self._retry_at = 0.0  # not 0: the latest attempt failed
         metrics.MAX_CONNECTIONS.set(max_size)
         metrics.IDLE_CONNECTIONS.set_function(self.get_idle_size)
@@ -68,13 +68,13 @@ class Pool(Statements):
         self._open_one()
 
     def retry(self) -> None:
-        """Count no attempt to connect any more, which may hang where a new one succeeds."""
-        self._generation += 1  # else there would be too many connections, if it succeeds too
-        self._opening.clear()
+        """Cancel the attempts to connect, which may hang where a new one succeeds."""
+        self._cancel_attempts()
         self._open_one()
 
     async def close(self) -> None:
-        """Close all connections within a second, those in use without their end."""
+        """Close all connections within a second, those in use without their end; open none."""
+        self._cancel_attempts()
         closing = [connection.close(timeout=_CLOSE_SECONDS) for connection in self._waiters.idle]
         await asyncio.gather(*closing, return_exceptions=True)
         for connection in self._open:
@@ -118,18 +118,22 @@ class Pool(Statements):
         try:
             connection = await self._connect()
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait get it
-            self._opening.discard(asyncio.current_task())
+            self._opening -= {asyncio.current_task()}
             if not self._retry_at:
                 self._pause()
             if not (self._opening or self.get_size()):
                 self._waiters.fail(error)
         else:
-            self._opening.discard(asyncio.current_task())
+            self._opening -= {asyncio.current_task()}
             self._retry_at = 0.0
             self._sessions[connection] = generation
             self._open.add(connection)
             self._waiters.give(connection)
         self._open_one()  # for a request of the pause after a failure, or of an attempt that hung
+
+    def _cancel_attempts(self) -> None:
+        while self._opening:
+            self._opening.pop().cancel()
 
     def _pause(self) -> None:
         """Let the next attempt begin in a second."""

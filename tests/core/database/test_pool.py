@@ -192,7 +192,7 @@ async def test_requests_of_an_outage_share_an_attempt(server: Server) -> None:
 
 
 async def test_attempts_that_hang_take_no_place_after_an_outage(pool: Pool, server: Server) -> None:
-    """A new one serves all who wait; what an old one opens late is closed after one use."""
+    """They are cancelled, and new ones serve all who wait."""
     server.gate.clear()
     waiting = [asyncio.create_task(pool.execute("x")) for _ in range(3)]
     await asyncio.sleep(0.01)
@@ -202,10 +202,21 @@ async def test_attempts_that_hang_take_no_place_after_an_outage(pool: Pool, serv
     await asyncio.gather(*waiting)
     late.set()
     await asyncio.sleep(0.01)
-    for _ in range(2):
-        await pool.execute("x")
 
-    assert (len(server.made), pool.get_size()) == (4, 2)
+    assert len(server.made) == pool.get_size() == 2
+
+
+async def test_a_closed_pool_opens_no_connection(pool: Pool, server: Server) -> None:
+    """An attempt that is under way at shutdown is cancelled."""
+    server.gate.clear()
+    waiting = asyncio.create_task(pool.execute("x"))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    await pool.close()
+    server.gate.set()
+    await asyncio.sleep(0.01)
+
+    assert not server.made
 
 
 async def test_an_attempt_that_hangs_is_not_the_last(
