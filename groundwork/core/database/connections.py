@@ -89,8 +89,7 @@ class Connector:
     async def open_checked(self) -> Connection:
         """Open one connection and run a statement: a pooler accepts more than it has sessions for.
 
-        Raises:
-            Exception: as above, or TimeoutError if the statement takes DB_CONNECT_TIMEOUT.
+        The statement too has to end within DB_CONNECT_TIMEOUT.
         """
         connection = await self()
         try:

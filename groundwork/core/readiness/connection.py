@@ -52,7 +52,6 @@ class CheckConnection:
 
         Raises:
             TimeoutError: no response in time.
-            Exception: what the database or the driver raised.
         """
         self.reconnected = False
         if connection := self._take():
