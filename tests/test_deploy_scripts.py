@@ -35,6 +35,7 @@ class Host:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         shutil.copytree(CHECKOUT / "deploy/compose", folder / "deploy/compose")
+        shutil.copy(CHECKOUT / "compose.production.yaml", folder)
         (folder / "groundwork").mkdir()
         shutil.copy(CHECKOUT / "groundwork/__init__.py", folder / "groundwork")
         (folder / "docker").write_text(DOCKER)
@@ -66,6 +67,7 @@ def host(tmp_path: Path) -> Host:
     host = Host(tmp_path)
     (tmp_path / ".env").write_text("DOMAIN=example.org\nGROUNDWORK_VERSION=1\nLOG_LEVEL=INFO\n")
     (tmp_path / "containers").write_text("app\n")
+    host.run("secrets")
     return host
 
 
@@ -76,8 +78,7 @@ def test_a_strict_umask_does_not_hide_the_scripts(host: Host, script: str) -> No
     folder.chmod(0o700)
     (folder / "role.sql").chmod(0o600)
     secret = host.folder / "secrets/ops_token"
-    secret.parent.mkdir()
-    secret.touch(0o600)
+    secret.chmod(0o600)
 
     assert host.run(script, *(["dump"] if script == "restore" else [])) == 0
 
@@ -90,7 +91,6 @@ def test_secrets_are_made_once(host: Host) -> None:
     """A second run of `secrets` changes no file, so it breaks no installation."""
     folder = host.folder / "secrets"
 
-    host.run("secrets")
     first = {path.name: path.read_text() for path in folder.iterdir()}
     host.run("secrets")
 
@@ -104,10 +104,32 @@ def test_secrets_are_readable_in_containers_only(host: Host) -> None:
     """Any UID may read the files, mounted one by one; only the owner may enter the folder."""
     folder = host.folder / "secrets"
 
-    host.run("secrets")
-
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o444}
+
+
+@pytest.mark.parametrize("script", ["upgrade", "backup", "restore"])
+def test_nothing_starts_without_a_secret(
+    host: Host, script: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The database would restart for ever, with a folder that podman makes in the file's place."""
+    (host.folder / "secrets/database_url").unlink()
+
+    assert host.run(script, *(["dump"] if script == "restore" else [])) == 1
+
+    assert "There is no file secrets/database_url." in capfd.readouterr().err
+    assert not host.calls("")
+
+
+def test_a_folder_in_place_of_a_secret_is_replaced(host: Host) -> None:
+    """Where podman has made a folder of a missing file, `secrets` makes the file."""
+    secret = host.folder / "secrets/database_password"
+    secret.unlink()
+    secret.mkdir()
+
+    assert host.run("secrets") == 0
+
+    assert secret.is_file()
 
 
 def test_an_upgrade_migrates_and_waits_before_it_replaces(host: Host) -> None:
