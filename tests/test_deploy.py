@@ -129,6 +129,12 @@ def test_production_starts_in_any_order() -> None:
     assert SERVER["migrate"]["profiles"] == ["migrate"]
 
 
+@pytest.mark.parametrize("name", ["db", "app", "caddy"])
+def test_production_starts_after_a_reboot(name: str) -> None:
+    """Where podman runs, its service starts what restarts always, but not `unless-stopped`."""
+    assert SERVER[name]["restart"] == "always"
+
+
 def test_a_production_image_is_named_by_its_version() -> None:
     """`compose up` neither builds nor guesses a version, so the previous image stays as it was."""
     assert "build" not in SERVER["app"]
