@@ -176,6 +176,16 @@ def test_a_release_that_does_not_become_ready_replaces_nothing(host: Host) -> No
     assert "GROUNDWORK_VERSION=1\n" in host.version()
 
 
+def test_a_service_that_does_not_start_is_explained(host: Host) -> None:
+    """A setting that stops `serve` alone restarts it for ever; `upgrade` ends, and shows why."""
+    script = host.folder / "docker"
+    script.write_text(DOCKER.replace('"ps "*)', '*"--wait --wait-timeout 120") exit 1 ;;\n"ps "*)'))
+
+    assert host.run("upgrade", "1") == 1
+
+    assert host.calls("logs --tail 20 app")
+
+
 def test_what_an_interrupted_upgrade_left_is_removed(host: Host) -> None:
     """A new release that still serves beside the app ends when `upgrade` is run again."""
     (host.folder / "containers").write_text("app\ngroundwork-production-next\n")
@@ -227,7 +237,7 @@ def test_one_script_runs_at_a_time(
     again = (
         f'*"--wait db") mkdir again && {{ deploy/compose/{second} || touch refused; }}; true ;;\n'
     )
-    keep = '*"--wait") sleep 1 & ;;\n'
+    keep = '*"--wait-timeout 120") sleep 1 & ;;\n'
     (host.folder / "docker").write_text(DOCKER.replace('*" migrate"', again + keep + '*" migrate"'))
 
     assert host.run("upgrade", "2") == 0
