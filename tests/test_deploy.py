@@ -187,6 +187,13 @@ def test_a_backup_has_what_every_role_owns() -> None:
     ]
 
 
+def test_a_backup_gives_up_where_the_database_hangs() -> None:
+    """A connection attempt without a timeout would keep the lock, so that no upgrade could run."""
+    script = (CHECKOUT / "deploy/compose/database/backup.sh").read_text()
+
+    assert re.search(r"^export PGHOST=db .*PGCONNECT_TIMEOUT=30$", script, re.MULTILINE)
+
+
 def test_the_database_has_time_for_its_shutdown() -> None:
     """A checkpoint may take a minute; parallel queries need shared memory."""
     assert SERVER["db"]["stop_grace_period"] == "2m"

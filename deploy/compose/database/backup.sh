@@ -13,7 +13,7 @@ schema() { # what pg_dump prints, without comments and its random key
 
 # The source: dump, schema and row counts of one snapshot, while the service goes on writing. A
 # superuser reads the tables of every role, and rows that policies hide from their owner.
-export PGHOST=db PGUSER=postgres PGDATABASE=groundwork
+export PGHOST=db PGUSER=postgres PGDATABASE=groundwork PGCONNECT_TIMEOUT=30
 PGPASSWORD=$(cat /run/secrets/superuser_password)
 export PGPASSWORD
 psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 >rows.source <<SQL
