@@ -18,20 +18,20 @@ from groundwork.health.services import Details, get_details
 
 
 class Ok(Struct):
-    """The instance takes requests."""
+    """What the probe checks is in order."""
 
     status: Literal["ok"]
 
 
 class Degraded(Struct):
-    """The instance takes requests, with a reason to look at it."""
+    """The instance is ready, with a reason to look at it."""
 
     status: Literal["degraded"]
     reason: Reason
 
 
 class Unavailable(Struct):
-    """The instance takes no requests; `pending` names migrations that the database lacks."""
+    """The instance is not ready; `pending` names migrations that the database lacks."""
 
     status: Literal["unavailable"]
     reason: Reason

@@ -76,7 +76,7 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
             time.sleep(_LOOK_SECONDS)
 
     def retry(self, name: str, step: Callable[[], Any]) -> Any:
-        """Take a step and retry for a lock; raise MigrationError, which says who held it."""
+        """Call `step` again until it has its locks; raise MigrationError, with who held one."""
         deadline = time.monotonic() + self._settings.migration_lock_timeout
         self._blocker = ""
         while True:

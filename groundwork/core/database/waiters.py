@@ -54,7 +54,7 @@ class Waiters:
         """Return the connection that is given to this waiter.
 
         Raises:
-            UnavailableError: after the timeout, or at once if it would not do; or what fail() sets.
+            UnavailableError: after the timeout, at once in a long queue, or what fail() sets.
             Exception: what client_disconnect raises.
         """
         waiting = len(self._queue)

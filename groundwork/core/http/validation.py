@@ -58,7 +58,7 @@ async def read_json[T: Input](request: Request[Any], kind: type[T]) -> T:
 
 
 def read_query[T: Input](request: Request[Any], kind: type[T]) -> T:
-    """Return the query parameters, of several the last unless it is a list or set; else 400."""
+    """Return the query parameters, the last of those that repeat but for lists; or raise 400."""
     given = dict[str, Any]()
     if raw := request.scope["query_string"]:
         query = request.query_params

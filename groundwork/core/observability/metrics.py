@@ -51,7 +51,7 @@ WAIT_TIME = Histogram(
 TIMEOUTS = Counter(
     "db_client_connection_timeouts", "Requests that got no connection in time.", _POOL
 ).labels("groundwork")
-READY = Gauge("groundwork_ready", "1 while this instance takes requests.")
+READY = Gauge("groundwork_ready", "1 while this instance is ready.")
 READINESS_STATE = Gauge("groundwork_readiness_state", "1 for the current state.", ("reason",))
 READINESS_CHECKS = Histogram(
     "groundwork_readiness_check_duration_seconds",
@@ -69,7 +69,7 @@ BUILD = Info("groundwork_build", "Build information.")
 
 
 def method_label(method: str) -> str:
-    """Return the method, or _OTHER for one that HTTP does not know: it must make no series."""
+    """Return the method, or _OTHER for an unknown one, of which clients can send any number."""
     return method if method in _METHODS else "_OTHER"
 
 

@@ -58,7 +58,7 @@ class Change(Struct):
 
 
 def judge(row: Database, pool: Pool, failure: Exception | None, latency: float) -> Result:
-    """Return what a check found, with its latency in seconds; a new connection may have failed."""
+    """Return what a check found; `failure` is why no new connection could be opened, if so."""
     known, applied = migration_ids(), tuple(row.applied)
     pending = tuple(name for name in known if name not in applied)
     unknown = tuple(name for name in applied if name not in known)
@@ -70,7 +70,7 @@ def judge(row: Database, pool: Pool, failure: Exception | None, latency: float) 
 
 
 def judge_failure(error: Exception, blocked: float, timeout: float) -> Result:
-    """Return what a failed check found, during which the event loop was blocked for so long."""
+    """Return what a failed check found; `blocked` is how long the event loop was, in seconds."""
     if isinstance(error, asyncpg.UndefinedTableError):
         return Result("unavailable", "migrations_pending", pending=migration_ids())
     if isinstance(error, TimeoutError) and blocked >= timeout / 2:
