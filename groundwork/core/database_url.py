@@ -31,7 +31,7 @@ class DatabaseURLError(ValidationError):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DatabaseURL:
-    """One address in the parts that asyncpg takes. No text of it shows a value."""
+    """One address in the parts that asyncpg takes. Its repr() shows no value."""
 
     dsn: str
     # Host name, IP address or socket folder; port; the address to use in place of a look-up.

@@ -40,7 +40,7 @@ def read_environment(
 
 
 def exit_with(message: str) -> NoReturn:
-    """Print one line for the person who set something wrong, and exit with 2."""
+    """Print a message for the operator on stderr, and exit with 2."""
     try:
         print(f"groundwork: {message}", file=sys.stderr)
     except OSError:  # full: the interpreter would try again, and exit with 120

@@ -31,7 +31,7 @@ class Installation(Struct):
 
 
 class Process(Struct):
-    """Resident memory is null where the system does not report it."""
+    """The process; its memory is null where the system does not report it."""
 
     memory_bytes: Count | None
     event_loop_lag_ms: Number
@@ -48,7 +48,7 @@ class Connections(Struct):
 
 
 class Migrations(Struct):
-    """Names; `unknown` are applied but not part of this version."""
+    """Names of migrations; `unknown` are applied, but not part of this version."""
 
     applied: tuple[str, ...]
     pending: tuple[str, ...]
@@ -75,7 +75,7 @@ class Components(Struct):
 
 
 class Details(Struct):
-    """The report; `installation_reason` says why the installation could not be read."""
+    """The report on this instance; `installation_reason`: why the installation is null, if so."""
 
     status: Status
     reason: Reason | None

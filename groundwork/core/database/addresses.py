@@ -52,7 +52,7 @@ class LoopTo:
 
 
 class Lookups:
-    """Looks up each host name once at a time: one that hangs takes a thread of few.
+    """Looks up each host name once at a time: a lookup that hangs takes one of few threads.
 
     A name server that drops a packet costs 5 s, so known addresses serve after one, and also
     where no name server is reached.
@@ -63,7 +63,7 @@ class Lookups:
         self._known: dict[str, list[str]] = {}
 
     async def addresses_of(self, host: str, seconds: float) -> list[str]:
-        """Return the addresses, none if it takes longer; "" for the folder of a socket.
+        """Return the addresses, after `seconds` those of before; "" for the folder of a socket.
 
         Raises:
             OSError: there is no such name, or no name server.

@@ -95,7 +95,7 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
 
     @override
     def to_apply(self, migrations: yoyo.MigrationList) -> yoyo.MigrationList:
-        """Return the pending ones in order, which `yoyo reapply` has turned round."""
+        """Return the pending migrations in order; `yoyo reapply` has reversed them."""
         ordered = sorted(migrations, key=lambda migration: migration.id)
         return super().to_apply(yoyo.MigrationList(ordered))
 

@@ -61,7 +61,7 @@ def store(backend: DatabaseBackend, migration: Migration) -> None:
 
 
 def check(backend: DatabaseBackend) -> list[Migration]:
-    """Return those without a checksum; raise MigrationError if files have changed or are gone."""
+    """Return those applied without checksum; raise MigrationError if a file differs or is gone."""
     known, applied = read_known(), read_applied(backend)
     hashes = {migration.id: _checksum(migration) for migration in known}
     changed = [name for name in hashes if applied.get(name) not in (None, hashes[name])]

@@ -49,7 +49,7 @@ _OVERDUE = """
 
 
 class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
-    """A psycopg2 connection, and a thread beside it that looks who blocks it."""
+    """A psycopg2 connection, with a thread that logs who blocks it."""
 
     def __init__(self, settings: Settings) -> None:
         timeout, name = max(2, round(settings.db_connect_timeout)), "groundwork migrate"
@@ -91,7 +91,7 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
             time.sleep(_PAUSE_SECONDS)
 
     def watch(self) -> None:
-        """Start the thread."""
+        """Start the thread that logs who blocks this session."""
         pid = self.run("SELECT pg_backend_pid()")
         Thread(target=self._watch, args=(pid,), daemon=True).start()
 

@@ -40,7 +40,7 @@ class Pool(Statements):
         metrics.PENDING_REQUESTS.set_function(lambda: len(self._waiters))
 
     def acquire(self) -> AbstractAsyncContextManager[Connection]:
-        """Check out a connection, with nothing begun on it.
+        """Check out a connection that is in no transaction.
 
         Raises:
             UnavailableError: there is none within DB_POOL_TIMEOUT, none can be opened, or the
@@ -63,7 +63,7 @@ class Pool(Statements):
             self._discard(self._waiters.idle.pop())
 
     def forget(self) -> None:
-        """Count no open connection any more: those in use may hang on a server that was lost."""
+        """Stop counting the open connections: those in use may hang on a server that was lost."""
         self._sessions.clear()
         self._open_one()
 
@@ -73,7 +73,7 @@ class Pool(Statements):
         self._open_one()
 
     async def close(self) -> None:
-        """Close all connections within a second, those in use without their end; open none."""
+        """Close all connections within a second, also those in use; open none."""
         self._cancel_attempts()
         closing = [connection.close(timeout=_CLOSE_SECONDS) for connection in self._waiters.idle]
         await asyncio.gather(*closing, return_exceptions=True)

@@ -79,7 +79,7 @@ class Waiters:
             metrics.WAIT_TIME.observe(time.monotonic() - started)
 
     def give(self, connection: Connection) -> None:
-        """Give a connection to the first waiter, or let it be idle."""
+        """Give a connection to the first waiter, or keep it idle."""
         while self._queue:
             waiter = self._queue.popleft().connection
             if not waiter.done():

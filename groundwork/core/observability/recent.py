@@ -37,7 +37,7 @@ class Recent:
             self._snapshots.append((time.monotonic(), _totals()))
 
     def read(self) -> Activity:
-        """Return what was added, probes left out."""
+        """Return the activity of the last ten minutes, without probes."""
         since, before = self._snapshots[0]
         added: defaultdict[str, dict[str, float]] = defaultdict(dict)
         for (name, part), total in _totals().items():

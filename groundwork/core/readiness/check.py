@@ -61,7 +61,7 @@ class Readiness:
             await asyncio.sleep(1.0)
 
     async def sessions_were_renewed(self) -> bool:
-        """Check now; return whether the sessions were replaced just now or a moment ago."""
+        """Check now; return whether the sessions were replaced within the last 5 s."""
         self._due = 0.0
         for _ in range(2):  # a check that is under way may have begun before the change
             await self.check()

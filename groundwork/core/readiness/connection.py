@@ -22,7 +22,7 @@ FINAL = (asyncpg.UndefinedTableError, asyncpg.CannotConnectNowError)
 
 
 class CheckConnection:
-    """Opened with the first check.
+    """The check's session, and the attempts to open the next; the first begins with a check.
 
     Without a session, each check makes a fresh attempt beside the one that outlived its check, and
     so does each renewal: a slow but working database is reached by the slow one, one that is back

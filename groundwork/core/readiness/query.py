@@ -22,7 +22,7 @@ READY = Query[Database]("health/ready")
 
 
 async def query_until(connection: Connection, seconds: float) -> Database:
-    """Return the row within so many seconds; else the connection is terminated."""
+    """Return the row within `seconds`, or terminate the connection."""
     try:
         return await run_with_timeout(seconds, READY.one(connection))
     except BaseException:
