@@ -94,12 +94,6 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
         return [yoyo.get_migration_hash(name) for name in checksums.read_applied(self)]
 
     @override
-    def to_apply(self, migrations: yoyo.MigrationList) -> yoyo.MigrationList:
-        """Return the pending migrations in order; `yoyo reapply` has reversed them."""
-        ordered = sorted(migrations, key=lambda migration: migration.id)
-        return super().to_apply(yoyo.MigrationList(ordered))
-
-    @override
     def apply_migrations(self, migrations: yoyo.MigrationList, force: bool = False) -> None:
         """Apply migrations, and store the checksums that are missing; `force` changes nothing."""
         if checksums.check(self) or migrations:
@@ -107,7 +101,8 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
             for migration in checksums.check(self):  # read again, under the lock
                 checksums.store(self, migration)
                 logger.info("stored the checksum of %s", migration.id)
-            for migration in self.to_apply(migrations):
+            ordered = sorted(migrations, key=lambda one: one.id)  # not as `yoyo reapply` has them
+            for migration in self.to_apply(yoyo.MigrationList(ordered)):
                 self._run(migration, "apply")
                 logger.info("applied %s", migration.id)
 
@@ -129,17 +124,17 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
         file = path if operation == "apply" else path.with_suffix(".rollback.sql")
         pending, retry = files.read_statements(file), partial(session.retry, file.stem)
         # A table that an earlier file has left would hide another.
-        retry(partial(session.run, "DISCARD TEMP"))
+        retry(session.run, "DISCARD TEMP")
         texts = files.read_sql(path), files.read_sql(file)
         if "false" in map(files.directive, texts):
-            retry(partial(statements.drop_invalid, session, texts[1]))
+            retry(statements.drop_invalid, session, texts[1])
             if operation == "apply":
                 statements.refuse_invalid(session)
             for one in pending:
-                retry(partial(statements.run_statements, session, [one]))
-            retry(partial(session.run, RESET))
+                retry(statements.run_statements, session, [one])
+            retry(session.run, RESET)
             pending = []
-        retry(partial(self._commit, pending, migration, operation))
+        retry(self._commit, pending, migration, operation)
 
     def _commit(self, pending: files.Statements, migration: yoyo.Migration, operation: str) -> None:
         with self.connection:

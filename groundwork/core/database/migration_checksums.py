@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,7 @@ def read_known() -> MigrationList:
 
 def read_applied(backend: DatabaseBackend) -> dict[str, str | None]:
     """Return the checksum of each applied migration, None where none is stored; write nothing."""
-    return dict(backend.connection.retry("reading yoyo's tables", partial(_read_applied, backend)))
+    return dict(backend.connection.retry("reading yoyo's tables", _read_applied, backend))
 
 
 def _read_applied(backend: DatabaseBackend) -> Any:

@@ -75,13 +75,13 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
             self._log_once(f"waiting for another migration: {self.run(_HOLDERS, key=_LOCK)}")
             time.sleep(_LOOK_SECONDS)
 
-    def retry(self, name: str, step: Callable[[], Any]) -> Any:
+    def retry(self, name: str, step: Callable[..., Any], *arguments: Any) -> Any:
         """Call `step` again until it has its locks; raise MigrationError, with who held one."""
         deadline = time.monotonic() + self._settings.migration_lock_timeout
         self._blocker = ""
         while True:
             try:
-                return step()
+                return step(*arguments)
             except psycopg2.Error as error:
                 again = isinstance(error, LockNotAvailable | DeadlockDetected)
                 if not again or time.monotonic() > deadline:
