@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
@@ -13,9 +14,9 @@ from groundwork.listen import listen
 def serve(settings: Settings | None = None, sockets: list[socket.socket] | None = None) -> None:
     """Serve until SIGTERM or SIGINT; exit with 0 after a clean shutdown."""
     settings = settings or settings_or_exit()
-    # uvicorn raises its signal again when it is done, for the handlers it found.
+    runs = False  # an import swallows an exception in one of its callbacks
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
+        signal.signal(number, lambda *_: sys.exit(0) if runs else os._exit(0))
     sockets = sockets or listen(settings.host, settings.port)
     gc.disable()
     import uvicorn  # these take a while: what is wrong with the settings shows before
@@ -41,9 +42,9 @@ def serve(settings: Settings | None = None, sockets: list[socket.socket] | None 
     gc.freeze()
     gc.set_threshold(10_000)
     gc.enable()
-    where = {"host": settings.host, "port": settings.port}
+    where, server = {"host": settings.host, "port": settings.port}, uvicorn.Server(config)
     logging.getLogger(__name__).info("listening", extra=where)
-    server = uvicorn.Server(config)
+    runs = True  # uvicorn raises its signal again when it is done, for the handlers it found
     server.run(sockets)
     if not server.started:
         sys.exit(1)

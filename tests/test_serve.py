@@ -79,8 +79,8 @@ def test_uvicorn_leaves_the_log_to_the_service(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("options")
-def test_an_early_signal_exits_at_once(handle: Mock) -> None:
-    """Before uvicorn has handlers of its own, SIGTERM and SIGINT exit with 0."""
+def test_a_signal_that_uvicorn_raises_again_exits(handle: Mock) -> None:
+    """After uvicorn has stopped, SIGTERM and SIGINT exit with 0, as Python does."""
     taken = dict(one.args for one in handle.mock_calls)
 
     assert taken.keys() == {signal.SIGTERM, signal.SIGINT}

@@ -176,6 +176,20 @@ def test_shutdown_in_the_first_second(database_url: str, after: float) -> None:
     assert time.monotonic() - sent < 1 + NOISE
 
 
+def test_a_signal_in_the_callback_of_an_import_counts(tmp_path: Path) -> None:
+    """Python drops an exception in a callback, so one cannot be what ends the process."""
+    lines = [
+        *("import os, signal", "class Lock:", "    def __del__(self):"),
+        *("        os.kill(os.getpid(), signal.SIGTERM)", "Lock()", "raise OSError"),
+    ]
+    (tmp_path / "uvicorn.py").write_text("\n".join(lines))
+    given = {"DATABASE_URL": "postgresql://", "PYTHONPATH": str(tmp_path), "PORT": str(free_port())}
+    environment = bare_environment() | given
+    ended = subprocess.run(SERVE, env=environment, capture_output=True, check=False)
+
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
 async def test_a_stalled_consumer_of_stdout_blocks_nothing(database_url: str) -> None:
     """With stdout full, 12,000 requests are served, dropped lines counted, and shutdown works."""
     reading, writing = os.pipe()
