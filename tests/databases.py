@@ -225,7 +225,7 @@ class TransactionPool:
     def expire(self) -> None:
         """Keep the connection, because the test needs its transaction."""
 
-    def retry(self) -> None:
+    def retry(self, since: float) -> None:
         """Connect no further."""
 
     def get_size(self) -> int:

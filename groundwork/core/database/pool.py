@@ -29,10 +29,10 @@ class Pool(Statements):
         self._connect = connect
         self.max_size = max_size
         self._generation = 0
-        self._sessions: dict[Connection, int] = {}  # with the generation in which each began
+        self._sessions: dict[Connection, int] = {}  # with the generation that each is of
         self._waiters = Waiters(max_size, timeout, self._sessions)
         self._open = WeakSet[Connection]()  # also what is being closed
-        self._opening = set[asyncio.Task[None]]()
+        self._opening = dict[float, asyncio.Task[None]]()  # by when each attempt began
         self._retry_at = 0.0  # not 0: the latest attempt failed
         metrics.MAX_CONNECTIONS.set(max_size)
         metrics.IDLE_CONNECTIONS.set_function(self.get_idle_size)
@@ -65,16 +65,17 @@ class Pool(Statements):
     def forget(self) -> None:
         """Stop counting the open connections: those in use may hang on a server that was lost."""
         self._sessions.clear()
-        self._open_one()
 
-    def retry(self) -> None:
-        """Cancel the attempts to connect, which may hang where a new one succeeds."""
-        self._cancel_attempts()
+    def retry(self, since: float) -> None:
+        """Begin again the attempts that are older than one that has succeeded: they may hang."""
+        for begun in [one for one in self._opening if one < since]:
+            self._opening.pop(begun).cancel()
         self._open_one()
 
     async def close(self) -> None:
         """Close all connections within a second, also those in use; open none."""
-        self._cancel_attempts()
+        for attempt in self._opening.values():
+            attempt.cancel()
         closing = [connection.close(timeout=_CLOSE_SECONDS) for connection in self._waiters.idle]
         await asyncio.gather(*closing, return_exceptions=True)
         for connection in self._open:
@@ -111,29 +112,25 @@ class Pool(Statements):
         if is_wanted and not is_full and not is_early:
             if self._retry_at:
                 self._pause()  # this attempt may hang
-            self._opening.add(spawn(self._open_for_waiter()))
+            now = time.monotonic()
+            self._opening[now] = spawn(self._open_for_waiter(now))
 
-    async def _open_for_waiter(self) -> None:
-        generation = self._generation
+    async def _open_for_waiter(self, begun: float) -> None:
         try:
             connection = await self._connect()
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait get it
-            self._opening -= {asyncio.current_task()}
+            self._opening.pop(begun, None)
             if not self._retry_at:
                 self._pause()
             if not (self._opening or self.get_size()):
                 self._waiters.fail(error)
         else:
-            self._opening -= {asyncio.current_task()}
+            self._opening.pop(begun, None)
             self._retry_at = 0.0
-            self._sessions[connection] = generation
+            self._sessions[connection] = self._generation
             self._open.add(connection)
             self._waiters.give(connection)
         self._open_one()  # for a request of the pause after a failure, or of an attempt that hung
-
-    def _cancel_attempts(self) -> None:
-        while self._opening:
-            self._opening.pop().cancel()
 
     def _pause(self) -> None:
         """Let the next attempt begin in a second."""

@@ -96,8 +96,8 @@ class Readiness:
             # Else requests would find out one by one that the pool's sessions are old or dead,
             # and a server that shuts down would wait for them.
             self._pool.expire()
-        if self.history.latest.reason in _OUTAGES and not is_lost:
-            self._pool.retry()
+        if is_stale or (self.history.latest.reason in _OUTAGES and result.reason not in _OUTAGES):
+            self._pool.retry(self._connection.begun)
         self._publish(result)
 
     async def _query(self, deadline: float) -> tuple[Database, Exception | None]:

@@ -37,7 +37,7 @@ class CheckConnection:
         self._on_failure = on_failure  # called when the session works but could not be renewed
         self._connection: Connection | None = None
         self._row: Database | None = None  # what the latest session found when it began
-        self._begun = 0.0  # when that session was asked for
+        self.begun = 0.0  # when that session was asked for
         self._took = 0.0  # seconds until it had that row
         self._renewal: asyncio.Task[None] | None = None
         self._attempts = WeakSet[asyncio.Task[Database]]()
@@ -55,7 +55,7 @@ class CheckConnection:
         """
         self.reconnected = False
         if connection := self._take():
-            if time.monotonic() - self._begun >= RENEW_SECONDS:
+            if time.monotonic() - self.begun >= RENEW_SECONDS:
                 self._start_renewal()
             try:
                 row = await query_until(connection, deadline - time.monotonic())
@@ -88,7 +88,7 @@ class CheckConnection:
     def _start_renewal(self) -> asyncio.Task[None]:
         renewal = self._renewal
         if renewal is None or renewal.done():
-            self._begun = time.monotonic()  # also if it fails: the next attempt waits as long
+            self.begun = time.monotonic()  # also if it fails: the next attempt waits as long
             self._renewal = renewal = spawn(self._renew())
         return renewal
 
@@ -121,7 +121,7 @@ class CheckConnection:
         connection = await self._connect()
         self._open.add(connection)
         row = await query_until(connection, self._timeout)
-        self._begun, self._took = begun, time.monotonic() - begun
+        self.begun, self._took = begun, time.monotonic() - begun
         self.failure, self._row = None, row
         self._keep(connection, self._connection)
         connected, self._connected = self._connected, asyncio.Future()

@@ -431,12 +431,13 @@ async def test_sessions_are_replaced_if_an_outage_has_changed_what_they_are_give
     ("found", "calls"),
     [
         ([database(), TimeoutError(), database(server="b")], (1, 1)),
-        ([database(), database(server="b")], (1, 0)),
+        ([database(), database(server="b")], (1, 1)),
+        ([database(), database(given="other")], (0, 1)),
         ([database(), TimeoutError(), database()], (0, 1)),
         ([TimeoutError(), ConnectionRefusedError(), database()], (0, 1)),
         ([database(), asyncpg.InvalidPasswordError(), database()], (0, 0)),
     ],
-    ids=["failover", "no outage", "same server", "at startup", "rejected"],
+    ids=["failover", "no outage", "given", "same server", "at startup", "rejected"],
 )
 async def test_what_may_hang_after_an_outage_is_forgotten(
     settings: Settings,
@@ -452,6 +453,18 @@ async def test_what_may_hang_after_an_outage_is_forgotten(
     await check_each(settings, pool, monkeypatch, *found)
 
     assert (forget.call_count, retry.call_count) == calls
+
+
+async def test_slow_attempts_go_on_while_sessions_serve(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only when a check gets a session of its own, older attempts are known to hang."""
+    monkeypatch.setattr(pool, "retry", retry := Mock())
+    slow = TimeoutError()
+    _, results = await check_each(settings, pool, monkeypatch, slow, slow, database())
+
+    assert [result.status for result in results] == ["degraded", "degraded", "ok"]
+    retry.assert_called_once_with(0.0)
 
 
 async def test_a_session_of_the_pool_shows_that_those_serve(
