@@ -8,7 +8,7 @@ SELECT
         inet_server_addr(),
         inet_server_port(),
         'started at',
-        pg_postmaster_start_time()
+        to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US "UTC"')
     ) AS server,
     current_setting('server_version') AS postgres_version,
     array(SELECT m.migration_id::text FROM _yoyo_migration AS m ORDER BY m.migration_id) AS applied,

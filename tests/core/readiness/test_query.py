@@ -52,3 +52,12 @@ async def test_another_database_of_the_server_is_seen(
 
     assert there.applied == here.applied
     assert there.session_properties != here.session_properties
+
+
+async def test_a_server_is_the_same_in_every_time_zone(connection: Connection) -> None:
+    """A role's settings for the display of times do not look like another server."""
+    before = await READY.one(connection)
+    await connection.execute("SET timezone = 'Asia/Tokyo'; SET datestyle = 'German'")
+    after = await READY.one(connection)
+
+    assert after.server == before.server
