@@ -336,3 +336,19 @@ def test_a_run_of_no_test_misses_no_response(option: str, monkeypatch: pytest.Mo
     done = run_tests(option, "-o", "testpaths=tests/test_listen.py")
 
     assert done.returncode == 0, done.stdout
+
+
+def test_a_migration_that_fails_ends_the_run(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, server_url: str
+) -> None:
+    """Its message is there once, and not for each test that needs the database."""
+    monkeypatch.setenv("TEST_DATABASE_URL", server_url)
+    failed = subprocess.CompletedProcess((), 1, "", "0003.create-note failed: LINE 4: tilte")
+    monkeypatch.setattr("tests.conftest.migrate", lambda _: failed)
+    pytester.makeconftest("from tests.conftest import *")
+    file = pytester.makepyfile("def test_a(migrated): pass\ndef test_b(migrated): pass")
+
+    result = pytester.runpytest_inprocess(file)
+
+    result.assert_outcomes(errors=1)
+    assert failed.stderr in result.outlines
