@@ -5,6 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 from groundwork.core.database import Connection
+from tests.factories import insert
 
 _YESTERYEAR = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -13,7 +14,5 @@ async def create_installation(connection: Connection, **overrides: Any) -> dict[
     """Replace the row that the migration created, and return the new one."""
     row = {"id": uuid4(), "created_at": _YESTERYEAR, "updated_at": _YESTERYEAR} | overrides
     await connection.execute("DELETE FROM installation")
-    await connection.execute(
-        "INSERT INTO installation (id, created_at, updated_at) VALUES ($1, $2, $3)", *row.values()
-    )
+    await insert(connection, "installation", row)
     return row
