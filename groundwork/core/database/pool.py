@@ -5,6 +5,7 @@ sessions while the server wants to shut down, and waits for a frozen server at e
 """
 
 import asyncio
+import logging
 import time
 from contextlib import AbstractAsyncContextManager
 from weakref import WeakSet
@@ -99,6 +100,8 @@ class Pool(Statements):
             self._forget(connection)
             abandon(connection)  # its statement may be under way
         elif is_old or connection.is_closed() or connection.is_in_transaction():
+            if error is None and connection.is_in_transaction():
+                logging.getLogger(__name__).warning("rolling back a transaction that was left open")
             self._discard(connection)
         else:
             self._waiters.give(connection)

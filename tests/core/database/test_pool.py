@@ -496,12 +496,15 @@ async def test_a_slow_attempt_is_kept_after_an_outage(server: Server) -> None:
     assert connect.call_count == pool.get_size() == 1
 
 
-async def test_a_connection_in_a_transaction_is_closed(pool: Pool, server: Server) -> None:
-    """What somebody left open is rolled back by the server, and never seen by the next."""
+async def test_a_connection_in_a_transaction_is_closed(
+    pool: Pool, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was left open is rolled back by the server; a warning says that its changes are lost."""
     async with pool.acquire():
         server.made[0].is_in_transaction.return_value = True
     await asyncio.sleep(0.01)
 
+    assert caplog.messages == ["rolling back a transaction that was left open"]
     server.made[0].close.assert_awaited_once()
     assert pool.get_size() == 0
 
