@@ -1,6 +1,7 @@
 """Idle connections of a proxy, which may send the next request on them at any moment."""
 
 import asyncio
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.servers import PATIENCE, Server, end, free_port, serve
+from tests.servers import PATIENCE, Server, end, free_port, is_live, serve, wait_until
 
 HAPROXY = """
 defaults
@@ -45,8 +46,12 @@ def balancer(service: Server, tmp_path: Path) -> Iterator[int]:
     port, configuration = free_port(), tmp_path / "haproxy.cfg"
     configuration.write_text(HAPROXY.format(port=port, service=service.port))
     process = subprocess.Popen(["haproxy", "-f", configuration], stderr=subprocess.DEVNULL)
-    yield port
-    end(process)
+    proxy = Server(port, process, Path(os.devnull))
+    try:
+        wait_until(lambda: is_live(proxy), proxy)
+        yield port
+    finally:
+        end(process)
 
 
 def peers(service: Server) -> set[int]:
@@ -72,7 +77,6 @@ async def post(port: int, pause: float) -> list[bytes]:
 async def test_a_proxy_may_reuse_idle_connections(service: Server, balancer: int) -> None:
     """No request is lost that comes as an idle connection of the proxy is five seconds old."""
     async with asyncio.timeout(PATIENCE):
-        await asyncio.sleep(0.5)  # until HAProxy listens
         sending = [asyncio.create_task(post(balancer, pause)) for pause in PAUSES]
         await asyncio.sleep(2)
         before = peers(service)

@@ -14,7 +14,7 @@ import pytest
 from tests.databases import bare_environment
 from tests.faults.cluster import Cluster
 from tests.faults.probes import Watch, get, until
-from tests.servers import APP, SERVE, Server, free_port, is_live, serve, wait_until
+from tests.servers import APP, SERVE, Server, end, free_port, is_live, serve, wait_until
 
 NOISE = 1.0  # seconds that a noisy machine may add to a bound
 
@@ -293,11 +293,12 @@ async def test_a_rolling_update_loses_no_request(
     configuration = tmp_path / "balancer.conf"
     configuration.write_text(template.format(port=port, one=one, two=two))
     instances = [start(database_url, number) for number in (one, two)]
-    balancer = subprocess.Popen([*command, configuration], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*command, configuration], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    balancer = Server(port, process, Path(os.devnull))
     try:
-        for instance in instances:
-            await asyncio.to_thread(wait_until, lambda i=instance: is_live(i))
-        await asyncio.sleep(1.5)
+        for server in (*instances, balancer):
+            await asyncio.to_thread(wait_until, lambda s=server: is_live(s), server)
+        await asyncio.sleep(1)  # until it sends requests to both
         loads = [Watch(port, "/health/details", pause=0.005) for _ in range(4)]
         for _ in range(2):
             for index, instance in enumerate(instances):
@@ -309,9 +310,8 @@ async def test_a_rolling_update_loses_no_request(
         for load in loads:
             await load.stop()
     finally:
-        for process in (balancer, *(instance.process for instance in instances)):
-            process.terminate()
-            process.wait(20)
+        for server in (balancer, *instances):
+            end(server.process)
 
     responses = [response for load in loads for response in load.responses]
     failures = [failure for load in loads for failure in load.failures]
