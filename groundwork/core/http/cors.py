@@ -1,7 +1,6 @@
 """Cross-origin requests: Starlette's middleware, with the headers of a response made once."""
 
 from collections.abc import Collection
-from functools import lru_cache
 from typing import override
 
 from starlette.datastructures import Headers
@@ -14,14 +13,20 @@ class CORS(CORSMiddleware):
 
     def __init__(self, app: ASGIApp, origins: Collection[str], expose: Collection[str]) -> None:
         super().__init__(app, origins, ("*",), ("*",), expose_headers=expose)
-        self._headers = lru_cache(self._make_headers)
+        plain = {"vary": "Origin"}
+        cross_origin = plain | self.simple_headers
+        self._headers: dict[bytes | None, list[tuple[bytes, bytes]]] = {None: Headers(plain).raw}
+        for one in origins:
+            allowed = {"access-control-allow-origin": one}
+            self._headers[one.encode()] = Headers(cross_origin | allowed).raw
+        self._others = Headers(cross_origin).raw
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] == "OPTIONS":
             await super().__call__(scope, receive, send)
             return
-        added = self._headers(dict(scope["headers"]).get(b"origin"))
+        added = self._headers.get(dict(scope["headers"]).get(b"origin"), self._others)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -29,12 +34,3 @@ class CORS(CORSMiddleware):
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
-
-    def _make_headers(self, origin: bytes | None) -> list[tuple[bytes, bytes]]:
-        headers = {"vary": "Origin"}
-        if origin is not None:
-            headers |= self.simple_headers
-            name = origin.decode("latin-1")
-            if not self.allow_all_origins and self.is_allowed_origin(name):
-                headers["access-control-allow-origin"] = name
-        return Headers(headers).raw

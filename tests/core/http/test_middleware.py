@@ -1,11 +1,13 @@
 """Request IDs, metrics, access log, errors, body limit and CORS, through the application."""
 
 import dataclasses
+import gc
 import itertools
 import json
 import logging
 import re
 import sys
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import cast
@@ -522,6 +524,18 @@ async def test_cors_without_configured_origins(
     response = await client.get("/echo", headers={"Origin": ORIGIN})
 
     assert response.headers.get("access-control-allow-origin") == allowed
+
+
+async def test_cors_keeps_no_origin_of_a_client(client: httpx.AsyncClient) -> None:
+    """What clients send as their origin takes no memory after the response."""
+    tracemalloc.start()
+    for number in range(50):
+        await client.get("/echo", headers={"Origin": f"https://{number}.{'a' * 100_000}"})
+    gc.collect()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert kept < 1_000_000
 
 
 async def test_cors_keeps_what_a_response_varies_by(
