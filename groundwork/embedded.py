@@ -27,7 +27,7 @@ _INITDB = (
     *("--builtin-locale=C.UTF-8", "--set=timezone=UTC", "--set=log_timezone=UTC"),
 )
 _STOP = {"postgres": signal.SIGINT, "initdb": signal.SIGTERM}  # initdb may miss a SIGINT
-_SOCKETS = "/tmp/groundwork-"  # noqa: S108 - folders that begin like this are private
+_SOCKETS = "/tmp/groundwork-*"  # noqa: S108 - folders that begin like this are private
 
 
 def binaries() -> Path:
@@ -120,17 +120,18 @@ def _fail(data: Path) -> NoReturn:
 
 
 def _stop_left_over(data: Path) -> None:
-    """Stop the server of these data that a killed run left behind, and no other process."""
+    """Stop the server of these data that a killed run left behind, and no other user's process."""
     import psutil
 
+    owner = data.stat().st_uid
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or [""]
         number = _STOP.get(Path(command[0]).name)
-        if number and str(data) in command:
+        if number and str(data) in command and process.uids().real == owner:
             process.send_signal(number)
             process.wait(STOP_SECONDS)
             for argument in command:
-                if argument.startswith(_SOCKETS):
+                if Path(argument).match(_SOCKETS):
                     shutil.rmtree(argument, ignore_errors=True)
     (data / "postmaster.pid").unlink(missing_ok=True)  # it may name another process by now
 
