@@ -1,6 +1,7 @@
 """The script that restores a backup on a server, run against a cluster of its own."""
 
 import os
+import re
 import signal
 import subprocess
 from contextlib import closing
@@ -17,12 +18,34 @@ SCRIPTS = Path(__file__).parents[2] / "deploy/compose/database"
 EXCHANGE = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'DO %' AND state = 'active'"
 
 
+# What the service's role may write, to become superuser when its backup is restored.
+HOSTILE = {
+    "a constraint": """
+        CREATE FUNCTION f(a int) RETURNS bool LANGUAGE plpgsql AS $$
+        BEGIN
+            IF session_user <> current_user THEN
+                RESET ROLE;
+                ALTER ROLE groundwork SUPERUSER;
+            END IF;
+            RETURN true;
+        END $$;
+        CREATE TABLE t (a int CHECK (f(a)));
+        INSERT INTO t VALUES (1)
+    """,
+    "a comment": """
+        COMMENT ON TABLE installation IS '
+GRANT ALL ON installation TO "a$r$; ALTER ROLE groundwork SUPERUSER; --";
+'
+    """,
+}
+
+
 def start(cluster: Cluster, folder: Path, dump: bytes) -> subprocess.Popen[bytes]:
     """Run restore.sh with a dump, as in its container."""
     (folder / "password").write_text("unused")
     script = (SCRIPTS / "restore.sh").read_text()
     script = script.replace("PGHOST=db", "PGHOST=127.0.0.1")
-    script = script.replace("/run/secrets/superuser_password", str(folder / "password"))
+    script = re.sub(r"/run/secrets/\w+", str(folder / "password"), script)
     script = script.replace('$(dirname "$0")', str(SCRIPTS))
     path = f"{PROGRAMS}:{os.environ['PATH']}"
     process = subprocess.Popen(
@@ -41,7 +64,7 @@ def start(cluster: Cluster, folder: Path, dump: bytes) -> subprocess.Popen[bytes
 @pytest.fixture
 def dump(cluster: Cluster) -> bytes:
     """Return a dump of the database, where there is a role to own it."""
-    cluster.run("CREATE ROLE groundwork")
+    cluster.run("CREATE ROLE groundwork LOGIN")
     command = [str(PROGRAMS / "pg_dump"), "--format=custom", cluster.url("postgres")]
     return subprocess.check_output(command)
 
@@ -63,7 +86,7 @@ def test_what_is_set_for_the_database_stays(cluster: Cluster, tmp_path: Path, du
 
 def test_what_only_a_superuser_may_create_is_restored(cluster: Cluster, tmp_path: Path) -> None:
     """Publications, subscriptions and event triggers, with their comments, are in the copy."""
-    cluster.run("CREATE ROLE groundwork")
+    cluster.run("CREATE ROLE groundwork LOGIN")
     cluster.run("CREATE PUBLICATION everything FOR ALL TABLES")
     options = "PUBLICATION everything WITH (connect = false)"
     cluster.run(f"CREATE SUBSCRIPTION copy CONNECTION 'host=/nowhere' {options}")
@@ -78,6 +101,20 @@ def test_what_only_a_superuser_may_create_is_restored(cluster: Cluster, tmp_path
     assert cluster.run("SELECT evtname FROM pg_event_trigger") == [("changes",)]
     copies = "SELECT datname FROM pg_subscription JOIN pg_database AS d ON d.oid = subdbid"
     assert ("groundwork",) in cluster.run(copies)
+
+
+@pytest.mark.parametrize("statement", HOSTILE.values(), ids=HOSTILE)
+def test_no_code_in_a_dump_is_run_by_a_superuser(
+    cluster: Cluster, tmp_path: Path, statement: str
+) -> None:
+    """The service's role, which writes what is backed up, gets no more rights by a restore."""
+    cluster.run("CREATE ROLE groundwork LOGIN")
+    cluster.run(statement)
+
+    command = [str(PROGRAMS / "pg_dump"), "--format=custom", cluster.url("postgres")]
+    assert start(cluster, tmp_path, subprocess.check_output(command)).wait() == 0
+
+    assert cluster.run("SELECT rolsuper FROM pg_roles WHERE rolname = 'groundwork'") == [(False,)]
 
 
 def test_a_crash_in_the_exchange_locks_nobody_out(

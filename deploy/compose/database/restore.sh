@@ -59,10 +59,12 @@ restore_objects() { # into groundwork_restored; the objects belong to the servic
     pg_restore --exit-on-error --dbname=groundwork_restored --use-list="$dump.superuser" "$dump" || return
     # A new server lacks the roles that the dump grants something to; they get no login.
     pg_restore --schema-only --file="$dump.sql" "$dump" || return
-    name='([a-z_][a-z0-9_$]*|"[^"]+")'
+    name='([a-z_][a-z0-9_]*|"[^"$]+")' # no $: a function or comment may have such a line too
     sed -nE "s/^(ALTER DEFAULT PRIVILEGES .*)?GRANT .* TO $name( WITH GRANT OPTION)?;\$/\
 SELECT \$r\$CREATE ROLE \2\$r\$ WHERE to_regrole(\$r\$\2\$r\$) IS NULL \\\\gexec/p" "$dump.sql" | sql || return
-    pg_restore --exit-on-error --no-owner --role=groundwork --dbname=groundwork_restored \
+    # As the role: the functions of its constraints and indexes run here, and could undo a SET ROLE.
+    PGUSER=groundwork PGPASSWORD=$(cat /run/secrets/database_password) \
+        pg_restore --exit-on-error --no-owner --dbname=groundwork_restored \
         --use-list="$dump.role" "$dump" || return
     pg_restore --exit-on-error --no-owner --dbname=groundwork_restored --use-list="$dump.last" "$dump"
 }
