@@ -171,7 +171,7 @@ def test_the_service_is_no_superuser_of_its_database() -> None:
     """The service knows the password of its own role only."""
     readers = {name for name in SERVER if "superuser_password" in SERVER[name].get("secrets", [])}
 
-    assert readers == {"db", "backup", "restore"}
+    assert readers == {"db", "restore"}
     role = (CHECKOUT / "deploy/compose/database/role.sql").read_text()
     assert re.search(r"^CREATE ROLE groundwork LOGIN PASSWORD :'password';$", role, re.MULTILINE)
 
@@ -180,11 +180,18 @@ def test_a_backup_has_what_every_role_owns() -> None:
     """A table that an operator has made as superuser stops no backup, nor do hidden rows."""
     script = (CHECKOUT / "deploy/compose/database/backup.sh").read_text()
 
-    assert SERVER["backup"]["secrets"] == ["superuser_password"]
-    assert re.findall(r"PGUSER=(\w+)|cat /run/secrets/(\w+)", script) == [
-        ("postgres", ""),
-        ("", "superuser_password"),
-    ]
+    assert re.findall(r"PGUSER=(\w+)", script) == ["postgres"]
+
+
+def test_the_proof_of_a_backup_has_no_secret() -> None:
+    """What the service's role has written is run by the proof, where it can read and change all."""
+    script = (CHECKOUT / "deploy/compose/database/backup.sh").read_text()
+    source, proof = script.split("initdb")[:2]
+
+    assert "secrets" not in SERVER["backup"]
+    assert re.search(r"^\(\n    PGPASSWORD=\$\(cat\)\n[^)]", source, re.MULTILINE)  # in a subshell
+    assert source.index("\n)\ncat dump >&3\nexec 3>&-\n")
+    assert ">&3" not in proof
 
 
 def test_a_backup_gives_up_where_the_database_hangs() -> None:

@@ -383,6 +383,17 @@ def test_only_a_proven_dump_is_a_backup(host: Host) -> None:
     assert list((host.folder / "backups").iterdir()) == []
 
 
+def test_a_backup_gets_the_password_on_stdin(host: Host) -> None:
+    """No file of the container has it, where the proof runs code of the service's role."""
+    script = DOCKER.replace('*" migrate"', '*" backup") cat >given ;;\n*" migrate"')
+    (host.folder / "docker").write_text(script)
+
+    assert host.run("backup", "backups") == 0
+
+    password = (host.folder / "secrets/superuser_password").read_text()
+    assert (host.folder / "given").read_text() == password
+
+
 def test_a_backup_is_private_and_has_a_checksum(host: Host) -> None:
     """Only its owner reads the dump; Prometheus is told when it was made."""
     (host.folder / "dump").write_text("dump")

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Write a dump of the database to stdout, but only one that has been restored and compared.
-# Runs in the service `backup` of compose.production.yaml.
+# Write a dump of the database to stdout, and fail unless it could be restored and compared. Runs in
+# the service `backup` of compose.production.yaml, with the superuser's password on stdin.
 set -eu
 exec 3>&1 >&2 # stdout is for the dump
 here=$(dirname "$0")
@@ -14,9 +14,10 @@ schema() { # what pg_dump prints, without comments and its random key
 # The source: dump, schema and row counts of one snapshot, while the service goes on writing. A
 # superuser reads the tables of every role, and rows that policies hide from their owner.
 export PGHOST=db PGUSER=postgres PGDATABASE=groundwork PGCONNECT_TIMEOUT=30
-PGPASSWORD=$(cat /run/secrets/superuser_password)
-export PGPASSWORD
-psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 >rows.source <<SQL
+(
+    PGPASSWORD=$(cat)
+    export PGPASSWORD
+    psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 >rows.source <<SQL
 SET statement_timeout = 0;
 SET idle_in_transaction_session_timeout = 0;
 BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
@@ -25,14 +26,19 @@ SELECT pg_export_snapshot() AS "SNAPSHOT" \gset
 \! pg_dump --format=custom --snapshot="\$SNAPSHOT" --file=unproven && mv unproven dump
 \i $here/row-counts.sql
 SQL
-test -e dump
-schema >schema.source
-# Roles that the operator has made may have grants; in the scratch server their names are enough.
-psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 >roles.sql --command="
-    SELECT format('CREATE ROLE %I;', rolname) FROM pg_roles
-    WHERE rolname <> 'postgres' AND NOT starts_with(rolname, 'pg_')"
+    test -e dump
+    schema >schema.source
+    # Roles that the operator has made may have grants; in the scratch server their names are enough.
+    psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 >roles.sql --command="
+        SELECT format('CREATE ROLE %I;', rolname) FROM pg_roles
+        WHERE rolname <> 'postgres' AND NOT starts_with(rolname, 'pg_')"
+)
+cat dump >&3
+exec 3>&-
 
-# The proof: a scratch server that only this container reaches.
+# The proof: a scratch server that only this container reaches. It runs the functions of constraints
+# and indexes, which the service's role has written, as superuser: so the password is gone by now, and
+# the dump has left.
 export PGHOST="$work"
 # shellcheck disable=SC2086 # several options
 initdb --pgdata=scratch --auth=trust --no-sync ${POSTGRES_INITDB_ARGS-} >initdb.log
@@ -51,4 +57,3 @@ if ! diff rows.source rows.restored || ! diff schema.source schema.restored; the
     exit 1
 fi
 echo "restored and compared: $(wc -l <rows.source) tables, $(wc -c <dump) bytes"
-cat dump >&3
