@@ -23,7 +23,7 @@ _NOT_EXTRAS = frozenset({*RESERVED_ATTRS, "color_message"})
 _HEAD = ("timestamp", "level", "logger", "message")
 _OURS = (*_HEAD, "request_id", "trace_id", "exception")
 # Control characters, line breaks, and characters that change the direction of text.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class AccessLine(Struct):

@@ -162,7 +162,7 @@ def test_a_readable_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "sign", ["\n", "\r", "\x1b", "\x9b", "\u2028", "\u202e", "\u2067", "\u200f"]
+    "sign", ["\n", "\r", "\x1b", "\x9b", "\u2028", "\u202e", "\u2067", "\u200f", "\u061c"]
 )
 def test_a_readable_line_has_no_control_characters(sign: str) -> None:
     """Line breaks, escape sequences and direction marks are escaped."""
