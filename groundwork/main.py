@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import override
@@ -68,9 +69,11 @@ def _bare(route: Route) -> ASGIApp:
 
 
 def _match_exactly(router: Router) -> None:
-    """Let a path with an extra slash be 404, in the routers of Mount and Host too."""
+    """Let a path with an extra slash or line break be 404, in the routers of Mount and Host too."""
     router.redirect_slashes = False
     for route in router.routes:
+        if isinstance(route, Route):  # $ is also before a line break at the end
+            route.path_regex = re.compile(re.sub(r"\$$", r"\\Z", route.path_regex.pattern))
         if isinstance(inner := getattr(route, "app", None), Router):
             _match_exactly(inner)
 

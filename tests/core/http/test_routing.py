@@ -71,6 +71,12 @@ async def test_allow_has_the_methods(client: httpx.AsyncClient, path: str, allow
     assert response.headers["allow"] == allowed
 
 
+async def test_a_path_ends_without_a_line_break(client: httpx.AsyncClient) -> None:
+    """A path with a line break at its end is 404: a rule of the proxy for the path misses it."""
+    assert (await client.get("/endpoint")).status_code == 204
+    assert (await client.get("/endpoint%0A")).status_code == 404
+
+
 @pytest.mark.parametrize("path", ["/endpoint/", "/groups/items/5/", "/groups"])
 async def test_no_path_is_redirected(client: httpx.AsyncClient, path: str) -> None:
     """A slash more or less is 404, in a group too: a redirect would lead to the Host header."""
