@@ -494,6 +494,21 @@ def test_an_invalid_number_of_days_is_refused(host: Host) -> None:
     assert not host.calls("run")
 
 
+@pytest.mark.parametrize("name", ["groundwork.part", "groundwork.prom"])
+def test_the_metric_of_a_backup_follows_no_link(host: Host, name: str) -> None:
+    """Whoever owns TEXTFILE_FOLDER cannot let root overwrite a file, or open it to all."""
+    (host.folder / "shadow").write_text("root")
+    (host.folder / "shadow").chmod(0o600)
+    (host.folder / "textfile").mkdir()
+    (host.folder / "textfile" / name).symlink_to(host.folder / "shadow")
+
+    assert host.run("backup", "backups", TEXTFILE_FOLDER=str(host.folder / "textfile")) == 0
+
+    assert (host.folder / "shadow").read_text() == "root"
+    assert stat.S_IMODE((host.folder / "shadow").stat().st_mode) == 0o600
+    assert stat.S_IMODE((host.folder / "textfile/groundwork.prom").lstat().st_mode) == 0o644
+
+
 def test_a_backup_stays_without_its_metric(host: Host) -> None:
     """If TEXTFILE_FOLDER is missing, `backup` fails, but the dump is there."""
     assert host.run("backup", "backups", TEXTFILE_FOLDER="/does/not/exist") != 0
