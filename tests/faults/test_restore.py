@@ -117,6 +117,15 @@ def test_no_code_in_a_dump_is_run_by_a_superuser(
     assert cluster.run("SELECT rolsuper FROM pg_roles WHERE rolname = 'groundwork'") == [(False,)]
 
 
+def test_a_text_that_looks_like_a_grant_is_restored(cluster: Cluster, tmp_path: Path) -> None:
+    """A line of a comment or a function may grant something to a role that cannot exist."""
+    cluster.run("CREATE ROLE groundwork LOGIN")
+    cluster.run("COMMENT ON TABLE installation IS '\nGRANT ALL ON t TO current_user;\n'")
+
+    command = [str(PROGRAMS / "pg_dump"), "--format=custom", cluster.url("postgres")]
+    assert start(cluster, tmp_path, subprocess.check_output(command)).wait() == 0
+
+
 def test_a_crash_in_the_exchange_locks_nobody_out(
     cluster: Cluster, tmp_path: Path, dump: bytes
 ) -> None:

@@ -57,11 +57,12 @@ restore_objects() { # into groundwork_restored; the objects belong to the servic
     grep -E '^[0-9]+; [0-9]+ [0-9]+ (COMMENT - )?(EVENT TRIGGER|PUBLICATION|SUBSCRIPTION) ' "$dump.list" >"$dump.last" || :
     grep -vxF -f "$dump.superuser" -f "$dump.last" "$dump.list" >"$dump.role" || :
     pg_restore --exit-on-error --dbname=groundwork_restored --use-list="$dump.superuser" "$dump" || return
-    # A new server lacks the roles that the dump grants something to; they get no login.
+    # A new server lacks the roles that the dump grants something to; they get no login. A line of a
+    # function or comment may look like a grant, too: so no error counts, and there is no $ in a name.
     pg_restore --schema-only --file="$dump.sql" "$dump" || return
-    name='([a-z_][a-z0-9_]*|"[^"$]+")' # no $: a function or comment may have such a line too
+    name='([a-z_][a-z0-9_]*|"[^"$]+")'
     sed -nE "s/^(ALTER DEFAULT PRIVILEGES .*)?GRANT .* TO $name( WITH GRANT OPTION)?;\$/\
-SELECT \$r\$CREATE ROLE \2\$r\$ WHERE to_regrole(\$r\$\2\$r\$) IS NULL \\\\gexec/p" "$dump.sql" | sql || return
+SELECT \$r\$CREATE ROLE \2\$r\$ WHERE to_regrole(\$r\$\2\$r\$) IS NULL \\\\gexec/p" "$dump.sql" | sql --set=ON_ERROR_STOP=0 || return
     # As the role: the functions of its constraints and indexes run here, and could undo a SET ROLE.
     PGUSER=groundwork PGPASSWORD=$(cat /run/secrets/database_password) \
         pg_restore --exit-on-error --no-owner --dbname=groundwork_restored \
