@@ -117,6 +117,18 @@ def test_no_code_in_a_dump_is_run_by_a_superuser(
     assert cluster.run("SELECT rolsuper FROM pg_roles WHERE rolname = 'groundwork'") == [(False,)]
 
 
+def test_rows_of_a_view_are_not_counted(cluster: Cluster) -> None:
+    """A view in the place of a table that was just found is an error: its functions do not run."""
+    cluster.run("CREATE TABLE a_table ()")
+    cluster.run("CREATE VIEW a_view AS SELECT FROM a_table")
+    command = (str(PROGRAMS / "psql"), cluster.url("postgres"), "--set=ON_ERROR_STOP=1")
+    counts = (*command, f"--file={SCRIPTS / 'row-counts.sql'}")
+
+    assert b"\npublic.a_table|0\n" in subprocess.check_output([*counts, "--no-align"])
+    view = [*counts, "--command=SELECT count(*) FROM a_view"]
+    assert b'view "a_view" is restricted' in subprocess.run(view, stderr=PIPE, check=False).stderr
+
+
 def test_a_text_that_looks_like_a_grant_is_restored(cluster: Cluster, tmp_path: Path) -> None:
     """A line of a comment or a function may grant something to a role that cannot exist."""
     cluster.run("CREATE ROLE groundwork LOGIN")
