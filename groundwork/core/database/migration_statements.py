@@ -47,15 +47,13 @@ def _run(session: Session, statement: str) -> None:
         session.run(statement)
         return
     timeouts = session.run(_TIMEOUTS)  # the file may have SET them
+    session.run(_PATIENT)
     try:
-        session.run(_PATIENT)
         session.run(statement)
-    except psycopg2.Error:
+    finally:
         with suppress(psycopg2.Error):
             session.run(timeouts)
             drop_invalid(session, statement)
-        raise
-    session.run(timeouts)
 
 
 def drop_invalid(session: Session, sql: str) -> None:
