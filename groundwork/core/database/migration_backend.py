@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any, override
 
@@ -60,8 +61,9 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
     @override
     def lock(self, timeout: float = 10) -> Iterator[None]:
         """Take no lock: a change does. Close the connection in the end, which releases it."""
-        with closing(self.connection):
-            self.connection.watch()
+        with closing(self.connection) as session:
+            pid = session.run("SELECT pg_backend_pid()")
+            Thread(target=session.watch, args=(pid,), daemon=True).start()
             yield
 
     @override

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import cache
-from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,7 +48,7 @@ _OVERDUE = """
 
 
 class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
-    """A psycopg2 connection, with a thread that logs who blocks it."""
+    """A psycopg2 connection that waits for locks, and says who has them."""
 
     def __init__(self, settings: Settings) -> None:
         timeout, name = max(2, round(settings.db_connect_timeout)), "groundwork migrate"
@@ -90,12 +89,7 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
                     raise MigrationError(message.strip()) from None
             time.sleep(_PAUSE_SECONDS)
 
-    def watch(self) -> None:
-        """Start the thread that logs who blocks this session."""
-        pid = self.run("SELECT pg_backend_pid()")
-        Thread(target=self._watch, args=(pid,), daemon=True).start()
-
-    def _watch(self, pid: int) -> None:
+    def watch(self, pid: int) -> None:
         """Log who blocks the session, and end a wait for a lock after MIGRATION_LOCK_TIMEOUT."""
         with suppress(psycopg2.Error), closing(Session(self._settings)) as observer:
             while not self.closed:
