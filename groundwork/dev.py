@@ -20,8 +20,8 @@ from groundwork.core.database.connections import SQL_DIR
 from groundwork.core.database.migrations import migrate
 from groundwork.core.environment import DEV_DATABASE_URL, exit_with, read_environment, say
 from groundwork.embedded import binaries, forget_other_servers, postgres
-from groundwork.listen import listen, local_address
-from groundwork.serve import serve
+from groundwork.probe import local_address
+from groundwork.serve import listen, serve
 
 HOME = DEV_DATABASE_URL.parent
 # What development wants otherwise; the environment and .env still win.

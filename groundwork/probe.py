@@ -4,7 +4,14 @@ import http.client
 import re
 
 from groundwork.core.environment import read_environment, say
-from groundwork.listen import local_address
+
+# Where to connect if the service listens on every address.
+_LOCAL = {"0.0.0.0": "127.0.0.1", "::": "localhost"}  # noqa: S104 - replaced
+
+
+def local_address(host: str) -> str:
+    """Return the address at which a service on this machine with this HOST can be reached."""
+    return _LOCAL.get(host := host.strip("[]"), host)
 
 
 def probe(name: str) -> int:

@@ -1,5 +1,6 @@
 """`groundwork serve`: one process of uvicorn, as production wants it."""
 
+import errno
 import gc
 import logging
 import os
@@ -8,7 +9,10 @@ import socket
 import sys
 
 from groundwork.core.config import Settings, settings_or_exit
-from groundwork.listen import listen
+from groundwork.core.environment import exit_with
+
+# A machine without IPv6 still listens on IPv4.
+_NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 
 def serve(settings: Settings | None = None, sockets: list[socket.socket] | None = None) -> None:
@@ -48,3 +52,21 @@ def serve(settings: Settings | None = None, sockets: list[socket.socket] | None 
     server.run(sockets)
     if not server.started:
         sys.exit(1)
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Listen on HOST and PORT, or print why not and exit with 2.
+
+    `::` is every address of this machine, IPv4 and IPv6: two sockets, so that an IPv4 client has
+    an IPv4 address in the log and in FORWARDED_ALLOW_IPS.
+    """
+    hosts = ("0.0.0.0", "::") if (host := host.strip("[]")) == "::" else (host,)  # noqa: S104 - as set
+    sockets: list[socket.socket] = []
+    for one in hosts:
+        family = socket.AF_INET6 if ":" in one else socket.AF_INET
+        try:
+            sockets.append(socket.create_server((one, port), family=family))
+        except (OSError, UnicodeError) as error:
+            if not sockets or getattr(error, "errno", None) not in _NO_IPV6:
+                exit_with(f"cannot listen on HOST {host}, PORT {port}: {error}")
+    return sockets

@@ -12,7 +12,7 @@ import groundwork
 
 PACKAGE = Path(groundwork.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-COMMANDS = ("__main__", "dev", "serve", "probe", "psql", "embedded", "listen", "protocol")
+COMMANDS = ("__main__", "dev", "serve", "probe", "psql", "embedded", "protocol")
 # Each imports only from itself and from what stands before it.
 CORE = (
     "environment",

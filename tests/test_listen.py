@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import pytest
 
-from groundwork.listen import listen
+from groundwork.serve import listen
 from tests.servers import free_port
 
 
