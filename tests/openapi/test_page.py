@@ -92,7 +92,9 @@ def test_it_says_what_a_value_may_be() -> None:
 
 def test_a_description_is_optional() -> None:
     """A security scheme and a parameter need no description, as in OpenAPI."""
-    get = {**DESCRIPTION["paths"]["/health/live"]["get"], "security": [{"session": []}]}
+    own = {"name": "team", "in": "query", "schema": {"type": "integer"}}
+    get = DESCRIPTION["paths"]["/health/live"]["get"]
+    get = {**get, "security": [{"session": []}], "parameters": [own]}
     components = {
         **DESCRIPTION["components"],
         "parameters": {
@@ -105,7 +107,7 @@ def test_a_description_is_optional() -> None:
 
     page = text_of(render(document))
 
-    assert "session apiKey" in page
+    assert "session apiKey team query integer" in page
     assert "X-Space header string" in page
     assert "X-Team header, required" in page
 
