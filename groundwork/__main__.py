@@ -21,26 +21,22 @@ def main(arguments: list[str] | None = None) -> None:
         signal.signal(number, lambda number, _: os._exit(128 + number))
     parser = argparse.ArgumentParser("groundwork", description="Self-hosted project management.")
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(metavar="command")
-    dev = commands.add_parser("dev", help="serve with reload and a PostgreSQL of its own")
-    dev.set_defaults(run="groundwork.dev:dev")
-    serve = commands.add_parser("serve", help="serve in production")
-    serve.set_defaults(run="groundwork.serve:serve")
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    commands.add_parser("dev", help="serve with reload and a PostgreSQL of its own")
+    commands.add_parser("serve", help="serve in production")
     migrate = commands.add_parser("migrate", help="apply the migrations that are pending")
     check = "apply nothing; exit with 1 if any are pending"
     migrate.add_argument("--check", action="store_true", help=check)
-    migrate.set_defaults(run="groundwork.core.database.migrations:migrate")
     # psql's options are its own, so none starts with a character of ours.
     psql = commands.add_parser("psql", help="open psql on the database", prefix_chars="\0")
     psql.add_argument("arguments", nargs="*")
-    psql.set_defaults(run="groundwork.psql:psql")
     probe = commands.add_parser("probe", help="check the running instance; exit 0 or 1")
     probe.add_argument("name", nargs="?", choices=("live", "ready"), default="ready")
-    probe.set_defaults(run="groundwork.probe:probe")
     options = vars(parser.parse_args(arguments))
-    if "run" in options:
+    if name := options.pop("command"):
+        module = "core.database.migrations" if name == "migrate" else name
         gc.disable()  # what is imported is no garbage
-        command = pkgutil.resolve_name(options.pop("run"))
+        command = pkgutil.resolve_name(f"groundwork.{module}:{name}")
         gc.enable()
         sys.exit(command(**options))
     parser.print_help()
