@@ -1,6 +1,7 @@
 """The application factory: lifespan, middleware, exception handlers, routes."""
 
 import asyncio
+import inspect
 import math
 import re
 from collections.abc import AsyncGenerator
@@ -19,7 +20,7 @@ from groundwork.core.config import Settings, settings_or_exit
 from groundwork.core.database import Connector, Pool
 from groundwork.core.database.queries import Query
 from groundwork.core.http.cors import CORS
-from groundwork.core.http.error_boundary import ErrorBoundary
+from groundwork.core.http.error_boundary import ErrorBoundary, call_handler
 from groundwork.core.http.middleware import RequestContext
 from groundwork.core.http.problems import DATABASE_ERRORS, cancelled, database_error, http_exception
 from groundwork.core.lifecycle import Lifecycle, flush_log
@@ -45,6 +46,7 @@ class _Application(Starlette):
 
     @override
     def build_middleware_stack(self) -> ASGIApp:
+        _prepare(self.router)
         app: ASGIApp = self._route
         for cls, args, kwargs in reversed(self.user_middleware):
             app = cls(app, *args, **kwargs)
@@ -54,28 +56,25 @@ class _Application(Starlette):
         try:
             await self.router(scope, receive, send)
         except HTTPException as error:  # the router's own: 404 and 405
+            if "responding" in scope:
+                raise
             response = await http_exception(Request(scope), error)
             await response(scope, receive, send)
 
 
-def _bare(route: Route) -> ASGIApp:
-    """Return the handler of a route without Starlette's layer for its exceptions."""
-
-    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
-        response = await route.endpoint(Request(scope))
-        await response(scope, receive, send)
-
-    return respond
-
-
-def _match_exactly(router: Router) -> None:
-    """Let a path with an extra slash or line break be 404, in the routers of Mount and Host too."""
+def _prepare(router: Router) -> None:
+    """Let a path with an extra slash or line break be 404, and shorten the way to each handler."""
     router.redirect_slashes = False
     for route in router.routes:
-        if isinstance(route, Route):  # $ is also before a line break at the end
+        inner = getattr(route, "app", None)
+        if isinstance(inner, Router):
+            _prepare(inner)
+        elif isinstance(route, Route):
+            # $ is also before a line break at the end.
             route.path_regex = re.compile(re.sub(r"\$$", r"\\Z", route.path_regex.pattern))
-        if isinstance(inner := getattr(route, "app", None), Router):
-            _match_exactly(inner)
+            # A function: it has no middleware, and is no class.
+            if inspect.isfunction(inner) and inspect.iscoroutinefunction(route.endpoint):
+                route.app = call_handler(route.endpoint)
 
 
 def create_app(settings: Settings | None = None) -> RequestContext:
@@ -109,20 +108,16 @@ def create_app(settings: Settings | None = None) -> RequestContext:
     origins = settings.cors_allow_origins or (("*",) if settings.debug else ())
     app = _Application(
         lifespan=lifespan,
-        middleware=[
-            *tracing(),
-            Middleware(CORS, origins, OWN_HEADERS),
-            Middleware(ErrorBoundary, debug=settings.debug),
-        ],
+        middleware=[*tracing(), Middleware(ErrorBoundary, debug=settings.debug)],
         exception_handlers={HTTPException: http_exception, asyncio.CancelledError: cancelled}
         | dict.fromkeys(DATABASE_ERRORS, database_error),
         routes=ROUTES,
     )
-    _match_exactly(app.router)
     return RequestContext(
         app,
+        CORS(app, origins, OWN_HEADERS),
         lifecycle,
-        probes={one.path: CORS(_bare(one), origins, OWN_HEADERS) for one in health.probes},
+        probes={one.path: call_handler(one.endpoint) for one in health.probes},
         quiet=("/",),  # the status page refreshes by itself
         server_timing=settings.environment == "development",
     )

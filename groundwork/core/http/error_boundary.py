@@ -2,6 +2,7 @@
 
 import logging
 from asyncio import CancelledError
+from collections.abc import Awaitable, Callable
 from html import escape
 from typing import cast
 
@@ -10,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from groundwork.core.database.waiters import client_disconnect
 from groundwork.core.http.receiving import Client
@@ -68,6 +69,21 @@ class ErrorBoundary(ServerErrorMiddleware):
             kind = "text/html"
         # An exception may quote surrogates.
         return Response(text.encode(errors="backslashreplace"), 500, media_type=kind)
+
+
+def call_handler(handler: Callable[[Request], Awaitable[Response]]) -> ASGIApp:
+    """Return a handler as a route calls it; Starlette's way there takes 5 % of a request's time."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        try:
+            response = await handler(request)
+        except Exception as error:  # noqa: BLE001 - raised again where it is unhandled
+            response = await _handle(request, error, started=False)
+        scope["responding"] = True  # an exception from here on is not of the router
+        await response(scope, receive, send)
+
+    return app
 
 
 async def _handle(request: Request, error: BaseException, *, started: bool) -> Response:

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from groundwork.core.http.cors import CORS
 from groundwork.core.http.receiving import Body
 from groundwork.core.http.routing import flatten
 from groundwork.core.lifecycle import Lifecycle
@@ -32,6 +33,7 @@ class RequestContext:
     """Wrap the whole application, and the probes in front of it."""
 
     app: Starlette
+    cors: CORS  # around the application
     lifecycle: Lifecycle
     probes: Mapping[str, ASGIApp]  # by path, for GET and HEAD in place of the application
     quiet: Collection[str] = ()  # paths whose successful requests are logged at DEBUG too
@@ -46,7 +48,7 @@ class RequestContext:
             return
         self.lifecycle.has_served = True
         started = time.perf_counter()
-        current, trace, has_body = _read(scope["headers"])
+        current, trace, origin, has_body = _read(scope["headers"])
         tokens = request_id.set(current), traceparent.set(trace)
         body = Body(receive) if has_body else None
         # As routes have it: without the prefix that `uvicorn --root-path` adds.
@@ -54,13 +56,19 @@ class RequestContext:
         status = 499  # nginx's status code for a client that disconnected
         method = metrics.method_label(scope["method"])
         active = metrics.active_requests(method, scope.get("scheme", "http"))
+        app: ASGIApp = self.app
+        added = self.cors.headers(origin)
+        if scope["method"] == "OPTIONS":
+            app, added = self.cors, []  # it adds them itself
+        elif scope["method"] in {"GET", "HEAD"}:
+            app = self.probes.get(path, app)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message.get("headers", ()), *self._headers(current, started)]
-                message = {**message, "headers": headers}
+                own = self._headers(current, started)
+                message = {**message, "headers": [*message.get("headers", ()), *added, *own]}
             elif body and body.has_more and not message.get("more_body"):
                 await send({**message, "more_body": True})
                 await body.discard()
@@ -69,8 +77,6 @@ class RequestContext:
 
         active.count += 1
         try:
-            is_probe = path in self.probes and scope["method"] in {"GET", "HEAD"}
-            app = self.probes[path] if is_probe else self.app
             await app(scope, body.receive if body else receive, send_with_headers)
         finally:
             active.count -= 1
@@ -120,15 +126,17 @@ class RequestContext:
         access_log.handle(AccessRecord(level, line))
 
 
-def _read(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str | None, bool]:
-    """Return the request ID (the client's if valid), the traceparent, and whether a body comes."""
-    current = trace = None
+def _read(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str | None, bytes | None, bool]:
+    """Return request ID (the client's if valid), traceparent, Origin, and whether a body comes."""
+    current = trace = origin = None
     has_body = False
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             current = value.decode()
         elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
             trace = value.decode()
+        elif name == b"origin":
+            origin = value
         elif name in {b"content-length", b"transfer-encoding"}:
             has_body = True
-    return current or random.getrandbits(128).to_bytes(16).hex(), trace, has_body
+    return current or random.getrandbits(128).to_bytes(16).hex(), trace, origin, has_body

@@ -225,7 +225,7 @@ async def test_requests_are_timed_by_method_route_and_status(
 @pytest.mark.parametrize(
     "layer",
     [
-        partial(RequestContext, lifecycle=Mock(), probes={}),
+        partial(RequestContext, cors=Mock(), lifecycle=Mock(), probes={}),
         partial(ErrorBoundary, debug=False),
     ],
 )
