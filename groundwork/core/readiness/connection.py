@@ -38,6 +38,7 @@ class CheckConnection:
         self._connection: Connection | None = None
         self._row: Database | None = None  # what the latest session found when it began
         self.begun = 0.0  # when that session was asked for
+        self._attempted = 0.0  # when the latest attempt began, also if it failed
         self._took = 0.0  # seconds until it had that row
         self._renewal: asyncio.Task[None] | None = None
         self._attempts = WeakSet[asyncio.Task[Database]]()
@@ -55,7 +56,7 @@ class CheckConnection:
         """
         self.reconnected = False
         if connection := self._take():
-            if time.monotonic() - self.begun >= RENEW_SECONDS:
+            if time.monotonic() - self._attempted >= RENEW_SECONDS:
                 self._start_renewal()
             try:
                 row = await query_until(connection, deadline - time.monotonic())
@@ -88,7 +89,6 @@ class CheckConnection:
     def _start_renewal(self) -> asyncio.Task[None]:
         renewal = self._renewal
         if renewal is None or renewal.done():
-            self.begun = time.monotonic()  # also if it fails: the next attempt waits as long
             self._renewal = renewal = spawn(self._renew())
         return renewal
 
@@ -103,6 +103,7 @@ class CheckConnection:
             self._on_failure()
 
     async def _attempt_until(self, deadline: float) -> Database:
+        self._attempted = time.monotonic()
         older, connected, fresh = set(self._attempts), self._connected, spawn(self._attempt())
         self._attempts.add(fresh)
         try:

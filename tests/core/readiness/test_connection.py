@@ -334,6 +334,19 @@ async def test_a_failed_renewal_is_not_repeated_at_once(monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("renewing")
+async def test_a_renewal_that_fails_does_not_make_the_session_younger() -> None:
+    """The pool begins again the attempts that are older than the latest one that succeeded."""
+    attempts = [connection("kept", "kept"), OSError()]
+    check = CheckConnection(AsyncMock(side_effect=attempts), 5, Mock())
+    await check.query(late())
+    begun = check.begun
+    await check.query(late())
+    await failure_of(check)
+
+    assert check.begun == begun > 0
+
+
+@pytest.mark.usefixtures("renewing")
 async def test_a_renewal_that_hangs_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond its timeout it counts as failed, and only one is under way at a time."""
     monkeypatch.setattr(check_connection, "_RENEW_TIMEOUT", 0.05)
