@@ -24,9 +24,9 @@ FINAL = (asyncpg.UndefinedTableError, asyncpg.CannotConnectNowError)
 class CheckConnection:
     """The check's session, and the attempts to open the next; the first begins with a check.
 
-    Without a session, each check makes a fresh attempt beside the one that outlived its check, and
-    so does each renewal: a slow but working database is reached by the slow one, one that is back
-    by the fresh one. The first that connects ends the others.
+    Without a session, each check makes a fresh attempt beside the oldest one and the one before; a
+    renewal makes one beside the oldest. A slow but working database is reached by an old one, one
+    that is back by a fresh one. The first that connects ends the others.
     """
 
     def __init__(self, connect: Connect, timeout: float, on_failure: Callable[[], object]) -> None:
@@ -41,7 +41,7 @@ class CheckConnection:
         self._attempted = 0.0  # when the latest attempt began, also if it failed
         self._took = 0.0  # seconds until it had that row
         self._renewal: asyncio.Task[None] | None = None
-        self._attempts = WeakSet[asyncio.Task[Database]]()
+        self._attempts: list[asyncio.Task[Database]] = []
         self._connected = asyncio.Future[Database]()  # the row of the next session
         self._open = WeakSet[Connection]()
 
@@ -95,27 +95,25 @@ class CheckConnection:
     async def _renew(self) -> None:
         # A distant server is no failure; another host of the address may respond after that.
         patience = max(_RENEW_TIMEOUT, 1.5 * self._took)
-        attempts = self._attempt_until(time.monotonic() + 2 * self._timeout)
+        attempts = self._attempt_until(time.monotonic() + 2 * self._timeout, recent=1)
         try:
             await run_with_timeout(patience, attempts, turns=20)
         except Exception as error:  # noqa: BLE001 - readiness says what it is
             self.failure = error
             self._on_failure()
 
-    async def _attempt_until(self, deadline: float) -> Database:
+    async def _attempt_until(self, deadline: float, recent: int = 2) -> Database:
         self._attempted = time.monotonic()
-        older, connected, fresh = set(self._attempts), self._connected, spawn(self._attempt())
-        self._attempts.add(fresh)
-        try:
-            left = deadline - time.monotonic()
-            done, _ = await asyncio.wait({fresh, connected}, timeout=left, return_when=_FIRST)
-            if not done:
-                message = "no response in time"
-                raise TimeoutError(message)
-            return (connected if connected in done else fresh).result()
-        finally:
-            if not all(attempt.done() for attempt in older):
-                fresh.cancel()
+        connected, fresh = self._connected, spawn(self._attempt())
+        self._attempts = [*(one for one in self._attempts if not one.done()), fresh]
+        for superseded in self._attempts[1:-recent]:
+            superseded.cancel()
+        left = deadline - time.monotonic()
+        done, _ = await asyncio.wait({fresh, connected}, timeout=left, return_when=_FIRST)
+        if not done:
+            message = "no response in time"
+            raise TimeoutError(message)
+        return (connected if connected in done else fresh).result()
 
     async def _attempt(self) -> Database:
         begun = time.monotonic()
@@ -127,7 +125,7 @@ class CheckConnection:
         self._keep(connection, self._connection)
         connected, self._connected = self._connected, asyncio.Future()
         connected.set_result(row)
-        for other in self._attempts - {asyncio.current_task()}:
+        for other in {*self._attempts} - {asyncio.current_task()}:
             other.cancel()  # it may reach a server of before
         return row
 

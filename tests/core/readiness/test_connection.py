@@ -87,22 +87,22 @@ async def test_only_a_kept_connection_can_be_lost() -> None:
     assert [*told, check.is_lost()] == [False, False, True, False]
 
 
-async def test_an_attempt_outlives_its_check() -> None:
-    """A connect that takes longer than a check gives its answer to a later one."""
+@pytest.mark.parametrize("slow", [0, 3])
+async def test_an_attempt_outlives_its_check(slow: int) -> None:
+    """The oldest and the newest go on: either may connect while the network swallows the others."""
     gate = asyncio.Event()
     attempts: list[asyncio.Task[Any] | None] = []
 
     async def connect() -> Any:
         attempts.append(asyncio.current_task())
-        await (gate.wait() if len(attempts) == 1 else never())
+        await (gate.wait() if len(attempts) == slow + 1 else never())
         return connection("row")
 
     check = CheckConnection(connect, 5, Mock())
-    for _ in range(3):
+    for _ in range(4):
         with pytest.raises(TimeoutError, match="no response in time"):
             await check.query(soon())
-    await asyncio.sleep(0)
-    assert [attempt.done() for attempt in attempts if attempt] == [False, True, True]
+    assert [attempt.done() for attempt in attempts if attempt] == [False, True, False, False]
 
     gate.set()
     async with asyncio.timeout(2):
@@ -361,6 +361,24 @@ async def test_a_renewal_that_hangs_is_a_failure(monkeypatch: pytest.MonkeyPatch
 
     assert isinstance(check.failure, TimeoutError)
     assert connect.call_count == 2
+    check.close()
+
+
+@pytest.mark.usefixtures("renewing")
+async def test_two_attempts_at_most_are_made_beside_a_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The check has three connections at most, as the documentation of DB_POOL_MAX_SIZE says."""
+    monkeypatch.setattr(check_connection, "_RENEW_TIMEOUT", 0.02)
+    before, connect = asyncio.all_tasks(), AsyncMock(side_effect=[faithful()])
+    check = CheckConnection(connect, 5, Mock())
+    await check.query(late())
+    connect.side_effect = never
+    for _ in range(3):
+        await check.query(late())
+        await asyncio.sleep(0.1)
+
+    assert (connect.await_count, len(asyncio.all_tasks() - before)) == (4, 2)
     check.close()
 
 
