@@ -40,19 +40,22 @@ class ErrorBoundary(ServerErrorMiddleware):
         token = client_disconnect.set(client.wait_for_disconnect)
         try:
             await self.app(scope, client.receive, client.send)
-        except ClientDisconnect:
-            logger.info("client disconnected")
         except _CAUGHT as error:  # handled, or logged
             response = await self._respond(Request(scope), error, started=client.started)
             # An incomplete response makes the server close the connection.
-            if not client.started:
+            if response and not client.started:
                 await response(scope, receive, send)
         finally:
             client_disconnect.reset(token)
 
-    async def _respond(self, request: Request, error: BaseException, *, started: bool) -> Response:
+    async def _respond(
+        self, request: Request, error: BaseException, *, started: bool
+    ) -> Response | None:
         try:
             return await _handle(request, error, started=started)
+        except ClientDisconnect:
+            logger.info("client disconnected")
+            return None
         except _CAUGHT as unhandled:
             await _note_pending(request.scope, unhandled)
             logger.exception("unhandled exception")

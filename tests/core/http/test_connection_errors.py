@@ -11,7 +11,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 from groundwork.core.config import Settings
@@ -52,6 +52,16 @@ async def leave_early(_: Request[State]) -> JSONResponse:
     raise ExceptionGroup(message, [ClientDisconnect(), ClientDisconnect()])
 
 
+async def stream_early(request: Request[State]) -> StreamingResponse:
+    """Fail likewise once the response has started."""
+
+    async def stream() -> AsyncGenerator[str]:
+        yield "row"
+        await leave_early(request)
+
+    return StreamingResponse(stream())
+
+
 @pytest.fixture
 async def pool(settings: Settings, request: pytest.FixtureRequest) -> AsyncGenerator[Pool]:
     """Give a real pool, on the test's database or on another."""
@@ -71,6 +81,7 @@ def app(app: Starlette) -> Starlette:
         Route("/plan", use_old_plan),
         Route("/cancelled", await_cancelled),
         Route("/early", leave_early),
+        Route("/stream", stream_early),
     ]
     return app
 
@@ -135,12 +146,13 @@ async def test_a_cancelled_request_has_a_problem(
     assert is_a_problem(response)
 
 
+@pytest.mark.parametrize(("path", "status"), [("/early", 499), ("/stream", 200)])
 async def test_a_disconnect_within_a_task_group_is_no_error(
-    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, path: str, status: int
 ) -> None:
     """What waits for a connection when its client disconnects may be several queries at once."""
     caplog.set_level(logging.INFO, "groundwork")
-    with pytest.raises(AssertionError):  # the transport wants a response
-        await client.get("/early")
+    with pytest.raises(AssertionError):  # the transport wants a whole response
+        await client.get(path)
 
-    assert caplog.messages[-2:] == ["client disconnected", "GET /early 499"]
+    assert caplog.messages[-2:] == ["client disconnected", f"GET {path} {status}"]
