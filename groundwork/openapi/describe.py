@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from http import HTTPStatus
+from http.client import responses as phrases
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +45,14 @@ def describe(app_name: str, routes: Iterable[BaseRoute]) -> _Json:
     document["paths"] = paths
     document["components"]["schemas"] = components
     statuses = {status for *_, one in handlers for status in one.problems}
-    phrases = {str(status): f"{HTTPStatus(status).phrase}." for status in sorted(statuses)}
+    texts = {str(status): f"{phrases.get(status, status)}." for status in sorted(statuses)}
     document["components"]["responses"] = {
         status: {
             "description": text,
             "headers": _headers(common, common["error_headers"].get(status, {})),
             "content": {"application/problem+json": {"schema": by_kind[Problem]}},
         }
-        for status, text in {**phrases, **common["errors"]}.items()
+        for status, text in {**texts, **common["errors"]}.items()
     }
     return document
 
@@ -78,7 +78,7 @@ def _operation(
         parameters += _parameters(place, kind) if kind else ()
     responses = {
         str(status): {
-            "description": HTTPStatus(status).phrase,
+            "description": phrases.get(status, str(status)),
             "headers": _headers(common, one.headers),
             "content": _content(one.kinds(status), schemas),
         }

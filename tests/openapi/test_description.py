@@ -409,13 +409,15 @@ def test_a_docstring_is_summary_and_description() -> None:
 
 
 def test_any_error_is_described() -> None:
-    """A status that the common texts do not have is described by its phrase."""
-    route = Route("/box", operation({204: None}, errors=(418,))(lambda _: Response()))
+    """A status that the common texts do not have is described by its phrase, if it has one."""
+    given = operation({299: None}, errors=(418, 499))
+    route = Route("/box", given(lambda _: Response()))
 
     document = describe("Boxes", [route])
 
     texts = {key: one["description"] for key, one in document["components"]["responses"].items()}
-    assert (texts["418"], texts["415"]) == ("I'm a Teapot.", "The body must be application/json.")
+    assert (texts["418"], texts["499"]) == ("I'm a Teapot.", "499.")
+    assert texts["415"] == "The body must be application/json."
     assert "m a Teapot." in render(document)
 
 

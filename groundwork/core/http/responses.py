@@ -1,7 +1,7 @@
 """Responses: JSON, encoded by msgspec (docs/development.md), and RFC 9457 problem details."""
 
 from collections.abc import Mapping
-from http import HTTPStatus
+from http.client import responses
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -59,7 +59,7 @@ def problem(
     errors: list[InvalidPart] | UnsetType = UNSET,
 ) -> Response:
     """Return an application/problem+json response."""
-    title, current = HTTPStatus(status).phrase, request_id.get() or ""
+    title, current = responses.get(status, ""), request_id.get() or ""
     instance = "/" + quote(scope["path"].lstrip("/"))
     body = Problem("about:blank", title, status, detail, instance, current, errors)
     return Json(body, status, headers, "application/problem+json")

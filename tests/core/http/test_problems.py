@@ -207,6 +207,7 @@ class Guard:
     ("error", "status"),
     [
         (HTTPException(401), 401),
+        (HTTPException(499), 499),
         (LOST, 503),
         (asyncpg.QueryCanceledError("cancelled"), 503),
         (ExceptionGroup("both", [LOST, ExceptionGroup("inner", [LOST])]), 503),
