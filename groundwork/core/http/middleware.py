@@ -24,8 +24,9 @@ from groundwork.core.observability.logging import AccessLine, AccessRecord, requ
 access_log = logging.getLogger("groundwork.access")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
-# Version 00 of W3C Trace Context (3.2.2); IDs of zeros alone are invalid there.
-_TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+# W3C Trace Context (3.2.2, 4): IDs of zeros are invalid; after version 00 more may follow.
+_IDS = rb"(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+_TRACEPARENT = re.compile(rb"(?!ff|00.{54})[0-9a-f]{2}-%b(-.*)?" % _IDS)
 
 
 @dataclass(eq=False)
@@ -134,7 +135,7 @@ def _read(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str | None, byte
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             current = value.decode()
         elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
-            trace = value.decode()
+            trace = f"00{value[2:55].decode()}"  # the version that is understood
         elif name == b"origin":
             origin = value
         elif name in {b"content-length", b"transfer-encoding"}:

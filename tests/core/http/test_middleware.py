@@ -31,7 +31,7 @@ from groundwork.core.http.middleware import RequestContext
 from groundwork.core.http.operations import operation
 from groundwork.core.http.receiving import MAX_BODY_BYTES
 from groundwork.core.http.responses import problem
-from groundwork.core.observability.logging import AccessRecord, request_id
+from groundwork.core.observability.logging import AccessRecord, request_id, traceparent
 from groundwork.core.state import State
 
 ORIGIN = "https://app.example"
@@ -732,6 +732,19 @@ async def test_other_requests_are_logged_at_info(
 
     (entry,) = [entry for entry in caplog.records if entry.name == "groundwork.access"]
     assert entry.levelname == level
+
+
+@pytest.mark.parametrize("given", ["01-{}", "fe-{}-x"])
+async def test_a_trace_is_passed_on_in_the_version_that_is_understood(
+    app: Starlette, client: httpx.AsyncClient, given: str
+) -> None:
+    """What later versions have beside the IDs and flags stays behind (W3C Trace Context, 4)."""
+    ids = f"{'a' * 32}-{'b' * 16}-01"
+    app.router.routes.append(Route("/trace", lambda _: JSONResponse(traceparent.get())))
+
+    response = await client.get("/trace", headers={"traceparent": given.format(ids)})
+
+    assert response.json() == f"00-{ids}"
 
 
 @pytest.mark.usefixtures("app")

@@ -34,9 +34,13 @@ def access_line(server: Server, traceparent: str) -> dict[str, object]:
     return dict(json.loads(line))
 
 
-def test_the_trace_id_is_in_the_log(server: Server) -> None:
-    """The log lines of a request with traceparent have its trace ID."""
-    assert access_line(server, PARENT)["trace_id"] == TRACE
+@pytest.mark.parametrize(
+    "traceparent",
+    [PARENT, PARENT.replace("00-", "01-", 1), PARENT.replace("00-", "cc-", 1) + "-what-comes"],
+)
+def test_the_trace_id_is_in_the_log(server: Server, traceparent: str) -> None:
+    """The log lines of a request with traceparent have its trace ID, also in later versions."""
+    assert access_line(server, traceparent)["trace_id"] == TRACE
 
 
 @pytest.mark.parametrize(
@@ -51,6 +55,7 @@ def test_the_trace_id_is_in_the_log(server: Server) -> None:
         PARENT.replace("4bf9", '4b"}'),
         PARENT[:-1],
         PARENT.replace("00-", "ff-", 1),
+        PARENT.replace("00-", "01-", 1) + "more",
     ],
 )
 def test_a_malformed_trace_is_ignored(server: Server, traceparent: str) -> None:
