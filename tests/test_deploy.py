@@ -194,9 +194,10 @@ def test_the_proof_of_a_backup_has_no_secret() -> None:
     assert ">&3" not in proof
 
 
-def test_a_backup_gives_up_where_the_database_hangs() -> None:
+@pytest.mark.parametrize("name", ["backup", "restore"])
+def test_a_script_gives_up_where_the_database_hangs(name: str) -> None:
     """A connection attempt without a timeout would keep the lock, so that no upgrade could run."""
-    script = (CHECKOUT / "deploy/compose/database/backup.sh").read_text()
+    script = (CHECKOUT / f"deploy/compose/database/{name}.sh").read_text()
 
     assert re.search(r"^export PGHOST=db .*PGCONNECT_TIMEOUT=30$", script, re.MULTILINE)
 

@@ -3,7 +3,8 @@
 # The database before is kept under another name. Runs in the service `restore` of
 # compose.production.yaml.
 set -eu
-export PGHOST=db PGUSER=postgres PGDATABASE=postgres PGOPTIONS=--client-min-messages=warning
+export PGHOST=db PGUSER=postgres PGDATABASE=postgres PGCONNECT_TIMEOUT=30
+export PGOPTIONS=--client-min-messages=warning
 PGPASSWORD=$(cat /run/secrets/superuser_password)
 export PGPASSWORD
 
