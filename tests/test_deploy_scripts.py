@@ -342,14 +342,17 @@ def test_the_first_installation_has_nothing_to_keep(host: Host) -> None:
     assert not host.calls("groundwork-production-next")
 
 
-def test_a_failure_says_that_nothing_serves(host: Host, capfd: pytest.CaptureFixture[str]) -> None:
-    """After a failed installation, the version in .env is none that keeps serving."""
-    (host.folder / "containers").write_text("")
+@pytest.mark.parametrize(("running", "said"), [("", "Nothing serves."), ("app", "1 keeps running")])
+def test_a_failure_says_what_runs(
+    host: Host, capfd: pytest.CaptureFixture[str], running: str, said: str
+) -> None:
+    """After a failed installation nothing does; a release that runs may serve or not."""
+    (host.folder / "containers").write_text(running)
     (host.folder / "failure").touch()
 
-    assert host.run("upgrade", "1") == 1
+    assert host.run("upgrade", "2") == 1
 
-    assert "Nothing serves." in capfd.readouterr().err
+    assert said in capfd.readouterr().err
 
 
 def test_the_version_is_noted_where_a_link_leads(host: Host) -> None:
