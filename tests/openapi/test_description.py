@@ -477,6 +477,22 @@ def test_the_enum_of_a_parameter_is_described() -> None:
     assert "Colours" not in document["components"]["schemas"]
 
 
+def test_enums_of_one_name_are_told_apart() -> None:
+    """What a parameter of one feature may have, and the body of another, may be called alike."""
+    both = [enum.Enum("Status", value, module=value) for value in ("open", "done")]
+    query, body = (defstruct(one.__module__, [("it", one)], bases=(Input,)) for one in both)
+    route = Route("/box", operation({204: None}, query=query, body=body)(lambda _: Response()))
+
+    document = describe("Boxes", [route])
+
+    schemas = document["components"]["schemas"]
+    ref = document["paths"]["/box"]["get"]["parameters"][-1]["schema"]["$ref"]
+    assert {ref, schemas["done"]["properties"]["it"]["$ref"]} == {
+        f"#/components/schemas/{name}"
+        for name in schemas.keys() - {"Problem", "InvalidPart", "done"}
+    }
+
+
 def test_headers_are_described() -> None:
     """A header is required, unless it may be empty."""
     patterns = {"Location": "/.+", "Link": "(<.+>)?"}
