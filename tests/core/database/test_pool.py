@@ -445,8 +445,46 @@ async def test_closed_connections_are_replaced(pool: Pool, server: Server) -> No
     assert pool.get_size() == 1
 
 
-async def test_expired_connections_are_replaced(pool: Pool, server: Server) -> None:
-    """Idle ones are closed at once, those in use when they are released."""
+async def test_a_closed_connection_is_given_to_no_waiter(pool: Pool, server: Server) -> None:
+    """One that ended while it was in use makes room for a new one."""
+    done = asyncio.Event()
+    holders = [asyncio.create_task(hold(pool, done)) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    waiting = asyncio.create_task(pool.execute("x"))
+    await asyncio.sleep(0.01)
+    for one in server.made:
+        one.is_closed.return_value = True
+    done.set()
+    await asyncio.gather(*holders, waiting)
+
+    assert [one.execute.await_count for one in server.made] == [0, 0, 1]
+
+
+async def test_the_connection_used_last_is_used_first(pool: Pool, server: Server) -> None:
+    """The others stay idle, so that all are closed once they expire."""
+    async with pool.acquire() as first, pool.acquire():
+        pass
+    async with pool.acquire() as again:
+        pass
+    pool.expire()
+    await asyncio.sleep(0.01)
+
+    assert again is first
+    assert [one.close.await_count for one in server.made] == [1, 1]
+
+
+async def test_each_use_changes_the_mean_by_a_tenth(pool: Pool) -> None:
+    """How long a request has to wait is estimated by the latest uses."""
+    pool._waiters.mean_use = 10.0  # noqa: SLF001 - seconds
+    await pool.execute("x")
+
+    assert pool._waiters.mean_use == pytest.approx(9.0, abs=0.01)  # noqa: SLF001
+
+
+async def test_expired_connections_are_replaced(
+    pool: Pool, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Idle ones are closed at once, those in use when they are released, without a word."""
     done = asyncio.Event()
     holder = asyncio.create_task(hold(pool, done))
     await asyncio.sleep(0.01)
@@ -459,7 +497,7 @@ async def test_expired_connections_are_replaced(pool: Pool, server: Server) -> N
     await asyncio.sleep(0.01)
 
     assert [one.close.await_count for one in server.made] == [1, 1]
-    assert pool.get_size() == 0
+    assert (pool.get_size(), caplog.messages) == (0, [])
 
 
 async def test_forgotten_connections_take_nobodys_place(pool: Pool, server: Server) -> None:
@@ -494,6 +532,21 @@ async def test_a_slow_attempt_is_kept_after_an_outage(server: Server) -> None:
     await pool.execute("x")
 
     assert connect.call_count == pool.get_size() == 1
+
+
+async def test_an_exception_in_a_transaction_is_warning_enough(
+    pool: Pool, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The connection is closed too, but that changes are lost is no surprise then."""
+    await pool.execute("x")
+    server.made[0].is_in_transaction.return_value = True
+    server.made[0].execute.side_effect = ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        await pool.execute("x")
+    await asyncio.sleep(0.01)
+
+    server.made[0].close.assert_awaited_once()
+    assert not caplog.messages
 
 
 async def test_a_connection_in_a_transaction_is_closed(
