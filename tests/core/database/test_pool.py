@@ -222,7 +222,7 @@ async def test_a_closed_pool_opens_no_connection(pool: Pool, server: Server) -> 
 async def test_an_attempt_that_hangs_is_not_the_last(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In an outage that drops packets, another attempt starts a second later, for all who wait."""
+    """In an outage that drops packets another attempt starts each second, for all who wait."""
     monkeypatch.setattr(pool_module, "_RETRY_SECONDS", 0.2)
     connect = AsyncMock(side_effect=server.connect)
     pool, done = Pool(connect, max_size=9, timeout=5), asyncio.Event()
@@ -234,11 +234,39 @@ async def test_an_attempt_that_hangs_is_not_the_last(
     await asyncio.sleep(0.01)
     counts = [connect.call_count]
     waiting += [asyncio.create_task(hold(pool, done)) for _ in range(3)]
-    await asyncio.sleep(0.3)
-    counts.append(connect.call_count)
-    assert counts == [2, 3]
+    for seconds in (0.3, 0.2):
+        await asyncio.sleep(seconds)
+        counts.append(connect.call_count)
+    assert counts == [2, 3, 4]
     server.gate.set()
     await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_an_attempt_that_fails_leaves_the_others_their_time() -> None:
+    """Of two requests both are served, where only one of two connections can be opened."""
+
+    async def fail() -> Any:
+        raise asyncpg.TooManyConnectionsError
+
+    attempts = [fail(), asyncio.sleep(0.02, connection())]
+    pool = Pool(Mock(side_effect=attempts), max_size=2, timeout=0.2)
+
+    await asyncio.gather(pool.execute("x"), pool.execute("x"))
+
+    assert pool.get_size() == 1
+
+
+async def test_a_server_that_rejects_connections_is_not_flooded(
+    pool: Pool, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a session serves, a failed attempt is repeated a second later, not at once."""
+    connect = AsyncMock(side_effect=[await server.connect(), *[OSError()] * 99])
+    monkeypatch.setattr(pool, "_connect", connect)
+    async with pool.acquire():
+        with pytest.raises(UnavailableError):
+            await pool.execute("x")
+
+    assert connect.await_count == 2
 
 
 async def test_a_failed_connect_waits_while_a_session_serves(
