@@ -134,6 +134,34 @@ async def test_a_wait_ends_after_its_timeout(pool: Pool) -> None:
     assert pool.get_idle_size() == 2
 
 
+async def test_a_wait_that_ends_leaves_nothing_behind(
+    pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its client is watched once, by a task that ends with it; a metric counts its timeout."""
+    before, timeouts = asyncio.all_tasks(), sample("timeouts_total")
+    watch = AsyncMock(side_effect=asyncio.Event().wait)
+    token = client_disconnect.set(watch)
+    async with pool.acquire(), pool.acquire():
+        with pytest.raises(UnavailableError):
+            await pool.execute("x")
+    client_disconnect.reset(token)
+    await asyncio.sleep(0.01)
+
+    assert (watch.await_count, sample("timeouts_total")) == (1, timeouts + 1)
+    assert (asyncio.all_tasks(), caplog.messages) == (before, [])
+
+
+async def test_an_attempt_that_fails_is_not_repeated_for_nobody(pool: Pool, server: Server) -> None:
+    """The request that it was for has failed, so the next attempt begins with the next request."""
+    server.failure, connect = OSError(), AsyncMock(side_effect=server.connect)
+    pool._connect = connect  # noqa: SLF001
+    with pytest.raises(UnavailableError):
+        await pool.execute("x")
+    await asyncio.sleep(0.01)
+
+    assert connect.await_count == 1
+
+
 async def test_a_connect_that_hangs_is_a_timeout(pool: Pool, server: Server) -> None:
     """Where no session exists at all the database is what is slow, not the pool."""
     server.gate.clear()
@@ -384,6 +412,7 @@ async def test_a_waiter_whose_client_disconnects_leaves(pool: Pool) -> None:
     with pytest.raises(ConnectionAbortedError):
         await pool.fetchval("x")
     client_disconnect.reset(token)
+    assert sample("pending_requests") == 0
     done.set()
     await asyncio.gather(*holders)
 
@@ -429,6 +458,31 @@ async def test_a_cancelled_waiter_passes_its_connection_on(pool: Pool, server: S
     assert len(server.made) <= 4
 
 
+async def test_the_first_waiter_is_served_first(pool: Pool) -> None:
+    """A request that comes later waits longer."""
+    waiters = pool._waiters  # noqa: SLF001
+    waiting = [asyncio.create_task(waiters.wait()) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    waiters.give(connection())
+    await asyncio.sleep(0.01)
+
+    assert [one.done() for one in waiting] == [True, False]
+    waiting[1].cancel()
+
+
+async def test_a_waiter_that_is_cancelled_as_it_fails_is_cancelled(pool: Pool) -> None:
+    """Else it would go on after its error, although its request was ended."""
+    waiters = pool._waiters  # noqa: SLF001
+    waiting = asyncio.create_task(waiters.wait())
+    await asyncio.sleep(0.01)
+    waiters.fail(OSError())
+    waiting.cancel()
+
+    assert [type(one) for one in await asyncio.gather(waiting, return_exceptions=True)] == [
+        asyncio.CancelledError
+    ]
+
+
 async def test_a_connection_given_to_a_cancelled_waiter_is_kept(pool: Pool) -> None:
     """Cancelled in the moment it gets one, a request gives it to the next."""
     waiters = pool._waiters  # noqa: SLF001
@@ -465,6 +519,7 @@ async def test_closed_connections_are_replaced(pool: Pool, server: Server) -> No
         async with pool.acquire() as acquired:
             assert acquired is server.made[number]
         server.made[number].is_closed.return_value = True
+        assert pool.get_idle_size() == 0
     async with pool.acquire():
         server.made[3].is_closed.return_value = True
     await pool.execute("x")
@@ -503,10 +558,11 @@ async def test_the_connection_used_last_is_used_first(pool: Pool, server: Server
 
 async def test_each_use_changes_the_mean_by_a_tenth(pool: Pool) -> None:
     """How long a request has to wait is estimated by the latest uses."""
-    pool._waiters.mean_use = 10.0  # noqa: SLF001 - seconds
-    await pool.execute("x")
+    pool._waiters.mean_use = 1.0  # noqa: SLF001 - seconds
+    async with pool.acquire():
+        await asyncio.sleep(0.5)
 
-    assert pool._waiters.mean_use == pytest.approx(9.0, abs=0.01)  # noqa: SLF001
+    assert pool._waiters.mean_use == pytest.approx(0.95, abs=0.02)  # noqa: SLF001
 
 
 async def test_expired_connections_are_replaced(
