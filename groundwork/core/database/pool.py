@@ -108,14 +108,14 @@ class Pool(Statements):
 
     def _open_one(self, joining: int = 0) -> None:
         """Open a connection for the waiters, unless all are open or an attempt just failed."""
+        now = time.monotonic()
         is_full = len(self._sessions) + len(self._opening) >= self.max_size
         is_wanted = len(self._opening) < len(self._waiters) + joining
         # Without a session, one attempt at a time serves all: it finds out that the outage is over.
-        is_early = time.monotonic() < self._retry_at and (self._opening or self.get_size())
+        is_early = now < self._retry_at and (self._opening or self.get_size())
         if is_wanted and not is_full and not is_early:
             if self._retry_at:
                 self._pause()  # this attempt may hang
-            now = time.monotonic()
             self._opening[now] = spawn(self._open_for_waiter(now))
 
     async def _open_for_waiter(self, begun: float) -> None:
