@@ -21,7 +21,7 @@ from groundwork.core.config import Settings
 from groundwork.core.database import Connection, Connector, Pool, UnavailableError, queries
 from groundwork.core.database.connections import SQL_DIR
 from groundwork.core.database.migration_files import FOLDER
-from groundwork.core.database.queries import Query
+from groundwork.core.database.queries import Query, is_json
 from groundwork.core.structs import DateTime
 from tests.core.database.columns import differences
 
@@ -423,6 +423,14 @@ async def test_a_union_is_json(connection: Connection, sql: Path, shape: Circle 
 
     assert await differences(query, connection) == []
     assert await query.one(connection, "a", shape) == shape
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [(Annotated[Circle, "round"] | Square, True), (Circle | str, False)]
+)
+def test_a_union_is_json_where_all_of_it_is(kind: object, *, expected: bool) -> None:
+    """A Struct may be annotated there; beside a str it is none."""
+    assert is_json(kind) is expected
 
 
 @pytest.mark.usefixtures("box")
