@@ -1,9 +1,13 @@
 """The tests' event loop: production's, and what a test leaves open fails that test."""
 
+import asyncio
 import warnings
+from collections.abc import Callable
 from typing import override
 
 import uvloop
+
+from tests.servers import PATIENCE
 
 
 class Loop(uvloop.Loop):
@@ -21,3 +25,10 @@ class Loop(uvloop.Loop):
             super().close()
         if unclosed:
             raise ResourceWarning(*(str(warning.message) for warning in unclosed))
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    """Let the event loop run until a condition holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.005)

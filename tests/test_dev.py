@@ -286,7 +286,7 @@ def test_the_service_ends_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(dev, "serve", serve := Mock())
     run_child(settings := Mock(), sockets := Mock())
 
-    assert killed.wait(2)
+    assert killed.wait(20)
     kill.assert_called_once_with(os.getpid(), signal.SIGTERM)
     parent.join.assert_called_once_with()
     serve.assert_called_once_with(settings, sockets)

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from unittest.mock import Mock
 
@@ -14,6 +15,8 @@ import pytest
 from groundwork.core import lifecycle
 from groundwork.core.config import Settings
 from groundwork.core.lifecycle import Lifecycle
+from tests.loop import eventually
+from tests.servers import PATIENCE
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 
@@ -33,7 +36,6 @@ def end(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Return an event that is set when the watchdog would force exit."""
     ended = threading.Event()
     monkeypatch.setattr(lifecycle, "_end", ended.set)
-    monkeypatch.setattr(lifecycle, "_MARGIN_SECONDS", 0.2)
     return ended
 
 
@@ -43,6 +45,12 @@ def settings(settings: Settings) -> Settings:
     return dataclasses.replace(settings, shutdown_drain_seconds=0.1, shutdown_grace_seconds=0.1)
 
 
+@pytest.fixture
+def patient(settings: Settings) -> Settings:
+    """Return settings with a drain that no test waits for."""
+    return dataclasses.replace(settings, shutdown_drain_seconds=2 * PATIENCE)
+
+
 async def test_sigterm_is_passed_on_after_the_drain(
     settings: Settings, server: Mock, end: threading.Event
 ) -> None:
@@ -50,25 +58,27 @@ async def test_sigterm_is_passed_on_after_the_drain(
     lifecycle, on_drain = Lifecycle(settings), Mock()
     with lifecycle.handle_signals(on_drain):
         lifecycle.started -= 1
+        sent = time.monotonic()
         signal.raise_signal(signal.SIGTERM)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)
         assert (lifecycle.draining, on_drain.call_count, server.call_count) == (True, 1, 0)
-        await asyncio.sleep(0.1)
+        await eventually(lambda: server.called)
 
+    assert time.monotonic() - sent > 0.08
     assert server.call_args.args[0] == signal.SIGTERM
     assert not end.is_set()
 
 
-@pytest.mark.parametrize(("number", "age"), [(signal.SIGINT, 1), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize(("number", "age"), [(signal.SIGINT, 1), (signal.SIGTERM, -PATIENCE)])
 async def test_some_signals_skip_the_drain(
-    settings: Settings, server: Mock, end: threading.Event, number: int, age: float
+    patient: Settings, server: Mock, end: threading.Event, number: int, age: float
 ) -> None:
     """SIGINT skips the drain, and so does SIGTERM in the first second without a request."""
-    lifecycle = Lifecycle(settings)
+    lifecycle = Lifecycle(patient)
     with lifecycle.handle_signals(Mock()):
         lifecycle.started -= age
         signal.raise_signal(number)
-        await asyncio.sleep(0.05)
+        await eventually(lambda: server.called)
 
     assert server.call_args.args[0] == number
     assert not end.is_set()
@@ -81,42 +91,46 @@ async def test_an_instance_that_has_served_drains_at_any_age(
     lifecycle = Lifecycle(settings)
     with lifecycle.handle_signals(Mock()):
         lifecycle.has_served = True
+        sent = time.monotonic()
         signal.raise_signal(signal.SIGTERM)
-        await asyncio.sleep(0.05)
-        assert server.call_count == 0
-        await asyncio.sleep(0.1)
+        await eventually(lambda: server.called)
 
+    assert time.monotonic() - sent > 0.08
     assert server.call_args.args[0] == signal.SIGTERM
     assert not end.is_set()
 
 
 async def test_a_second_signal_skips_the_drain(
-    settings: Settings, server: Mock, end: threading.Event
+    patient: Settings, server: Mock, end: threading.Event
 ) -> None:
     """A second SIGTERM reaches the server without waiting for the rest of the drain."""
-    lifecycle = Lifecycle(settings)
+    lifecycle = Lifecycle(patient)
     with lifecycle.handle_signals(Mock()):
         lifecycle.started -= 1
         for _ in range(2):
             signal.raise_signal(signal.SIGTERM)
-        await asyncio.sleep(0.05)
+        await eventually(lambda: server.called)
 
     assert server.call_count == 1
     assert not end.is_set()
 
 
 @pytest.mark.usefixtures("server")
-async def test_the_watchdog_forces_exit(settings: Settings, end: threading.Event) -> None:
+async def test_the_watchdog_forces_exit(
+    settings: Settings, end: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The watchdog acts after drain, grace and a margin, and not before."""
-    lifecycle = Lifecycle(settings)
-    with lifecycle.handle_signals(Mock()):
-        lifecycle.started -= 1
+    monkeypatch.setattr(lifecycle, "_MARGIN_SECONDS", 0.2)
+    instance = Lifecycle(settings)
+    with instance.handle_signals(Mock()):
+        instance.started -= 1
+        sent = time.monotonic()
         signal.raise_signal(signal.SIGTERM)
 
         watchdogs = [one for one in threading.enumerate() if isinstance(one, threading.Timer)]
         assert {one.daemon for one in watchdogs} == {True}  # they do not keep the process alive
-        assert not await asyncio.to_thread(end.wait, 0.3)
-        assert await asyncio.to_thread(end.wait, 5)
+        assert await asyncio.to_thread(end.wait, PATIENCE)
+    assert time.monotonic() - sent > 0.1 + 0.1 + 0.1
 
 
 @pytest.mark.usefixtures("end")

@@ -9,6 +9,8 @@ from prometheus_client import REGISTRY
 
 from groundwork.core.observability import event_loop
 from groundwork.core.observability.event_loop import LoopMonitor
+from tests.loop import eventually
+from tests.servers import wait_until
 
 
 def longest() -> float:
@@ -50,18 +52,19 @@ async def test_the_longest_lag_is_exported_for_a_while(monkeypatch: pytest.Monke
         block_the_loop(0.4)
         await asyncio.sleep(0.1)
         assert [longest() > 0.2, longest() > 0.2] == [True, True]
-        await asyncio.sleep(1)
-        assert longest() < 0.3
+        await eventually(lambda: longest() < 0.3)
 
 
 async def test_a_loop_that_runs_is_not_blocked() -> None:
     """What takes a moment is no block."""
-    monitor = LoopMonitor()
+    monitor, late = LoopMonitor(), 0.0
     with monitor.run():
         for _ in range(20):
+            began = time.monotonic()
             await asyncio.sleep(0.005)
+            late += time.monotonic() - began - 0.005  # on a busy machine
 
-    assert monitor.blocked_seconds < 0.5
+    assert monitor.blocked_seconds < late + 0.1
 
 
 async def test_who_blocks_the_loop_is_logged_once(
@@ -70,12 +73,19 @@ async def test_who_blocks_the_loop_is_logged_once(
     """One warning for each block, with the stack that holds the loop."""
     monkeypatch.setattr(event_loop, "_LOG_SECONDS", 0.1)
     caplog.set_level(logging.WARNING)
+
+    def blocks() -> int:
+        lines = [one for one in caplog.records if one.getMessage() == "event loop blocked"]
+        return sum("block_the_loop" in vars(one)["stack"] for one in lines)
+
+    def block_the_loop() -> None:
+        before = blocks()
+        wait_until(lambda: blocks() > before)
+        time.sleep(0.3)  # it is logged once
+
     with LoopMonitor().run():
         for _ in range(2):
             await asyncio.sleep(0.1)
-            block_the_loop(0.5)
-        await asyncio.sleep(0.01)
+            block_the_loop()
 
-    blocked = [entry for entry in caplog.records if entry.message == "event loop blocked"]
-    assert len(blocked) == 2
-    assert all("block_the_loop" in vars(entry)["stack"] for entry in blocked)
+    assert blocks() == 2
