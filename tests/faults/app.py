@@ -15,8 +15,10 @@ from starlette.routing import Route
 from groundwork import main
 from groundwork.core.database.queries import Query
 from groundwork.core.http.middleware import RequestContext
+from groundwork.core.observability import metrics
 from groundwork.core.state import State
 
+LOCK = "SELECT pg_advisory_lock(1)"
 SLEEP = Query[None, float]("sleep")
 vars(SLEEP)["text"] = "SELECT pg_sleep($1)"  # in place of a file in sql/
 
@@ -52,6 +54,13 @@ async def hold(request: Request[State]) -> JSONResponse:
     return JSONResponse("done")
 
 
+async def locked(request: Request[State]) -> JSONResponse:
+    """Hold a pool connection until the test gives up the lock that it has with LOCK."""
+    async with request.state["pool"].acquire() as connection:
+        await connection.execute("SELECT pg_advisory_lock_shared(1)")
+    return JSONResponse("done")
+
+
 async def hang(request: Request[State]) -> JSONResponse:
     """Respond after some seconds."""
     await asyncio.sleep(float(request.path_params["seconds"]))
@@ -64,8 +73,9 @@ async def echo(request: Request[State]) -> JSONResponse:
 
 
 async def tasks(_: Request[State]) -> JSONResponse:
-    """Respond with the number of tasks of the event loop, this request's included."""
-    return JSONResponse({"tasks": len(asyncio.all_tasks())})
+    """Respond with the numbers of tasks and of requests in flight, this request included."""
+    requests = metrics.active_requests("GET", "http").count
+    return JSONResponse({"tasks": len(asyncio.all_tasks()), "requests": requests})
 
 
 async def freeze(request: Request[State]) -> JSONResponse:
@@ -88,6 +98,7 @@ def create_app() -> RequestContext:
         Route("/query", query),
         Route("/write", write),
         Route("/hold/{seconds}", hold),
+        Route("/locked", locked),
         Route("/transaction/{seconds}", transaction),
         Route("/add/{n}", add),
         Route("/freeze/{seconds}", freeze),

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from tests.servers import PATIENCE
+
 
 @dataclass(frozen=True)
 class Response:
@@ -36,6 +38,20 @@ async def get(port: int, path: str = "/health/ready") -> Response:
     head, _, body = response.partition(b"\r\n\r\n")
     seconds = time.monotonic() - sent
     return Response(sent, seconds, int(head.split()[1]), json.loads(body))
+
+
+async def begin(port: int, path: str) -> asyncio.Task[Response]:
+    """Send a request that takes long, and return when the service has it."""
+
+    async def requests() -> int:
+        return int((await get(port, "/tasks")).body["requests"])
+
+    before = await requests()
+    sent = asyncio.create_task(get(port, path))
+    async with asyncio.timeout(PATIENCE):
+        while await requests() <= before:
+            await asyncio.sleep(0.02)
+    return sent
 
 
 async def burst(

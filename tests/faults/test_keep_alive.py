@@ -6,17 +6,19 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import repeat
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.loop import eventually
 from tests.servers import PATIENCE, Server, end, free_port, is_live, serve, wait_until
 
 HAPROXY = """
 defaults
   mode http
-  timeout connect 1s
+  timeout connect 5s
   timeout client 60s
   timeout server 60s
   timeout http-keep-alive 60s
@@ -60,10 +62,9 @@ def peers(service: Server) -> set[int]:
     return {one.raddr.port for one in connections if one.raddr and one.laddr.port == service.port}
 
 
-async def post(port: int, pause: float) -> list[bytes]:
-    """Send two requests on one connection with a pause in between; return the status codes."""
+async def post(port: int, pause: float, statuses: list[bytes]) -> None:
+    """Send two requests on one connection with a pause in between; note the status codes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    statuses = []
     with closing(writer):
         for seconds in (pause, 0):
             writer.write(POST)
@@ -71,17 +72,17 @@ async def post(port: int, pause: float) -> list[bytes]:
             await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))
             statuses.append(head.split()[1])
             await asyncio.sleep(seconds)
-    return statuses
 
 
 async def test_a_proxy_may_reuse_idle_connections(service: Server, balancer: int) -> None:
     """No request is lost that comes as an idle connection of the proxy is five seconds old."""
+    statuses: list[list[bytes]] = [[] for _ in PAUSES]
     async with asyncio.timeout(PATIENCE):
-        sending = [asyncio.create_task(post(balancer, pause)) for pause in PAUSES]
-        await asyncio.sleep(2)
+        sending = asyncio.gather(*map(post, repeat(balancer), PAUSES, statuses))
+        await eventually(lambda: all(statuses))
         before = peers(service)
-        statuses = await asyncio.gather(*sending, return_exceptions=True)
+        await asyncio.wait({sending})
+        sending.exception()
 
     assert statuses == [[b"404"] * 2] * len(PAUSES)
-    assert before
     assert before <= peers(service)

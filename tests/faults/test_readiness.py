@@ -8,19 +8,22 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psycopg2
 import pytest
 
+from tests.databases import transaction
+from tests.faults.app import LOCK
 from tests.faults.cluster import PASSWORD, Cluster, taken_slots
 from tests.faults.probes import Response, Watch, burst, get, until
 from tests.faults.proxy import Mode, Proxy
-from tests.servers import APP, Server, serve, wait_until
+from tests.servers import APP, NOISE, PATIENCE, Server, serve, wait_until
 
-RESPONSE_SECONDS = 1.2  # 0.9 is promised; the rest is for a noisy machine
-RECOVERY_SECONDS = 2.5  # 1.5 is promised
-NOTICE_SECONDS = 3.0  # a TTL and a timeout are 1.8
+RESPONSE_SECONDS = 0.9
+RECOVERY_SECONDS = 1.5
+NOTICE_SECONDS = 1.8  # a TTL and a timeout
 
 
 @dataclass
@@ -126,15 +129,17 @@ async def test_every_fault_is_reported_in_time(
     healed = await until(service.port, 200)
     await live.stop()
 
-    worst = max(response.seconds for response in responses)
+    times = [response.seconds for response in responses]
+    worst = max(times)
     print(
         f"{name}: noticed {noticed:.2f} s, worst ready {worst:.3f} s, recovered {healed:.2f} s, "
         f"live worst {live.worst() * 1000:.0f} ms, median {live.median() * 1000:.1f} ms"
     )
     assert {(response.status, response.reason) for response in responses} == {(503, case.reason)}
-    assert worst < RESPONSE_SECONDS
-    assert noticed < NOTICE_SECONDS
-    assert healed < RECOVERY_SECONDS
+    assert median(times) < RESPONSE_SECONDS + 0.3
+    assert worst < RESPONSE_SECONDS + NOISE
+    assert noticed < NOTICE_SECONDS + NOISE
+    assert healed < RECOVERY_SECONDS + NOISE
     assert {response.status for response in live.responses} == {200}
     assert not live.failures
     assert live.median() < 0.05
@@ -148,17 +153,18 @@ def app(cluster: Cluster, proxy: Proxy) -> Iterator[Server]:
         yield server
 
 
-async def test_a_saturated_pool_is_degraded(proxy: Proxy, app: Server) -> None:
+async def test_a_saturated_pool_is_degraded(cluster: Cluster, proxy: Proxy, app: Server) -> None:
     """A saturated pool is degraded; only an outage of the database is 503."""
     await until(app.port, 200)
-    held = [asyncio.create_task(get(app.port, "/hold/5")) for _ in range(5)]
-    seconds = await until(app.port, 200, "pool_saturated")
-    full = await burst(app.port)
-    proxy.set("freeze")
-    await until(app.port, 503, "database_timeout")
-    down_and_full = await burst(app.port)
-    proxy.set("pass")
-    await until(app.port, 200, "pool_saturated")
+    with transaction(cluster.url("postgres"), LOCK):
+        held = [asyncio.create_task(get(app.port, "/locked")) for _ in range(5)]
+        seconds = await until(app.port, 200, "pool_saturated")
+        full = await burst(app.port)
+        proxy.set("freeze")
+        await until(app.port, 503, "database_timeout")
+        down_and_full = await burst(app.port)
+        proxy.set("pass")
+        await until(app.port, 200, "pool_saturated")
     await asyncio.wait(held)
     await until(app.port, 200)
     free = await burst(app.port)
@@ -209,21 +215,23 @@ async def test_many_probes_share_a_check(cluster: Cluster, proxy: Proxy, app: Se
     proxy.set("pass", 0.2)
     await asyncio.sleep(1.1)
     before, tasks = checks(cluster), (await get(app.port, "/tasks")).body["tasks"]
+    began = time.monotonic()
     probes = [asyncio.create_task(get(app.port)) for _ in range(2000)]
     await asyncio.sleep(0.1)
     for probe in probes[::2]:
         probe.cancel()
     outcomes = await asyncio.gather(*probes, return_exceptions=True)
-    made = checks(cluster) - before
+    made, seconds = checks(cluster) - before, time.monotonic() - began
     proxy.set("pass")
     await asyncio.sleep(1.5)
+    async with asyncio.timeout(PATIENCE):
+        while (await get(app.port, "/tasks")).body["tasks"] > tasks + 1:
+            await asyncio.sleep(0.2)
 
     responses = [outcome for outcome in outcomes if isinstance(outcome, Response)]
-    worst = max(response.seconds for response in responses)
-    print(f"2,000 probes: {made} checks, worst {worst:.2f} s")
+    print(f"2,000 probes: {made} checks in {seconds:.2f} s")
     assert {response.status for response in responses} == {200}
-    assert made <= 2 + worst
-    assert (await get(app.port, "/tasks")).body["tasks"] <= tasks + 1
+    assert made <= 2 + 2 * seconds  # those of sessions that are renewed included
     assert not [line for line in app.lines() if '"ERROR"' in line]
 
 
@@ -306,14 +314,14 @@ async def test_a_transition_is_one_log_line(cluster: Cluster, proxy: Proxy) -> N
     """1,000 failing probes log two lines, down and up, without password or traceback."""
     with serve(DATABASE_URL=cluster.url(port=proxy.port), READINESS_TTL="0.01") as service:
         await until(service.port, 200)
-        wait_until(lambda: "readiness is ok" in service.lines()[-1])
+        wait_until(lambda: "readiness is ok" in str(service.lines()[-1:]))
         before = len(service.lines())
         proxy.set("refuse")
         await until(service.port, 503, "database_unreachable")
         responses = await burst(service.port, total=1000)
         proxy.set("pass")
         await until(service.port, 200)
-        wait_until(lambda: "readiness is ok" in service.lines()[-1])
+        wait_until(lambda: "readiness is ok" in str(service.lines()[-1:]))
         lines = [json.loads(line) for line in service.lines()[before:]]
 
     assert {response.status for response in responses} == {503}

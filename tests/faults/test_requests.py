@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from tests.databases import transaction
+from tests.faults.app import LOCK
 from tests.faults.cluster import Cluster
 from tests.faults.probes import Response, burst, get, until
-from tests.servers import APP, Server, serve, wait_until
-
-SPARE = 3.0  # seconds for a noisy machine, beyond what is promised
+from tests.servers import APP, NOISE, PATIENCE, Server, serve, wait_until
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ async def test_a_slow_statement_is_503_after_its_timeout(
     wait_until(lambda: len(cluster.run(sleeping)) <= 1)  # which is this query
 
     assert response.status == 503
-    assert response.seconds < 1 + 1 + SPARE
+    assert response.seconds < 1 + 1 + NOISE
     assert is_one_warning(app, "database_timeout")
 
 
@@ -77,7 +77,7 @@ async def test_a_frozen_server_costs_the_timeout_once(
     cluster.signal_all(signal.SIGCONT)
 
     assert response.status == 503
-    assert response.seconds < 1 + 1 + SPARE
+    assert response.seconds < 1 + 1 + NOISE
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,11 @@ async def test_a_cancelled_statement_is_503(
 async def test_a_timeout_of_the_role_is_503(cluster: Cluster, app: Server) -> None:
     """A statement_timeout that the role has strikes as the service's own."""
     cluster.run("ALTER ROLE app SET statement_timeout = '500ms'")
-    await asyncio.sleep(4)
+    async with asyncio.timeout(PATIENCE):
+        while (response := await get(app.port, "/hold/1")).status == 200:
+            pass
 
-    assert (await get(app.port, "/hold/20")).status == 503
+    assert response.status == 503
     assert is_one_warning(app, "database_timeout")
 
 
@@ -114,56 +116,60 @@ ONE = {"DB_POOL_MAX_SIZE": "1", "DB_POOL_TIMEOUT": "1"}
 
 
 @pytest.mark.parametrize("app", [ONE], indirect=True)
-async def test_a_wait_for_a_connection_is_bounded(app: Server) -> None:
+async def test_a_wait_for_a_connection_is_bounded(cluster: Cluster, app: Server) -> None:
     """While one request has the only connection, the next is 503 after DB_POOL_TIMEOUT."""
-    holding = asyncio.create_task(get(app.port, "/hold/4"))
-    await asyncio.sleep(0.3)
-    refused = await get(app.port, "/query")
+    with transaction(cluster.url("postgres"), LOCK):
+        holding = asyncio.create_task(get(app.port, "/locked"))
+        await until(app.port, 200, "pool_saturated")
+        refused = await get(app.port, "/query")
 
     assert (refused.status, (await holding).status) == (503, 200)
-    assert 0.9 < refused.seconds < 1 + SPARE
+    assert 0.9 < refused.seconds < 1 + NOISE
     assert is_one_warning(app, "pool_saturated")
     assert (await get(app.port, "/query")).status == 200
 
 
 @pytest.mark.parametrize("app", [ONE | {"DB_POOL_TIMEOUT": "30"}], indirect=True)
-async def test_a_client_that_leaves_leaves_the_queue(app: Server) -> None:
+async def test_a_client_that_leaves_leaves_the_queue(cluster: Cluster, app: Server) -> None:
     """A request whose client disconnects while it waits is 499, and waits no longer."""
-    holding = asyncio.create_task(get(app.port, "/hold/5"))
-    await asyncio.sleep(0.3)
-    for _ in range(3):
-        with socket.create_connection(("127.0.0.1", app.port)) as client:
-            client.sendall(b"GET /query HTTP/1.1\r\nHost: x\r\n\r\n")
-            await asyncio.sleep(0.1)
-    wait_until(lambda: len(logged(app, "GET /query 499")) == 3, app)
-    assert not holding.done()
+    with transaction(cluster.url("postgres"), LOCK):
+        holding = asyncio.create_task(get(app.port, "/locked"))
+        await until(app.port, 200, "pool_saturated")
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", app.port)) as client:
+                client.sendall(b"GET /query HTTP/1.1\r\nHost: x\r\n\r\n")
+                await asyncio.sleep(0.1)
+        wait_until(lambda: len(logged(app, "GET /query 499")) == 3, app)
+        assert not holding.done()
 
     assert (await holding).status == 200
     assert not logged(app, "GET /query 200")
 
 
 @pytest.mark.parametrize("app", [{"DB_POOL_TIMEOUT": "2"}], indirect=True)
-async def test_a_thousand_requests_against_a_held_pool(app: Server) -> None:
+async def test_a_thousand_requests_against_a_held_pool(cluster: Cluster, app: Server) -> None:
     """All are 503 in time, probes stay right, and afterwards all is as before."""
     tasks, memory = (await get(app.port, "/tasks")).body["tasks"], megabytes(app)
-    holders = [asyncio.create_task(get(app.port, "/hold/12")) for _ in range(5)]
-    await until(app.port, 200, "pool_saturated")
-    flood = asyncio.create_task(burst(app.port, "/query", total=1000, at_once=1000))
     probes: list[Response] = []
-    while not flood.done():
-        probes.append(await get(app.port))
-        await asyncio.sleep(0.2)
+    with transaction(cluster.url("postgres"), LOCK):
+        holders = [asyncio.create_task(get(app.port, "/locked")) for _ in range(5)]
+        await until(app.port, 200, "pool_saturated")
+        flood = asyncio.create_task(burst(app.port, "/query", total=1000, at_once=1000))
+        while not flood.done():
+            probes.append(await get(app.port))
+            await asyncio.sleep(0.2)
     refused = await flood
     await asyncio.wait(holders)
     await until(app.port, 200)
-    await asyncio.sleep(2.5)
+    async with asyncio.timeout(PATIENCE):
+        while (await get(app.port, "/tasks")).body["tasks"] > tasks + 5:
+            await asyncio.sleep(0.2)
 
     worst, grown = max(one.seconds for one in refused), megabytes(app) - memory
     print(f"worst refusal {worst:.2f} s, {grown:.0f} MB more")
     assert {one.status for one in refused} == {503}
-    assert worst < 2 + 0.5 + SPARE
+    assert worst < 2 + 0.5 + NOISE
     assert {(one.status, one.reason) for one in probes} == {(200, "pool_saturated")}
-    assert (await get(app.port, "/tasks")).body["tasks"] <= tasks + 5
     assert grown < 60
     assert (await burst(app.port, "/query", total=20))[0].status == 200
 
@@ -178,11 +184,11 @@ async def test_plans_are_renewed_after_a_migration(cluster: Cluster, app: Server
         "INSERT INTO _yoyo_migration VALUES ('f', '9999.widen-number', now())"
     )
     seen, started = [], time.monotonic()
-    while time.monotonic() - started < 7:
+    while time.monotonic() - started < 5 + NOISE + 1:
         seen.append(await get(app.port, "/add/5000000000"))
         await asyncio.sleep(0.1)
 
-    late = [one.status for one in seen if one.sent - started > 5]
+    late = [one.status for one in seen if one.sent - started > 5 + NOISE]
     assert {one.status for one in seen} <= {200, 503}
     assert set(late) == {200}
 
@@ -196,9 +202,9 @@ async def test_a_blocked_event_loop_is_named(app: Server) -> None:
         line for line in scrape.splitlines() if line.startswith("groundwork_event_loop_lag_max")
     )
 
-    (blocked,) = logged(app, "event loop blocked")
+    stacks = [line["stack"] for line in logged(app, "event loop blocked")]
     reasons = [one["reason"] for one in app.get("/health/details").json()["transitions"]]
     assert after.reason in {None, "event_loop_blocked"}
     assert "database_timeout" not in reasons
-    assert "in freeze" in blocked["stack"]
-    assert 1.5 < float(lag.split()[1]) < 2 + SPARE
+    assert sum("in freeze" in stack for stack in stacks) == 1
+    assert 1.5 < float(lag.split()[1]) < 2 + NOISE

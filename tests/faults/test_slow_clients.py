@@ -9,10 +9,9 @@ from itertools import cycle
 from pathlib import Path
 
 from tests.faults.probes import Watch
-from tests.servers import APP, Server, serve, wait_until
+from tests.servers import APP, NOISE, Server, serve, wait_until
 
 CLIENTS = 500
-NOISE = 1.0  # seconds that a noisy machine may add to a bound
 HEAD = b"POST /echo HTTP/1.1\r\nHost: x\r\n"
 BEGUN = (
     b"",

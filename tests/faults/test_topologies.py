@@ -15,9 +15,8 @@ import pytest
 from tests.faults.cluster import PASSWORD, Cluster
 from tests.faults.probes import burst, get, until
 from tests.faults.proxy import Proxy
-from tests.servers import APP, end, free_port, serve, wait_until
+from tests.servers import APP, NOISE, end, free_port, serve, wait_until
 
-NOISE = 2.0  # seconds that a noisy machine may add to a bound
 PGBOUNCER = """
 [databases]
 groundwork = host=127.0.0.1 port={upstream}
