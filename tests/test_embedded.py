@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from subprocess import PIPE
 from sys import _current_frames  # documented, and the one way
@@ -205,7 +206,12 @@ def left_over(data: Path, folder: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run what looks like the PostgreSQL of these data with its socket in a folder."""
     command = ["postgres", "-c", "echo; read line", "-D", str(data), "-k", folder]
     with subprocess.Popen(
-        command, executable="/bin/sh", user=data.stat().st_uid, stdin=PIPE, stdout=PIPE
+        command,
+        executable="/bin/sh",
+        user=data.stat().st_uid,
+        stdin=PIPE,
+        stdout=PIPE,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - ignored in the background
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()  # while it starts, it may miss a signal

@@ -19,7 +19,7 @@ from groundwork.core.database import migration_session
 from groundwork.core.database.migration_files import migration_ids
 from groundwork.core.database.migration_session import Session
 from tests.databases import MARKS, migrate, run, transaction, yoyo
-from tests.servers import wait_until
+from tests.servers import NOISE, wait_until
 
 type Start = Callable[[str], Future[CompletedProcess[str]]]
 
@@ -81,7 +81,7 @@ def test_queries_queue_behind_a_migration_for_a_second(sql: str, start: Start, u
         waited = time.monotonic() - began
 
     assert migration.result().returncode == 0
-    assert waited < 2
+    assert waited < 1 + NOISE
     assert run(url, MARKS) == [ONE_MORE]
 
 
@@ -192,11 +192,14 @@ def test_an_invalid_index_is_named_when_nothing_is_pending(url: str) -> None:
     assert (done.returncode, "index other" in done.stdout) == (0, True)
 
 
-def test_a_waiting_runner_names_the_one_that_runs(start: Start, url: str, server_url: str) -> None:
+def test_a_waiting_runner_names_the_one_that_runs(
+    start: Start, url: str, server_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """It logs the PID, the application and since when, once; not who migrates another database."""
     with transaction(url, TAKE_LOCK) as pid, transaction(server_url, TAKE_LOCK) as other:
         migration = start(ALTER)
-        time.sleep(1.5)
+        wait_until(lambda: "waiting for another" in caplog.text)
+        time.sleep(0.5)  # while it looks again
         assert not migration.done()
     output = migration.result().stdout
     line = f"waiting for another migration: pid {pid} "
