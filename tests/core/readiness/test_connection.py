@@ -316,7 +316,12 @@ async def test_a_failed_renewal_is_told_and_forgotten_after_the_next() -> None:
 
 async def test_a_failed_renewal_is_not_repeated_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The check that follows it makes no attempt: nothing floods a server with connections."""
-    monkeypatch.setattr(check_connection, "RENEW_SECONDS", PATIENCE)
+    monkeypatch.setattr(check_connection, "RENEW_SECONDS", 0)
+
+    def refuse() -> None:
+        monkeypatch.setattr(check_connection, "RENEW_SECONDS", PATIENCE)
+        raise asyncpg.InvalidPasswordError
+
     connect = AsyncMock(side_effect=[faithful()])
     checks: list[asyncio.Task[Any]] = []
     check = CheckConnection(connect, 5, lambda: checks.append(asyncio.create_task(query())))
@@ -325,8 +330,7 @@ async def test_a_failed_renewal_is_not_repeated_at_once(monkeypatch: pytest.Monk
         return await check.query(late())
 
     await query()
-    connect.side_effect = asyncpg.InvalidPasswordError
-    check.begun -= PATIENCE
+    connect.side_effect = refuse
     await query()
     await asyncio.sleep(0.05)
 
