@@ -21,7 +21,8 @@ PASSWORD = "s3cret-of-the-app"
 _HBA = """
 local all all trust
 host all app 127.0.0.1/32 scram-sha-256
-host all groundwork,reader 127.0.0.1/32 trust
+host all groundwork 127.0.0.1/32 trust
+host all reader 127.0.0.1/32 trust
 host all postgres 127.0.0.1/32 trust
 host replication postgres 127.0.0.1/32 trust
 """
