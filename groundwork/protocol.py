@@ -7,6 +7,7 @@ from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 _MAX_HEAD_BYTES = 1_048_576
+_MAX_WAITING = 8  # pipelined requests; while more wait, no more are read
 
 
 class Protocol(HttpToolsProtocol):
@@ -19,6 +20,12 @@ class Protocol(HttpToolsProtocol):
     _data = _again = b""
     _kept = 0  # bytes since the end of a request's headers, or since a piece of its body
     _started: RequestResponseCycle | None = None
+
+    @override
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        resume, waiting = self.flow.resume_reading, self.pipeline
+        self.flow.resume_reading = lambda: len(waiting) > _MAX_WAITING or resume()  # type: ignore[assignment,method-assign]
 
     @override
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:

@@ -1,6 +1,7 @@
 """Raw requests over a plain socket, which no client library has normalized."""
 
 import json
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -169,6 +170,15 @@ def test_pipelined_requests_get_responses_in_order(server: Server) -> None:
 
     assert [response.status for response in responses] == [200, 200, 200, 404]
     assert len({response.headers["x-request-id"] for response in responses}) == 4
+
+
+def test_requests_of_a_client_that_reads_nothing_are_left_with_it(server: Server) -> None:
+    """While the responses wait for the client, a few requests wait in the service, not all."""
+    one = LIVE.replace(b"/health/live", b"/openapi.json").replace(b"x", b"x" * 4000, 1)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=2) as connection:
+        with pytest.raises(TimeoutError):
+            connection.sendall(one * 8000)
+        assert server.get("/health/live").status_code == 200
 
 
 @pytest.mark.parametrize("version", [b" HTTP/1.0\r\nHost: x", b" HTTP/1.0", b""])
