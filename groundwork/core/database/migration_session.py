@@ -36,8 +36,8 @@ _SESSIONS = """
 """
 _BLOCKERS = _SESSIONS.format("unnest(pg_blocking_pids(%(pid)s))")
 _HOLDERS = _SESSIONS.format("""(
-    SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted
-    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    SELECT pid FROM pg_locks
+    WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND (classid::bigint << 32) | objid::bigint = %(key)s
 )""")
 # CREATE INDEX CONCURRENTLY waits for old snapshots, "virtualxid", as long as it must.

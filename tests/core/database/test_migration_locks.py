@@ -111,6 +111,18 @@ def test_a_lock_that_is_not_free_in_time_fails_the_migration(
     assert run(url, MARKS) == [ALL]
 
 
+def test_an_error_does_not_name_whom_an_earlier_statement_waited_for(
+    start: Start, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A session that held a lock is not to blame for what fails afterwards."""
+    with transaction(url, "LOCK TABLE crate"):
+        migration = start(f"-- transactional: false\n{ALTER}\nSELECT 1 / 0")
+        wait_until(lambda: "waiting for pid" in caplog.text)
+
+    assert "division by zero" in migration.result().stderr
+    assert "it waited for" not in migration.result().stderr
+
+
 def test_an_index_waits_for_old_snapshots_as_long_as_it_must(
     start: Start, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,19 +207,20 @@ def test_an_invalid_index_is_named_when_nothing_is_pending(url: str) -> None:
 def test_a_waiting_runner_names_the_one_that_runs(
     start: Start, url: str, server_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It logs the PID, the application and since when, once; not who migrates another database."""
-    with transaction(url, TAKE_LOCK) as pid, transaction(server_url, TAKE_LOCK) as other:
+    """It logs the PID, user, application, since when, once; no lock of others, or elsewhere."""
+    with (
+        transaction(url, "SELECT pg_advisory_lock(1)"),
+        transaction(url, TAKE_LOCK) as pid,
+        transaction(server_url, TAKE_LOCK),
+    ):
         migration = start(ALTER)
         wait_until(lambda: "waiting for another" in caplog.text)
         time.sleep(0.5)  # while it looks again
         assert not migration.done()
-    output = migration.result().stdout
-    line = f"waiting for another migration: pid {pid} "
+    done, user = migration.result(), urlsplit(url).username
 
-    assert migration.result().returncode == 0
-    assert output.count(line) == 1
-    assert f"pid {other} " not in output
-    assert " report idle in transaction since 20" in output
+    assert (done.returncode, done.stdout.count("pid ")) == (0, 1)
+    assert f"another migration: pid {pid} {user} report idle in transaction since 20" in done.stdout
 
 
 def test_what_another_runner_has_rolled_back_is_skipped(copy: Path, url: str) -> None:
