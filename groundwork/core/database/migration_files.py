@@ -11,7 +11,7 @@ FOLDER = SQL_DIR / "migrations"
 _NAME = re.compile(
     r"(?!post-apply|.*\.(?!rollback\.)(?i:down|undo|rollback)\.)[A-Za-z0-9][\w.-]*\.sql"
 )
-_TRANSACTIONAL = re.compile(r"(?i)(?:\s*--.*\n)*?\s*--\s*transactional\s*:[ \t]*(.*)")
+_TRANSACTIONAL = re.compile(r"(?i)(?:\s*--.*\n)*?\s*--\s*transactional\s*:(.*)")
 _COMMENT = r"(?!)"
 for _ in range(4):  # comments within comments
     _COMMENT = rf"/\*(?:(?!/\*|\*/).|{_COMMENT})*\*/"

@@ -12,11 +12,12 @@ from tests.databases import MARKS, migrate, run, yoyo
 ALL = len(migration_ids())
 INDEX = "-- transactional: false\nCREATE INDEX CONCURRENTLY new ON installation (created_at)"
 TWICE = "-- transactional: false\n-- transactional: false"
+AFTER_A_COMMENT = "-- An index.\n\n -- transactional: false"
 # What psql takes around a statement.
 AROUND = {
     "a comment": "{};\n-- the end; really",
     "a comment and no semicolon": "{} -- the end; really",
-    "a nested comment": "{};\n/* a /* b; */ c; */",
+    "a nested comment": "{};\n/* a /* b /* c /* d; */ e; */ f; */ g; */",
     "empty statements": "{};;\n;",
     "a byte order mark": "\ufeff{};\r\n",
 }
@@ -220,7 +221,9 @@ def test_a_rollback_file_may_be_outside_a_transaction(copy: Path, own_database: 
     assert (done.returncode, run(own_database, "SELECT to_regclass('new')")) == (0, [(None,)])
 
 
-@pytest.mark.parametrize("line", ["-- transactional: false ", "--Transactional : FALSE\t", TWICE])
+@pytest.mark.parametrize(
+    "line", ["-- transactional: false ", "--Transactional : FALSE\t", TWICE, AFTER_A_COMMENT]
+)
 def test_a_directive_is_read_in_any_spelling(line: str, copy: Path, own_database: str) -> None:
     """Upper case and white space at the end of the line do not count, nor does another one."""
     (copy / "sql/migrations/9003.vacuum.sql").write_text(f"{line}\r\nVACUUM installation")
@@ -254,7 +257,8 @@ def test_a_file_of_comments_alone_is_applied(directive: str, copy: Path, own_dat
     "statement",
     [
         "SELECT ';', 'it''s; \\', E'\\';', \";\", $$;$$, $a$ $$;$$ $a$, $é1$;$é1$, a$b, 1",
-        r"SELECT E'it''s \'; one', E'\''';', e'', ';'",
+        r"SELECT E'it''s \'; one', E'\''';', e'', date'\', ';'",
+        "SELECT a$b$, 'a$b$;'",
         "DO $$ BEGIN PERFORM 1; -- it's\nEND $$",
     ],
 )
