@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.routing import Route, Router
+from starlette.routing import Route, Router, request_response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from groundwork import __version__
@@ -69,11 +69,12 @@ def _prepare(router: Router) -> None:
         inner = getattr(route, "app", None)
         if isinstance(inner, Router):
             _prepare(inner)
-        elif isinstance(route, Route):
+        if isinstance(route, Route):
             # $ is also before a line break at the end.
             route.path_regex = re.compile(re.sub(r"\$$", r"\\Z", route.path_regex.pattern))
-            # A function: it has no middleware, and is no class.
-            if inspect.isfunction(inner) and inspect.iscoroutinefunction(route.endpoint):
+            # Made by Starlette: a middleware may be a function too.
+            is_plain = getattr(inner, "__code__", "") in request_response.__code__.co_consts
+            if is_plain and inspect.iscoroutinefunction(route.endpoint):
                 route.app = call_handler(route.endpoint)
 
 

@@ -18,6 +18,7 @@ import pytest
 from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -318,6 +319,22 @@ async def test_an_exception_is_logged_once(
 
     errors = [entry for entry in caplog.records if entry.levelno == logging.ERROR]
     assert [bool(entry.exc_info) for entry in errors] == [True, False]
+
+
+async def test_a_middleware_of_a_route_may_be_a_function(
+    app: Starlette, client: httpx.AsyncClient
+) -> None:
+    """Starlette takes any callable for a middleware: what it refuses is not served."""
+
+    def refuse(_: ASGIApp) -> ASGIApp:
+        async def call(_scope: Scope, _receive: Receive, _send: Send) -> None:
+            raise HTTPException(401)
+
+        return call
+
+    app.router.routes.append(Route("/refused", echo, middleware=[Middleware(refuse)]))
+
+    assert (await client.get("/refused")).status_code == 401
 
 
 @pytest.mark.parametrize("sign", ["\r\n", "\n", "\0", "\x7f"])
