@@ -4,6 +4,7 @@ import logging
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from html import escape
+from inspect import isawaitable
 from typing import cast
 
 import asyncpg
@@ -100,7 +101,9 @@ async def _handle(request: Request, error: BaseException, *, started: bool) -> R
     if not (started and isinstance(error, HTTPException)):
         for kind in type(error).__mro__:
             if handler := request.app.exception_handlers.get(kind):
-                response: Response = await handler(request, error)
+                given = handler(request, error)
+                response: Response = await given if isawaitable(given) else given
+                error.__traceback__ = None  # each raise of an error that is kept would add to it
                 return response
     raise error
 

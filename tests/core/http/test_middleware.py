@@ -337,6 +337,30 @@ async def test_a_middleware_of_a_route_may_be_a_function(
     assert (await client.get("/refused")).status_code == 401
 
 
+async def test_an_exception_handler_may_be_a_function(
+    app: Starlette, client: httpx.AsyncClient
+) -> None:
+    """As in Starlette, the handler of an exception may be a plain function."""
+    app.add_exception_handler(RuntimeError, lambda *_: Response(status_code=418))
+
+    assert (await client.get("/boom")).status_code == 418
+
+
+async def test_an_exception_that_is_kept_keeps_no_request(
+    app: Starlette, client: httpx.AsyncClient
+) -> None:
+    """An exception may be a constant: raised again and again, it has no growing traceback."""
+    error = HTTPException(410)
+
+    async def gone(_: Request) -> Response:
+        raise error
+
+    app.router.routes.append(Route("/gone", gone))
+    await client.get("/gone")
+
+    assert error.__traceback__ is None
+
+
 @pytest.mark.parametrize("sign", ["\r\n", "\n", "\0", "\x7f"])
 async def test_a_header_that_cannot_be_sent_is_500(
     app: Starlette, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, sign: str
