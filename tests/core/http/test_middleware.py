@@ -19,6 +19,7 @@ from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -335,6 +336,22 @@ async def test_a_middleware_of_a_route_may_be_a_function(
     app.router.routes.append(Route("/refused", echo, middleware=[Middleware(refuse)]))
 
     assert (await client.get("/refused")).status_code == 401
+
+
+async def test_a_middleware_of_a_route_sees_what_its_exception_becomes(
+    app: Starlette, client: httpx.AsyncClient
+) -> None:
+    """To the middleware of a route, what its handler raises is a response, as to any other."""
+    error = UnavailableError("database_timeout")
+
+    async def unavailable(_: Request) -> Response:
+        raise error
+
+    around = Middleware(GZipMiddleware, minimum_size=1)
+    app.router.routes.append(Route("/unavailable", unavailable, middleware=[around]))
+    response = await client.get("/unavailable", headers={"Accept-Encoding": "gzip"})
+
+    assert (response.status_code, response.headers["content-encoding"]) == (503, "gzip")
 
 
 async def test_an_exception_handler_may_be_a_function(
