@@ -426,13 +426,21 @@ async def test_a_late_failure_is_logged_once(
     async def late(_: Request) -> Response:
         return cast("Response", Half(error))
 
-    service.app.router.routes.append(Route("/late", late))
-    scope = {"type": "http", "method": "GET", "path": "/late", "headers": [], "state": state}
-    await service(scope, AsyncMock(), AsyncMock())
+    wrapped = Route("/wrapped", late, middleware=[Middleware(Bare)])  # by Starlette
+    service.app.router.routes += [Route("/late", late), wrapped]
+    for path in ("/late", "/wrapped"):
+        scope: Scope = {
+            "type": "http",
+            "method": "GET",
+            "path": path,
+            "headers": [],
+            "state": state,
+        }
+        await service(scope, AsyncMock(), AsyncMock())
 
     found = [one for one in caplog.records if not isinstance(one, AccessRecord)]
-    assert [one.getMessage() for one in found] == [message]
-    assert bool(found[0].exc_info) is (message == "unhandled exception")
+    assert [one.getMessage() for one in found] == [message] * 2
+    assert bool(found[1].exc_info) is (message == "unhandled exception")
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/health/live/", "/health"])
