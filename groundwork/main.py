@@ -72,8 +72,8 @@ def _prepare(router: Router) -> None:
         if isinstance(route, Route):
             # $ is also before a line break at the end.
             route.path_regex = re.compile(re.sub(r"\$$", r"\\Z", route.path_regex.pattern))
-            # Made by Starlette: a middleware may be a function too.
-            is_plain = getattr(inner, "__code__", "") in request_response.__code__.co_consts
+            plain = request_response(route.endpoint).__code__  # a middleware may be a function too
+            is_plain = getattr(inner, "__code__", None) is plain
             if is_plain and inspect.iscoroutinefunction(route.endpoint):
                 route.app = call_handler(route.endpoint)
 
