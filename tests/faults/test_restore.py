@@ -39,6 +39,17 @@ GRANT ALL ON installation TO "a$r$; ALTER ROLE groundwork SUPERUSER; --";
     """,
 }
 
+# Grants that the service's role could not repeat.
+GRANTS = {
+    "default privileges of a superuser": "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO app",
+    "a grant option that was used": """
+        GRANT SELECT ON installation TO reader WITH GRANT OPTION;
+        SET SESSION AUTHORIZATION reader;
+        GRANT SELECT ON installation TO app
+    """,
+    "a function of PostgreSQL": "GRANT EXECUTE ON FUNCTION pg_stat_reset() TO app",
+}
+
 
 def start(cluster: Cluster, folder: Path, dump: bytes) -> subprocess.Popen[bytes]:
     """Run restore.sh with a dump, as in its container."""
@@ -136,6 +147,20 @@ def test_a_text_that_looks_like_a_grant_is_restored(cluster: Cluster, tmp_path: 
 
     command = [str(PROGRAMS / "pg_dump"), "--format=custom", cluster.url("postgres")]
     assert start(cluster, tmp_path, subprocess.check_output(command)).wait() == 0
+
+
+@pytest.mark.parametrize("statement", GRANTS.values(), ids=GRANTS)
+def test_the_grants_of_other_roles_are_restored(
+    cluster: Cluster, tmp_path: Path, statement: str
+) -> None:
+    """A restore repeats each grant in the dump, whoever made it and on whatever object."""
+    cluster.run("CREATE ROLE groundwork LOGIN")
+    cluster.run(statement)
+    command = [str(PROGRAMS / "pg_dump"), "--format=custom", cluster.url("postgres")]
+    assert start(cluster, tmp_path, subprocess.check_output(command)).wait() == 0
+
+    schema = [str(PROGRAMS / "pg_dump"), "--schema-only", cluster.url("postgres")]
+    assert re.search(rb"GRANT .* TO app;", subprocess.check_output(schema))
 
 
 def test_a_crash_in_the_exchange_locks_nobody_out(

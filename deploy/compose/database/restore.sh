@@ -54,8 +54,9 @@ restore_objects() { # into groundwork_restored; the objects belong to the servic
     awk 'NR == FNR { untrusted[$1] = 1; next }
         $4 == "EXTENSION" && $6 in untrusted || $4 $6 == "COMMENTEXTENSION" && $7 in untrusted' \
         "$dump.untrusted" "$dump.list" >"$dump.superuser"
-    # Only a superuser may create these, too, when the tables and functions are there.
-    grep -E '^[0-9]+; [0-9]+ [0-9]+ (COMMENT - )?(EVENT TRIGGER|PUBLICATION|SUBSCRIPTION) ' "$dump.list" >"$dump.last" || :
+    # Only a superuser may create these, too, when the tables and functions are there. A grant may be
+    # another role's, or on an object of the system; it runs no function of the dump.
+    grep -E '^[0-9]+; [0-9]+ [0-9]+ ((DEFAULT )?ACL|(COMMENT - )?(EVENT TRIGGER|PUBLICATION|SUBSCRIPTION)) ' "$dump.list" >"$dump.last" || :
     grep -vxF -f "$dump.superuser" -f "$dump.last" "$dump.list" >"$dump.role" || :
     pg_restore --exit-on-error --dbname=groundwork_restored --use-list="$dump.superuser" "$dump" || return
     # A new server lacks the roles that the dump grants something to; they get no login. A line of a
