@@ -72,12 +72,22 @@ def start(cluster: Cluster, folder: Path, dump: bytes) -> subprocess.Popen[bytes
     return process
 
 
+def restore(cluster: Cluster, folder: Path) -> int:
+    """Restore a dump of the database as it is, and return the exit code."""
+    return start(cluster, folder, dumped(cluster)).wait()
+
+
+def dumped(cluster: Cluster) -> bytes:
+    """Return a dump of the database."""
+    command = [str(PROGRAMS / "pg_dump"), "--format=custom", cluster.url("postgres")]
+    return subprocess.check_output(command)
+
+
 @pytest.fixture
 def dump(cluster: Cluster) -> bytes:
     """Return a dump of the database, where there is a role to own it."""
     cluster.run("CREATE ROLE groundwork LOGIN")
-    command = [str(PROGRAMS / "pg_dump"), "--format=custom", cluster.url("postgres")]
-    return subprocess.check_output(command)
+    return dumped(cluster)
 
 
 def test_what_is_set_for_the_database_stays(cluster: Cluster, tmp_path: Path, dump: bytes) -> None:
@@ -104,9 +114,7 @@ def test_what_only_a_superuser_may_create_is_restored(cluster: Cluster, tmp_path
     cluster.run("COMMENT ON PUBLICATION everything IS 'for reports'")
     cluster.run("CREATE FUNCTION f() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'")
     cluster.run("CREATE EVENT TRIGGER changes ON ddl_command_end EXECUTE FUNCTION f()")
-
-    command = [str(PROGRAMS / "pg_dump"), "--format=custom", cluster.url("postgres")]
-    assert start(cluster, tmp_path, subprocess.check_output(command)).wait() == 0
+    assert restore(cluster, tmp_path) == 0
 
     assert cluster.run("SELECT obj_description(oid) FROM pg_publication") == [("for reports",)]
     assert cluster.run("SELECT evtname FROM pg_event_trigger") == [("changes",)]
@@ -121,9 +129,7 @@ def test_no_code_in_a_dump_is_run_by_a_superuser(
     """The service's role, which writes what is backed up, gets no more rights by a restore."""
     cluster.run("CREATE ROLE groundwork LOGIN")
     cluster.run(statement)
-
-    command = [str(PROGRAMS / "pg_dump"), "--format=custom", cluster.url("postgres")]
-    assert start(cluster, tmp_path, subprocess.check_output(command)).wait() == 0
+    assert restore(cluster, tmp_path) == 0
 
     assert cluster.run("SELECT rolsuper FROM pg_roles WHERE rolname = 'groundwork'") == [(False,)]
 
@@ -144,9 +150,7 @@ def test_a_text_that_looks_like_a_grant_is_restored(cluster: Cluster, tmp_path: 
     """A line of a comment or a function may grant something to a role that cannot exist."""
     cluster.run("CREATE ROLE groundwork LOGIN")
     cluster.run("COMMENT ON TABLE installation IS '\nGRANT ALL ON t TO current_user;\n'")
-
-    command = [str(PROGRAMS / "pg_dump"), "--format=custom", cluster.url("postgres")]
-    assert start(cluster, tmp_path, subprocess.check_output(command)).wait() == 0
+    assert restore(cluster, tmp_path) == 0
 
 
 @pytest.mark.parametrize("statement", GRANTS.values(), ids=GRANTS)
@@ -156,8 +160,7 @@ def test_the_grants_of_other_roles_are_restored(
     """A restore repeats each grant in the dump, whoever made it and on whatever object."""
     cluster.run("CREATE ROLE groundwork LOGIN")
     cluster.run(statement)
-    command = [str(PROGRAMS / "pg_dump"), "--format=custom", cluster.url("postgres")]
-    assert start(cluster, tmp_path, subprocess.check_output(command)).wait() == 0
+    assert restore(cluster, tmp_path) == 0
 
     schema = [str(PROGRAMS / "pg_dump"), "--schema-only", cluster.url("postgres")]
     assert re.search(rb"GRANT .* TO app;", subprocess.check_output(schema))
