@@ -310,6 +310,8 @@ async def test_a_rolling_update_loses_no_request(
         for load in loads:
             await load.stop()
     finally:
+        for instance in instances:
+            instance.send(signal.SIGINT)  # without a drain
         for server in (balancer, *instances):
             end(server.process)
 
