@@ -374,12 +374,14 @@ async def test_two_attempts_at_most_are_made_beside_a_session(
     """The check has three connections at most, as the documentation of DB_POOL_MAX_SIZE says."""
     monkeypatch.setattr(check_connection, "_RENEW_TIMEOUT", 0.02)
     before, connect = asyncio.all_tasks(), AsyncMock(side_effect=[faithful()])
-    check = CheckConnection(connect, 5, Mock())
+    check = CheckConnection(connect, 5, failed := Mock())
     await check.query(late())
     connect.side_effect = never
     for _ in range(3):
+        failed.reset_mock()
         await check.query(late())
-        await asyncio.sleep(0.1)
+        await eventually(lambda: failed.called)
+    await asyncio.sleep(0)  # until what was cancelled has ended
 
     assert (connect.await_count, len(asyncio.all_tasks() - before)) == (4, 2)
     check.close()
