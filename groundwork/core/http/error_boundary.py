@@ -26,8 +26,8 @@ _CAUGHT = (Exception, CancelledError, SystemExit)  # the last by a library that 
 class ErrorBoundary(ServerErrorMiddleware):
     """Turns exceptions of a middleware, and what is unhandled in a route, into responses.
 
-    Inside CORS, so that a browser may read an error. With `debug` an unhandled exception gives a
-    browser Starlette's page, and other clients the traceback as text.
+    Inside RequestContext, whose headers let a browser read an error. With `debug` an unhandled
+    exception gives a browser Starlette's page, and other clients the traceback as text.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,7 +76,7 @@ class ErrorBoundary(ServerErrorMiddleware):
 
 
 def call_handler(handler: Callable[[Request], Awaitable[Response]]) -> ASGIApp:
-    """Return a handler as a route calls it; Starlette's way there takes 5 % of a request's time."""
+    """Return a handler as a route calls it; Starlette's way takes 3 % of a small request."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
