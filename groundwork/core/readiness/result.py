@@ -62,11 +62,20 @@ def judge(row: Database, pool: Pool, failure: Exception | None, latency: float) 
     known, applied = migration_ids(), tuple(row.applied)
     pending = tuple(name for name in known if name not in applied)
     unknown = tuple(name for name in applied if name not in known)
-    status, reason = _status(row, pending, pool, failure)
-    version, cause = row.postgres_version, describe(failure) if failure else None
+    status: Status = "ok"
+    reason: Reason | None = None
+    cause = describe(failure) if failure else None
     if row.is_read_only:
+        status, reason = "unavailable", "database_read_only"
         cause = f"sessions are read-only: {row.server}"
-    return Result(status, reason, pending, unknown, applied, version, latency, cause)
+    elif pending:
+        status, reason = "unavailable", "migrations_pending"
+    elif failure:
+        status = "degraded" if pool.get_size() else "unavailable"
+        reason = connect_reason_of(failure)
+    elif pool.get_size() - pool.get_idle_size() >= pool.max_size:
+        status, reason = "degraded", "pool_saturated"
+    return Result(status, reason, pending, unknown, applied, row.postgres_version, latency, cause)
 
 
 def judge_failure(error: Exception, blocked: float, timeout: float) -> Result:
@@ -77,20 +86,6 @@ def judge_failure(error: Exception, blocked: float, timeout: float) -> Result:
         cause = f"the event loop was blocked for {blocked:.2f} s"
         return Result("degraded", "event_loop_blocked", cause=cause)
     return Result("unavailable", connect_reason_of(error), cause=describe(error))
-
-
-def _status(
-    row: Database, pending: tuple[str, ...], pool: Pool, failure: Exception | None
-) -> tuple[Status, Reason | None]:
-    if row.is_read_only:
-        return "unavailable", "database_read_only"
-    if pending:
-        return "unavailable", "migrations_pending"
-    if failure is not None:
-        return "degraded" if pool.get_size() else "unavailable", connect_reason_of(failure)
-    if pool.get_size() - pool.get_idle_size() >= pool.max_size:
-        return "degraded", "pool_saturated"
-    return "ok", None
 
 
 class History:
