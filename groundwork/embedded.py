@@ -3,7 +3,6 @@
 import os
 import pwd
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +26,6 @@ _INITDB = (
     *("--builtin-locale=C.UTF-8", "--set=timezone=UTC", "--set=log_timezone=UTC"),
 )
 _STOP = {"postgres": signal.SIGINT, "initdb": signal.SIGTERM}  # initdb may miss a SIGINT
-_SOCKETS = "/tmp/groundwork-*"  # noqa: S108 - folders that begin like this are private
 
 
 def binaries() -> Path:
@@ -130,9 +128,6 @@ def _stop_left_over(data: Path) -> None:
         if number and str(data) in command and process.uids().real == owner:
             process.send_signal(number)
             process.wait(STOP_SECONDS)
-            for argument in command:
-                if Path(argument).match(_SOCKETS):
-                    shutil.rmtree(argument, ignore_errors=True)
     (data / "postmaster.pid").unlink(missing_ok=True)  # it may name another process by now
 
 

@@ -8,12 +8,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from subprocess import PIPE
 from sys import _current_frames  # documented, and the one way
-from tempfile import TemporaryDirectory, mkdtemp
 from traceback import format_stack
 from unittest.mock import Mock
 
@@ -201,52 +198,16 @@ def test_a_left_over_server_is_stopped(data: Path) -> None:
         assert left_over.wait(PATIENCE) == 0
 
 
-@contextmanager
-def left_over(data: Path, folder: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run what looks like the PostgreSQL of these data with its socket in a folder."""
-    command = ["postgres", "-c", "echo; read line", "-D", str(data), "-k", folder]
-    with subprocess.Popen(
-        command,
-        executable="/bin/sh",
-        user=data.stat().st_uid,
-        stdin=PIPE,
-        stdout=PIPE,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - ignored in the background
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()  # while it starts, it may miss a signal
-        yield process
-        process.kill()
-
-
-def test_the_socket_of_a_killed_run_is_removed(data: Path) -> None:
-    """The folder in /tmp of a server that was left running is removed with it."""
-    folder = mkdtemp(prefix="groundwork-", dir="/tmp")
-    with left_over(data, folder) as process:
-        with postgres(data):
-            pass
-        process.wait(PATIENCE)
-
-    assert not Path(folder).exists()
-
-
-def test_no_folder_elsewhere_is_removed(data: Path, tmp_path: Path) -> None:
-    """An argument that leads out of /tmp through a folder of such a name removes nothing."""
-    with TemporaryDirectory(prefix="groundwork-", dir="/tmp") as folder:
-        (tmp_path / "kept").mkdir()
-        with left_over(data, f"{folder}/../..{tmp_path}/kept"), postgres(data):
-            pass
-
-    assert (tmp_path / "kept").exists()
-
-
 def test_no_process_of_another_user_is_signalled(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another user's process with the arguments of PostgreSQL is neither stopped nor an error."""
     monkeypatch.setattr(psutil.Process, "uids", Mock(return_value=Mock(real=-1)))
-    with left_over(data, "") as process, postgres(data):
-        assert process.poll() is None
+    command = ["postgres", "-c", "read line", "-D", str(data)]
+    with subprocess.Popen(command, executable="/bin/sh", stdin=PIPE) as process:
+        with postgres(data):
+            assert process.poll() is None
+        process.kill()
 
 
 def test_an_interrupted_initdb_leaves_nothing(tmp_path: Path) -> None:
