@@ -28,8 +28,7 @@ class Client:
         """Return the next message, or raise 413 if the body is over the limit of the route."""
         if not self._size:
             declared = dict(self._scope["headers"]).get(b"content-length", b"")
-            # Cut, as int() raises on thousands of digits, even zeros.
-            self._check(int(declared.lstrip(b"0")[:20] or 0) if declared.isdigit() else 0)
+            self._check(float(declared) if declared.isdigit() else 0)
         message = self._read.pop(0) if self._read else await self._receive()
         self._size += len(message.get("body", b""))
         self._check(self._size)
@@ -62,7 +61,7 @@ class Client:
             self._read.append(message)
         await asyncio.get_running_loop().create_future()  # the rest is for the handler to read
 
-    def _check(self, size: int) -> None:
+    def _check(self, size: float) -> None:
         declared = getattr(self._scope.get("endpoint"), "operation", None)
         limit = getattr(declared, "max_body_size", MAX_BODY_BYTES)
         if size > limit and not self.started:
