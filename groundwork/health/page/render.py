@@ -17,8 +17,6 @@ from groundwork.health.services import Details
 
 _NEXT_STEP = "To build on this service, see “Add a feature” in README.md."
 _WINDOW_SECONDS = 600
-# A line across a longer pause would suggest checks that were not made.
-_PAUSE_SECONDS = 20
 
 
 @cache
@@ -105,14 +103,14 @@ def draw(samples: Iterable[Sample], now: float) -> tuple[str, str]:
 
     A check ends within a second, so a logarithmic axis from 0.1 ms to 1 s holds all of them.
     """
-    curve, failures, before = "", "", -math.inf
+    curve, failures, command = "", "", "M"
     for at, latency in samples:
         x = f"{_WINDOW_SECONDS - (now - at):.1f}"
         if latency is None:
             failures += f"M{x} 0v100"
-            before = -math.inf
+            command = "M"
         else:
             y = 100 - 25 * min(math.log10(max(latency, 0.0001) / 0.0001), 4)
-            curve += f"{'L' if at - before <= _PAUSE_SECONDS else 'M'}{x} {y:.1f}h0"
-            before = at
+            curve += f"{command}{x} {y:.1f}h0"
+            command = "L"
     return curve, failures
