@@ -12,7 +12,7 @@ from groundwork.core.observability import metrics
 from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.readiness.connection import FINAL, CheckConnection
 from groundwork.core.readiness.query import READY, Database
-from groundwork.core.readiness.result import History, Result, Sample, judge, judge_failure
+from groundwork.core.readiness.result import History, Result, judge, judge_failure
 from groundwork.core.tasks import run_with_timeout, spawn
 
 _OUTAGES = ("database_unreachable", "database_timeout")
@@ -90,7 +90,7 @@ class Readiness:
             result = judge(row, self._pool, failure, time.monotonic() - started)
             is_stale = failure is None and self._are_stale(row)
         metrics.READINESS_CHECKS.observe(time.monotonic() - started)
-        self.history.samples.append(Sample(result.checked_at, result.latency))
+        self.history.results.append(result)
         is_lost = result.status == "unavailable" and result.reason in _LOST
         if is_stale or is_lost or (self._connection.reconnected and failure is None):
             # Else requests would find out one by one that the pool's sessions are old or dead,

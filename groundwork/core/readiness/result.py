@@ -4,7 +4,7 @@ import logging
 import time
 from collections import deque
 from datetime import UTC, datetime
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import Annotated, Literal, get_args
 
 import asyncpg
 from msgspec import Meta, Struct, field
@@ -23,11 +23,14 @@ type Status = Literal["ok", "degraded", "unavailable"]
 
 Reason = Literal[DatabaseReason, "starting", "migrations_pending", "event_loop_blocked", "draining"]
 REASONS = ("ok", *get_args(Reason))
-_SAMPLES = 600  # ten minutes of checks at the default READINESS_TTL
+_MAX_RESULTS = 600  # ten minutes of checks at the default READINESS_TTL
 
 
 class Result(Struct, frozen=True):
-    """What a check found. Latency in seconds; `cause` is for the log, never for a response."""
+    """What a check found; `cause` is for the log, never for a response.
+
+    Latency in seconds, None if the check failed; `checked_at` is a time.monotonic().
+    """
 
     status: Status
     reason: Reason | None = None
@@ -38,13 +41,6 @@ class Result(Struct, frozen=True):
     latency: float | None = None
     cause: str | None = None
     checked_at: float = field(default_factory=time.monotonic)
-
-
-class Sample(NamedTuple):
-    """When a check ended, a time.monotonic(), and its latency in seconds; None: it failed."""
-
-    at: float
-    latency: float | None
 
 
 class Change(Struct):
@@ -94,7 +90,7 @@ class History:
     def __init__(self) -> None:
         self.latest = Result("unavailable", "starting")
         self.transitions: deque[Change] = deque(maxlen=20)
-        self.samples: deque[Sample] = deque(maxlen=_SAMPLES)
+        self.results: deque[Result] = deque(maxlen=_MAX_RESULTS)  # of checks
         self._since = time.monotonic()
         self._export()
 

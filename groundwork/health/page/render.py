@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 
 from groundwork.core.http.html import Html, fill
 from groundwork.core.observability.recent import Activity, Query
-from groundwork.core.readiness.result import Change, Sample
+from groundwork.core.readiness.result import Change, Result
 from groundwork.health.page import status_text
 from groundwork.health.services import Details
 
@@ -30,10 +30,10 @@ def render_public(app_name: str, status: str, *, has_token: bool) -> Html:
     return _render(app_name, status, None, Html(template("public.html") if has_token else ""))
 
 
-def render(app_name: str, details: Details, history: Iterable[Sample], activity: Activity) -> Html:
+def render(app_name: str, details: Details, results: Iterable[Result], activity: Activity) -> Html:
     """Return the page for operators, with the checks and the activity of the last ten minutes."""
     now, database = time.monotonic(), details.components.database
-    checks = [one for one in history if now - one.at <= _WINDOW_SECONDS]
+    checks = [one for one in results if now - one.checked_at <= _WINDOW_SECONDS]
     latencies = [one.latency for one in checks if one.latency is not None]
     curve, failures = draw(checks, now)
     rate, errors, queries = activity
@@ -98,19 +98,19 @@ def _transitions(transitions: list[Change]) -> Iterator[Html]:
         until = change.at
 
 
-def draw(samples: Iterable[Sample], now: float) -> tuple[str, str]:
+def draw(results: Iterable[Result], now: float) -> tuple[str, str]:
     """Return two paths for a box of 600 by 100 that ends at `now`: latencies and failed checks.
 
     A check ends within a second, so a logarithmic axis from 0.1 ms to 1 s holds all of them.
     """
     curve, failures, command = "", "", "M"
-    for at, latency in samples:
-        x = f"{_WINDOW_SECONDS - (now - at):.1f}"
-        if latency is None:
+    for result in results:
+        x = f"{_WINDOW_SECONDS - (now - result.checked_at):.1f}"
+        if result.latency is None:
             failures += f"M{x} 0v100"
             command = "M"
         else:
-            y = 100 - 25 * min(math.log10(max(latency, 0.0001) / 0.0001), 4)
+            y = 100 - 25 * min(math.log10(max(result.latency, 0.0001) / 0.0001), 4)
             curve += f"{command}{x} {y:.1f}h0"
             command = "L"
     return curve, failures

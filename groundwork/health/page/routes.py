@@ -37,7 +37,7 @@ async def status_page(request: Request[State]) -> Response:
     settings, readiness = state["settings"], state["readiness"]
     if is_operator(request):
         details = await get_details(state)
-        page = render(settings.app_name, details, readiness.history.samples, state["recent"].read())
+        page = render(settings.app_name, details, readiness.history.results, state["recent"].read())
     else:
         status = (await readiness.check()).status
         page = render_public(settings.app_name, status, has_token=bool(settings.ops_token))

@@ -47,9 +47,9 @@ async def test_history_has_each_check_once(
     await asyncio.sleep(0.05)  # for a check that nobody waited for
     readiness.close()
 
-    assert len(readiness.history.samples) == samples
-    assert all(0 < (sample.latency or 0) < PATIENCE for sample in readiness.history.samples)
-    assert readiness.history.samples[-1].at <= time.monotonic()
+    assert len(readiness.history.results) == samples
+    assert all(0 < (one.latency or 0) < PATIENCE for one in readiness.history.results)
+    assert readiness.history.results[-1].checked_at <= time.monotonic()
 
 
 @pytest.mark.usefixtures("no_session")
@@ -61,7 +61,7 @@ async def test_history_has_failed_checks(settings: Settings, pool: Pool) -> None
 
     await readiness.check()
 
-    assert [sample.latency for sample in readiness.history.samples] == [None]
+    assert [one.latency for one in readiness.history.results] == [None]
 
 
 async def test_history_is_bounded(settings: Settings, pool: Pool) -> None:
@@ -72,7 +72,7 @@ async def test_history_is_bounded(settings: Settings, pool: Pool) -> None:
         await readiness.check()
     readiness.close()
 
-    assert len(readiness.history.samples) == 600
+    assert len(readiness.history.results) == 600
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ async def test_probes_wait_for_the_check_under_way(settings: Settings, pool: Poo
 
     assert found == [readiness.history.latest] * 3
     assert found[0].checked_at > first.checked_at
-    assert len(readiness.history.samples) == 2
+    assert len(readiness.history.results) == 2
 
 
 @pytest.mark.usefixtures("no_session")
@@ -608,4 +608,4 @@ async def test_it_checks_without_a_probe(settings: Settings, pool: Pool) -> None
     checking.cancel()
     readiness.close()
 
-    assert len(readiness.history.samples) >= 2
+    assert len(readiness.history.results) >= 2

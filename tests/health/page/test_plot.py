@@ -4,13 +4,14 @@ import re
 
 import pytest
 
-from groundwork.core.readiness.result import Sample
+from groundwork.core.readiness.result import Result
 from groundwork.health.page.render import draw, template
 
 
 def paths(*samples: tuple[float, float | None]) -> tuple[str, str]:
     """Return the paths drawn for checks that ended so many seconds ago."""
-    return draw([Sample(1000 - ago, latency) for ago, latency in samples], now=1000)
+    results = [Result("ok", latency=latency, checked_at=1000 - ago) for ago, latency in samples]
+    return draw(results, now=1000)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_the_axes_are_labelled() -> None:
 
 
 def test_neighbours_are_joined() -> None:
-    """Checks at most 20 s apart are joined by a line."""
+    """Checks that follow each other are joined by a line."""
     assert paths((20, 0.01), (0, 0.1)) == ("M580.0 50.0h0L600.0 25.0h0", "")
 
 

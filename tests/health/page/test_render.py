@@ -18,7 +18,7 @@ from groundwork import __version__
 from groundwork.core.config import Settings
 from groundwork.core.database.migration_files import migration_ids
 from groundwork.core.observability.recent import Activity, Query
-from groundwork.core.readiness.result import REASONS, Sample
+from groundwork.core.readiness.result import REASONS, Result
 from groundwork.health.page import render as module
 from groundwork.health.page.status_text import words
 from tests.conftest import Serving
@@ -78,9 +78,9 @@ def test_page_contains_what_it_says_when_the_service_is_gone() -> None:
 
 def test_page_shows_the_checks() -> None:
     """The plot has the checks of the last ten minutes, and says them in words."""
-    old = [Sample(time.monotonic() - ago, 0.9) for ago in (3600, 601)]
-    new = [Sample(time.monotonic() - ago, latency) for ago, latency in ((599, 0.001), (1, None))]
-    page = module.render("Yard", make_details(), [*old, *new], (0.0, 0, []))
+    now, latencies = time.monotonic(), {3600: 0.9, 601: 0.9, 599: 0.001, 1: None}
+    checks = [Result("ok", latency=one, checked_at=now - ago) for ago, one in latencies.items()]
+    page = module.render("Yard", make_details(), checks, (0.0, 0, []))
 
     assert "2 checks, 1 failed, slowest 1 ms." in text(page)
     assert re.search(r'class="failed" d="M599.0 0v100"', page)
@@ -89,7 +89,7 @@ def test_page_shows_the_checks() -> None:
 
 def test_page_shows_no_latency_of_failed_checks() -> None:
     """If all checks have failed, none of them is the slowest with 0 ms."""
-    failed = Sample(time.monotonic() - 1, None)
+    failed = Result("unavailable")
 
     assert "1 checks, 1 failed, slowest none." in text(
         module.render("Yard", make_details(), [failed], (0.0, 0, []))
