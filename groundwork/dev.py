@@ -19,7 +19,7 @@ from groundwork.core.config import Settings, settings_or_exit
 from groundwork.core.database.connections import SQL_DIR
 from groundwork.core.database.migrations import migrate
 from groundwork.core.environment import DEV_DATABASE_URL, exit_with, read_environment, say
-from groundwork.embedded import binaries, forget_other_servers, postgres
+from groundwork.embedded import binaries, postgres, remove_pg_variables
 from groundwork.probe import local_address
 from groundwork.serve import listen, serve
 
@@ -52,7 +52,7 @@ def dev() -> None:
     if given.get("ENVIRONMENT") in {"staging", "production"}:
         exit_with("`groundwork dev` is for ENVIRONMENT=development")
     if "DATABASE_URL" not in given:
-        forget_other_servers()
+        remove_pg_variables()
     os.environ |= {name: value for name, value in _DEFAULTS.items() if name not in given | unread}
     settings = settings_or_exit()
     with ExitStack() as stack:

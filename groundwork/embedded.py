@@ -39,7 +39,7 @@ def binaries() -> Path:
     return Path(spec.origin).parent / "pginstall/bin"
 
 
-def forget_other_servers() -> None:
+def remove_pg_variables() -> None:
     """Remove PG* from the environment: libpq, asyncpg and PostgreSQL itself read them."""
     for name in [name for name in os.environ if name.startswith("PG")]:
         del os.environ[name]
@@ -52,7 +52,7 @@ def postgres(data: Path) -> Iterator[str]:
     The socket is in a folder of its own: the path of `data` may be too long for one, or have a
     comma. If PostgreSQL does not start, print the reason and exit with 2.
     """
-    forget_other_servers()
+    remove_pg_variables()
     data = data.resolve()
     data.mkdir(exist_ok=True)
     _stop_left_over(data)

@@ -26,7 +26,7 @@ from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.observability.recent import Recent
 from groundwork.core.readiness.check import Readiness
 from groundwork.core.state import State
-from groundwork.embedded import forget_other_servers
+from groundwork.embedded import remove_pg_variables
 from tests.databases import TransactionPool, migrate, new_database, throwaway_server
 from tests.loop import Loop
 from tests.openapi import description
@@ -50,7 +50,7 @@ def pytest_configure() -> None:
         for name in (item.name.upper(), f"{item.name.upper()}_FILE"):
             os.environ.pop(name, None)
     if "TEST_DATABASE_URL" not in os.environ:
-        forget_other_servers()
+        remove_pg_variables()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -1,4 +1,4 @@
-"""One classification of what a database does to a statement or a connection, for all who ask."""
+"""One classification of database errors, for requests and readiness."""
 
 import asyncio
 from traceback import walk_tb

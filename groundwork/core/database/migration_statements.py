@@ -9,7 +9,7 @@ from groundwork.core.database.migration_files import MigrationError, Statements
 from groundwork.core.database.migration_session import Session
 
 # No query queues behind what runs CONCURRENTLY, and the snapshots it waits for may last.
-_PATIENT = "SET lock_timeout = 0; SET statement_timeout = 0"
+_NO_TIMEOUTS = "SET lock_timeout = 0; SET statement_timeout = 0"
 _TIMEOUTS = """
     SELECT format('SET lock_timeout = %L; SET statement_timeout = %L',
         current_setting('lock_timeout'), current_setting('statement_timeout'))
@@ -47,7 +47,7 @@ def _run(session: Session, statement: str) -> None:
         session.run(statement)
         return
     timeouts = session.run(_TIMEOUTS)  # the file may have SET them
-    session.run(_PATIENT)
+    session.run(_NO_TIMEOUTS)
     try:
         session.run(statement)
     finally:

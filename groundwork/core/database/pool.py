@@ -10,9 +10,9 @@ import time
 from contextlib import AbstractAsyncContextManager
 from weakref import WeakSet
 
+from groundwork.core.database.checkout import Checkout, Statements
 from groundwork.core.database.connections import Connect, Connection
 from groundwork.core.database.errors import abandon, reason_of
-from groundwork.core.database.statements import Checkout, Statements
 from groundwork.core.database.waiters import Waiters
 from groundwork.core.observability import metrics
 from groundwork.core.tasks import spawn
@@ -63,7 +63,7 @@ class Pool(Statements):
         while self._waiters.idle:
             self._discard(self._waiters.idle.pop())
 
-    def forget(self) -> None:
+    def forget_sessions(self) -> None:
         """Stop counting the open connections: those in use may hang on a server that was lost."""
         self._sessions.clear()
 

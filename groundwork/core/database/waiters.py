@@ -61,7 +61,7 @@ class Waiters:
         late = waiting + len(self._sessions) - self._max_connections  # for others there is room
         due = late * self.mean_use / self._max_connections
         if due > self._timeout or waiting >= self._max_connections * _QUEUE_PER_CONNECTION:
-            raise self._late()
+            raise self._timed_out()
         started, loop = time.monotonic(), asyncio.get_running_loop()
         waiter = _Waiter(loop.create_future(), client_disconnect.get())
         self._queue.append(waiter)
@@ -93,7 +93,7 @@ class Waiters:
             _fail(waiter.connection, UnavailableError(connect_reason_of(error), error))
         self._queue.clear()
 
-    def _late(self) -> UnavailableError:
+    def _timed_out(self) -> UnavailableError:
         metrics.TIMEOUTS.inc()
         timeout = TimeoutError("no connection within DB_POOL_TIMEOUT")
         return UnavailableError("pool_saturated" if self._sessions else "database_timeout", timeout)
@@ -105,7 +105,7 @@ class Waiters:
             if waiter.turns == _WATCHED_AFTER and waiter.watch:
                 _watch(waiter.connection, waiter.watch)
             if waiter.turns == self._turns:
-                _fail(waiter.connection, self._late())
+                _fail(waiter.connection, self._timed_out())
         self._timer = None
         if self._queue:
             loop = asyncio.get_running_loop()

@@ -23,7 +23,7 @@ _PLAN_ERRORS = (
     asyncpg.InternalServerError,  # "cache lookup failed for type 17216", which was made anew
     asyncpg.UndefinedColumnError,
 )
-_REFUSALS = {
+_DETAILS = {
     "pool_saturated": "The service is overloaded.",
     "database_read_only": "The database is read-only.",
     "migrations_changed": "The database was just migrated.",
@@ -97,7 +97,7 @@ async def database_error(request: Request, error: Exception) -> Response:
         reason = "migrations_changed"
     fields = {"reason": reason, "cause": describe(decisive.__cause__ or decisive)}
     logger.warning("request failed by the database", extra=fields)
-    detail = _REFUSALS.get(reason, "The database is unavailable.")
+    detail = _DETAILS.get(reason, "The database is unavailable.")
     return problem(request.scope, 503, f"{detail} Retry later.", {"Retry-After": "1"})
 
 

@@ -12,11 +12,11 @@ INTERVAL_SECONDS, SNAPSHOTS = 30, 20
 _PROBES = {"/", "/metrics", "/health/live", "/health/ready", "/health/details"}
 
 # Requests per second, server errors, the slowest queries.
-type Activity = tuple[float, int, list[Query]]
+type Activity = tuple[float, int, list[QueryTimes]]
 
 
-class Query(NamedTuple):
-    """An upper bound of the durations and their mean, in seconds; the calls; the query's name."""
+class QueryTimes(NamedTuple):
+    """How long a query took: an upper bound and the mean, in seconds; its calls and its name."""
 
     bound: float
     mean: float
@@ -48,10 +48,10 @@ class Recent:
         return rate, int(requests.get("5", 0)), sorted(queries, reverse=True)[:5]
 
 
-def _query(name: str, parts: dict[str, float]) -> Query:
+def _query(name: str, parts: dict[str, float]) -> QueryTimes:
     seconds, calls = parts.pop("sum"), parts.pop("count")
     bound = min(float(limit) for limit, below in parts.items() if below == calls)
-    return Query(bound, seconds / calls, int(calls), name)
+    return QueryTimes(bound, seconds / calls, int(calls), name)
 
 
 def _totals() -> dict[tuple[str, str], float]:

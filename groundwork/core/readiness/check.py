@@ -11,7 +11,7 @@ from groundwork.core.database.pool import Pool
 from groundwork.core.observability import metrics
 from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.readiness.connection import FINAL, CheckConnection
-from groundwork.core.readiness.query import READY, Database
+from groundwork.core.readiness.query import READY, ReadyRow
 from groundwork.core.readiness.result import History, Result, judge, judge_failure
 from groundwork.core.tasks import run_with_timeout, spawn
 
@@ -35,7 +35,7 @@ class Readiness:
         self._blocked = 0.0
         self._connection = CheckConnection(connect, settings.db_connect_timeout, self._recheck)
         self._check: asyncio.Task[None] | None = None
-        self._row: Database | None = None
+        self._row: ReadyRow | None = None
         self._renewed_at = -_RENEWED_SECONDS
         self._due = 0.0  # when the next check is
 
@@ -100,7 +100,7 @@ class Readiness:
             self._pool.retry(self._connection.begun)
         self._publish(result)
 
-    async def _query(self, deadline: float) -> tuple[Database, Exception | None]:
+    async def _query(self, deadline: float) -> tuple[ReadyRow, Exception | None]:
         """Return the row, and why no new connection can be opened, if so.
 
         Without a session of the check's own, an idle one of the pool shows whether those serve; if
@@ -119,11 +119,11 @@ class Readiness:
             raise
         return row, self._connection.failure
 
-    def _are_stale(self, row: Database) -> bool:
+    def _are_stale(self, row: ReadyRow) -> bool:
         """Return whether what sessions are given has changed: role, host, settings, migrations."""
         before, self._row = self._row, row
         if before and before.server != row.server:
-            self._pool.forget()
+            self._pool.forget_sessions()
         # Without a row until now, the failure may be for what sessions were given.
         if is_stale := before != row and bool(before or self.history.latest.reason not in _LOST):
             self._renewed_at = time.monotonic()

@@ -8,10 +8,10 @@ from weakref import WeakSet
 import asyncpg
 
 from groundwork.core.database.connections import Connect, Connection
-from groundwork.core.readiness.query import Database, query_until
+from groundwork.core.readiness.query import ReadyRow, query_until
 from groundwork.core.tasks import run_with_timeout, spawn
 
-# A kept session is no proof of what the next one meets: after so long another one is opened.
+# A kept session is no proof that another can be opened: after so long one is.
 RENEW_SECONDS = 1.5
 _RENEW_TIMEOUT = 2.0
 _CLOSE_SECONDS = 1.0
@@ -36,16 +36,16 @@ class CheckConnection:
         self._timeout = timeout
         self._on_failure = on_failure  # called when the session works but could not be renewed
         self._connection: Connection | None = None
-        self._row: Database | None = None  # what the latest session found when it began
+        self._row: ReadyRow | None = None  # what the latest session found when it began
         self.begun = 0.0  # when that session was asked for
         self._attempted = 0.0  # when the latest attempt began, also if it failed
         self._took = 0.0  # seconds until it had that row
         self._renewal: asyncio.Task[None] | None = None
-        self._attempts: list[asyncio.Task[Database]] = []
-        self._connected = asyncio.Future[Database]()  # the row of the next session
+        self._attempts: list[asyncio.Task[ReadyRow]] = []
+        self._connected = asyncio.Future[ReadyRow]()  # the row of the next session
         self._open = WeakSet[Connection]()
 
-    async def query(self, deadline: float, reserve: float = 0) -> Database:
+    async def query(self, deadline: float, reserve: float = 0) -> ReadyRow:
         """Return the row of sql/health/ready.sql by `deadline`, a time.monotonic().
 
         A connection that was lost since the last time is replaced, and the statement repeated; a
@@ -94,15 +94,15 @@ class CheckConnection:
 
     async def _renew(self) -> None:
         # A distant server is no failure; another host of the address may respond after that.
-        patience = max(_RENEW_TIMEOUT, 1.5 * self._took)
+        timeout = max(_RENEW_TIMEOUT, 1.5 * self._took)
         attempts = self._attempt_until(time.monotonic() + 2 * self._timeout, recent=1)
         try:
-            await run_with_timeout(patience, attempts, turns=20)
+            await run_with_timeout(timeout, attempts, turns=20)
         except Exception as error:  # noqa: BLE001 - readiness says what it is
             self.failure = error
             self._on_failure()
 
-    async def _attempt_until(self, deadline: float, recent: int = 2) -> Database:
+    async def _attempt_until(self, deadline: float, recent: int = 2) -> ReadyRow:
         self._attempted = time.monotonic()
         connected, fresh = self._connected, spawn(self._attempt())
         self._attempts = [*(one for one in self._attempts if not one.done()), fresh]
@@ -115,7 +115,7 @@ class CheckConnection:
             raise TimeoutError(message)
         return (connected if connected in done else fresh).result()
 
-    async def _attempt(self) -> Database:
+    async def _attempt(self) -> ReadyRow:
         begun = time.monotonic()
         connection = await self._connect()
         self._open.add(connection)

@@ -8,8 +8,8 @@ from groundwork.core.database.queries import Query
 from groundwork.core.tasks import run_with_timeout
 
 
-class Database(Struct):
-    """What the check reads."""
+class ReadyRow(Struct):
+    """The row of sql/health/ready.sql."""
 
     is_read_only: bool
     server: str
@@ -18,10 +18,10 @@ class Database(Struct):
     session_properties: str
 
 
-READY = Query[Database]("health/ready")
+READY = Query[ReadyRow]("health/ready")
 
 
-async def query_until(connection: Connection, seconds: float) -> Database:
+async def query_until(connection: Connection, seconds: float) -> ReadyRow:
     """Return the row within `seconds`, or terminate the connection."""
     try:
         return await run_with_timeout(seconds, READY.one(connection))

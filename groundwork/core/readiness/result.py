@@ -14,7 +14,7 @@ from groundwork.core.database.errors import connect_reason_of, describe
 from groundwork.core.database.migration_files import migration_ids
 from groundwork.core.database.pool import Pool
 from groundwork.core.observability import metrics
-from groundwork.core.readiness.query import Database
+from groundwork.core.readiness.query import ReadyRow
 from groundwork.core.structs import DateTime
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Change(Struct):
     lasted_seconds: Annotated[float, Meta(ge=0)]
 
 
-def judge(row: Database, pool: Pool, failure: Exception | None, latency: float) -> Result:
+def judge(row: ReadyRow, pool: Pool, failure: Exception | None, latency: float) -> Result:
     """Return what a check found; `failure` is why no new connection could be opened, if so."""
     known, applied = migration_ids(), tuple(row.applied)
     pending = tuple(name for name in known if name not in applied)

@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec.structs import asdict
 
 from groundwork.core.http.html import Html, fill
-from groundwork.core.observability.recent import Activity, Query
+from groundwork.core.observability.recent import Activity, QueryTimes
 from groundwork.core.readiness.result import Change, Result
 from groundwork.health.page import status_text
 from groundwork.health.services import Details
@@ -72,7 +72,7 @@ def _render(app_name: str, status: str, reason: str | None, main: Html, cause: s
     )
 
 
-def _queries(queries: list[Query]) -> Iterator[Html]:
+def _queries(queries: list[QueryTimes]) -> Iterator[Html]:
     for bound, mean, calls, name in queries:
         yield fill(
             template("query.html"),

@@ -591,7 +591,7 @@ async def test_forgotten_connections_take_nobodys_place(pool: Pool, server: Serv
     await asyncio.sleep(0.01)
     waiting = [asyncio.create_task(pool.execute("x")) for _ in range(2)]
     await asyncio.sleep(0.01)
-    pool.forget()
+    pool.forget_sessions()
     pool.retry(time.monotonic())
     await asyncio.wait_for(asyncio.gather(*waiting), 5)
     done.set()

@@ -8,7 +8,7 @@ import pytest
 
 from groundwork.core.observability import recent
 from groundwork.core.observability.metrics import OPERATIONS, request_duration
-from groundwork.core.observability.recent import Query, Recent
+from groundwork.core.observability.recent import QueryTimes, Recent
 from groundwork.core.tasks import spawn
 from tests.conftest import Serving
 
@@ -69,9 +69,9 @@ def test_queries_have_a_bound_and_a_mean() -> None:
         OPERATIONS.labels("postgresql", f"recent/{name}").observe(seconds)
 
     assert [one._replace(mean=round(one.mean, 6)) for one in activity.read()[2]] == [
-        Query(math.inf, 30, 1, "recent/hung"),
-        Query(0.5, 0.2, 1, "recent/slow"),
-        Query(0.005, 0.003, 2, "recent/fast"),
+        QueryTimes(math.inf, 30, 1, "recent/hung"),
+        QueryTimes(0.5, 0.2, 1, "recent/slow"),
+        QueryTimes(0.005, 0.003, 2, "recent/fast"),
     ]
 
 

@@ -19,7 +19,7 @@ from groundwork.core.readiness import check as core_readiness
 from groundwork.core.readiness import connection as check_connection
 from groundwork.core.readiness.check import Readiness
 from groundwork.core.readiness.connection import CheckConnection
-from groundwork.core.readiness.query import Database
+from groundwork.core.readiness.query import ReadyRow
 from groundwork.core.readiness.result import Result
 from groundwork.core.tasks import background
 from tests.loop import eventually
@@ -309,9 +309,9 @@ async def test_each_change_has_its_line(
 
 def database(
     version: str = "18", *, given: str = "", applied: list[str] | None = None, server: str = "a"
-) -> Database:
+) -> ReadyRow:
     """Return what the check reads."""
-    return Database(
+    return ReadyRow(
         is_read_only=False,
         postgres_version=version,
         server=server,
@@ -327,7 +327,7 @@ async def never() -> Connection:
 
 
 async def check_each(
-    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch, *found: Database | Exception
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch, *found: ReadyRow | Exception
 ) -> tuple[bool, list[Result]]:
     """Return whether sessions were renewed, and what each result of the check's own means."""
     settings = dataclasses.replace(settings, readiness_ttl=0)
@@ -345,7 +345,7 @@ async def check_each(
     ids=["given", "migrations"],
 )
 async def test_sessions_are_replaced_when_what_they_were_given_changes(
-    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch, second: Database
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch, second: ReadyRow
 ) -> None:
     """When role, host, settings or migrations change, the pool's sessions are renewed."""
     monkeypatch.setattr(pool, "expire", expire := Mock())
@@ -366,7 +366,7 @@ async def test_a_check_under_way_may_have_begun_before_the_change(
     before, under_way = database(), asyncio.Event()
     found = [before, before, database(applied=["9999.new"])]
 
-    async def query(*_: float) -> Database:
+    async def query(*_: float) -> ReadyRow:
         await under_way.wait()
         return found.pop(0)
 
@@ -448,12 +448,12 @@ async def test_what_may_hang_after_an_outage_is_forgotten(
     settings: Settings,
     pool: Pool,
     monkeypatch: pytest.MonkeyPatch,
-    found: list[Database | Exception],
+    found: list[ReadyRow | Exception],
     calls: tuple[int, int],
 ) -> None:
     """The sessions in use on a server that was lost, and the attempts to connect of the outage."""
     monkeypatch.setattr(pool, "get_idle_size", lambda: 0)
-    monkeypatch.setattr(pool, "forget", forget := Mock())
+    monkeypatch.setattr(pool, "forget_sessions", forget := Mock())
     monkeypatch.setattr(pool, "retry", retry := Mock())
     await check_each(settings, pool, monkeypatch, *found)
 
@@ -502,7 +502,7 @@ async def test_a_check_without_time_left_queries_no_session_of_the_pool(
 ) -> None:
     """A response that took all the time is the cause, not the moment that was left."""
 
-    async def query(_: object, deadline: float, __: float) -> Database:
+    async def query(_: object, deadline: float, __: float) -> ReadyRow:
         await asyncio.sleep(deadline - time.monotonic() - 0.01)
         raise TimeoutError("frozen")  # noqa: EM101
 
@@ -585,7 +585,7 @@ async def test_a_late_check_of_a_blocked_loop_is_no_fault_of_the_database(
     monitor = LoopMonitor()
     readiness = Readiness(settings, pool, AsyncMock(), monitor)
 
-    async def block(*_: float) -> Database:
+    async def block(*_: float) -> ReadyRow:
         monitor.blocked_seconds += 2
         raise TimeoutError
 

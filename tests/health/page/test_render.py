@@ -17,7 +17,7 @@ import pytest
 from groundwork import __version__
 from groundwork.core.config import Settings
 from groundwork.core.database.migration_files import migration_ids
-from groundwork.core.observability.recent import Activity, Query
+from groundwork.core.observability.recent import Activity, QueryTimes
 from groundwork.core.readiness.result import REASONS, Result
 from groundwork.health.page import render as module
 from groundwork.health.page.status_text import words
@@ -98,7 +98,7 @@ def test_page_shows_no_latency_of_failed_checks() -> None:
 
 def test_page_shows_recent_requests_and_queries() -> None:
     """It has the rate, the server errors, and the slowest queries with their durations."""
-    queries = [Query(math.inf, 1.5, 1412, "<b>"), Query(0.05, 0.0021, 3, "notes/list")]
+    queries = [QueryTimes(math.inf, 1.5, 1412, "<b>"), QueryTimes(0.05, 0.0021, 3, "notes/list")]
     page = text(render(activity=(23.44, 1812, queries)))
 
     assert "Requests, without probes 23.4 per second Server errors (5xx) 1,812" in page
