@@ -110,7 +110,7 @@ def _wait_until_ready(server: subprocess.Popen[bytes], address: str, data: Path)
 def _fail(data: Path) -> NoReturn:
     log = data.with_suffix(".log")
     text = re.sub(r"\n.*DETAIL:  ", ". ", log.read_text(errors="replace"))
-    # What follows the first error is what comes of it, or what we got meanwhile.
+    # Later lines are consequences of the first error, or of our attempts to connect.
     error = re.search(r"(?:FATAL|PANIC|error): +(?! |the database system is)(.*)", text)
     last = text.strip().rpartition("\n")[2] or "the log is empty, the disk may be full"
     reason = error[1] if error else last

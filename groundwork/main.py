@@ -63,7 +63,7 @@ class _Application(Starlette):
 
 
 def _prepare(router: Router) -> None:
-    """Let a path with an extra slash or line break be 404, and shorten the way to each handler."""
+    """Return 404 for a path with an extra slash or line break, and call each handler directly."""
     router.redirect_slashes = False
     for route in router.routes:
         inner = getattr(route, "app", None)

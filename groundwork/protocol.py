@@ -34,7 +34,7 @@ class Protocol(HttpToolsProtocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self.cycle = self._started or self.cycle  # else the last that is pipelined hears of it
+        self.cycle = self._started or self.cycle  # else only the last pipelined request is notified
         super().connection_lost(exc)
 
     @override

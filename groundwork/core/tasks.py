@@ -44,7 +44,7 @@ async def run_with_timeout[T](seconds: float, work: Coroutine[Any, Any, T], turn
 
     The release of a connection waits, shielded, for a response from the server, and so does
     asyncio.timeout() around it. Here the task is cancelled, but not awaited. With several turns, a
-    blocked event loop uses up one of them, and not the time of those it has blocked.
+    blocked event loop uses up one of them, and not the whole timeout.
 
     Raises:
         TimeoutError: the coroutine took longer than `seconds`.

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, override
 
 from groundwork.core.tasks import spawn
 
-_KNOWN_SECONDS = 1.0  # then the addresses of the lookup before are used
+_KNOWN_SECONDS = 1.0  # the timeout where addresses are known
 # Where a network or a host drops every packet, a statement fails after 10 s; and no firewall sees
 # an idle connection, which it would forget. Linux has each of these (tcp(7)); the last is in ms.
 _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 5, "TCP_USER_TIMEOUT": 10_000}
@@ -54,8 +54,8 @@ class LoopTo:
 class Lookups:
     """Looks up each host name once at a time: a lookup that hangs takes one of few threads.
 
-    A name server that drops a packet costs 5 s, so known addresses serve after one, and also
-    where no name server is reached.
+    If a name server drops a packet, a lookup takes 5 s. So after one second the known addresses
+    are used, and also if no name server responds.
     """
 
     def __init__(self) -> None:

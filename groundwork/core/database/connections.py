@@ -61,7 +61,7 @@ class Connector:
         deadline = time.monotonic() + self._timeout
         url = self._read_url()
         failures: list[Exception] = [TimeoutError("no host name was looked up in time")]
-        others: list[str] = []  # what the hosts before said
+        others: list[str] = []  # errors of the hosts before
         targets = sorted((Target(*host) for host in url.hosts), key=self._is_other)
         while targets:
             target = targets.pop(0)

@@ -133,7 +133,7 @@ class Pool(Statements):
             self._sessions[connection] = self._generation
             self._open.add(connection)
             self._waiters.give(connection)
-        self._open_one()  # for a request of the pause after a failure, or of an attempt that hung
+        self._open_one()  # for requests that came during the attempt, or the pause after a failure
 
     def _pause(self) -> None:
         """Let the next attempt begin in a second."""

@@ -21,9 +21,9 @@ type Watch = Callable[[], Coroutine[Any, Any, None]]
 client_disconnect: ContextVar[Watch | None] = ContextVar("client_disconnect", default=None)
 _QUEUE_PER_CONNECTION = 100
 # A wait lasts for a number of turns of one timer: a blocked event loop uses up one turn, not the
-# time of those it has blocked.
+# whole timeout.
 _TURNS, _TURN_SECONDS = 20, 0.25  # at least so many, each so long at most
-# To watch a client takes a task: a service that has too much to do has none for a short wait.
+# Watching a client takes a task, so an overloaded service does so for long waits only.
 _WATCHED_AFTER = 4
 
 

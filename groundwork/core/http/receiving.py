@@ -14,7 +14,7 @@ _DISCARD_SECONDS = 2.0  # how long an unread body is read and discarded
 
 
 class Client:
-    """Both sides of a request; what waits for a connection notices that its client has gone."""
+    """Both sides of a request; a wait for a connection ends when the client disconnects."""
 
     __slots__ = ("_ended", "_read", "_receive", "_scope", "_send", "_size", "started")
 

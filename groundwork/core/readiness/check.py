@@ -49,7 +49,7 @@ class Readiness:
             self._due = now + self._ttl
             self._blocked = self.loop_monitor.blocked_seconds
             self._check = check = spawn(self._run())
-        # Not awaited itself: a caller that leaves takes nothing with it.
+        # Not awaited itself: what cancels a caller must not cancel the check.
         if not check.done() and not (await asyncio.wait({check}, timeout=self._timeout))[0]:
             self._publish(self._failed(TimeoutError("the check hangs")))
         return self.history.latest
