@@ -83,13 +83,11 @@ async def metrics(request: Request[State]) -> Response:
 
 
 @lru_cache
-def _render_ready(status: str, reason: str | None, pending: tuple[str, ...]) -> Response:
-    body: dict[str, Any] = {"status": status}
-    if reason:
-        body["reason"] = reason
-    if reason == "migrations_pending":
-        body["pending"] = pending
-    return Json(body, 503 if status == "unavailable" else 200, NO_STORE)
+def _render_ready(status: Any, reason: Any, pending: tuple[str, ...]) -> Response:
+    if status == "unavailable":
+        names = pending if reason == "migrations_pending" else UNSET
+        return Json(Unavailable(status, reason, names), 503, NO_STORE)
+    return Json(Degraded(status, reason) if reason else Ok(status), headers=NO_STORE)
 
 
 probes = [Route("/health/live", live), Route("/health/ready", ready)]
