@@ -131,7 +131,7 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
         if "false" in map(files.directive, texts):
             retry(statements.drop_invalid, session, texts[1])
             if operation == "apply":
-                statements.refuse_invalid(session)
+                statements.refuse_invalid(session, texts[1])  # it may drop or rebuild one
             for one in pending:
                 retry(statements.run_statements, session, [one])
             retry(session.run, RESET)

@@ -25,6 +25,7 @@ INVALID = """
     SELECT string_agg(indexrelid::regclass::text, ', ')
     FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE NOT indisvalid AND relkind = 'i'
 """
+_NOT_NAMED = "AND lower(relname) <> ALL (regexp_split_to_array(lower(%(sql)s), '[^[:word:]$]+'))"
 
 
 def run_statements(session: Session, statements: Statements) -> None:
@@ -63,9 +64,9 @@ def drop_invalid(session: Session, sql: str) -> None:
             session.run(f"DROP INDEX CONCURRENTLY {name}")
 
 
-def refuse_invalid(session: Session) -> None:
-    """Raise MigrationError with the names of the database's indexes that are not valid."""
-    if names := session.run(INVALID):
+def refuse_invalid(session: Session, sql: str = "") -> None:
+    """Raise MigrationError with the indexes that are not valid, but those that `sql` names."""
+    if names := session.run(INVALID + _NOT_NAMED, sql=sql):
         message = (
             "nothing more was applied: CREATE INDEX CONCURRENTLY failed or is still running "
             f"for index {names}: drop what is not valid, or rebuild it with REINDEX"

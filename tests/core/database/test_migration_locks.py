@@ -183,6 +183,20 @@ def test_nothing_is_applied_beside_an_invalid_index(sql: str, start: Start, url:
     assert run(url, "SELECT to_regclass('crate_n')") == [(None,)]
 
 
+@pytest.mark.parametrize("verb", ["DROP", "REINDEX"])
+def test_a_migration_may_remove_or_rebuild_an_invalid_index(
+    verb: str, start: Start, url: str
+) -> None:
+    """A killed DROP INDEX CONCURRENTLY leaves an invalid index, which the next run drops."""
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        run(url, 'CREATE UNIQUE INDEX CONCURRENTLY "Other" ON crate (n)')
+    run(url, "TRUNCATE crate")
+
+    done = start(f'-- transactional: false\n{verb} INDEX CONCURRENTLY "Other";').result()
+
+    assert (done.returncode, run(url, MARKS), run(url, INVALID)) == (0, [ONE_MORE], [])
+
+
 def test_an_index_of_a_partitioned_table_is_built_in_steps(start: Start, url: str) -> None:
     """It is not valid until its partitions have theirs, which later migrations create."""
     sql = "CREATE TABLE part (n int) PARTITION BY RANGE (n);"
