@@ -111,7 +111,10 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
     @override
     def rollback_migrations(self, migrations: yoyo.MigrationList, force: bool = False) -> None:
         self.ensure_internal_schema_updated()
+        unknown = checksums.read_applied(self).keys() - {one.id for one in checksums.read_known()}
         for migration in filter(self.is_applied, migrations):  # read again, under the lock
+            if (last := max(unknown, default="")) > migration.id:  # it may need this one
+                raise files.MigrationError(checksums.GONE.format(last))
             self._run(migration, "rollback")
 
     @override

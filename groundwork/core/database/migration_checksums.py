@@ -32,7 +32,7 @@ _CHANGED = (
     "migration. In development, undo it with `yoyo rollback --revision {0}` and apply it again, "
     "or delete the data in .groundwork/postgres"
 )
-_GONE = "{} has been applied and its file is missing: restore it, or deploy the release that has it"
+GONE = "{} has been applied and its file is missing: restore it, or deploy the release that has it"
 
 
 def read_known() -> MigrationList:
@@ -73,7 +73,7 @@ def check(backend: DatabaseBackend) -> list[Migration]:
         if newer:
             logger.warning("%s was applied by a newer release and is left as it is", name)
         else:
-            reasons.append(_GONE.format(name))
+            reasons.append(GONE.format(name))
     if reasons:
         raise files.MigrationError("\n  ".join(["nothing was applied:", *reasons]))
     return [migration for migration in known if applied.get(migration.id, "") is None]
