@@ -344,7 +344,8 @@ host=no
 [mine2]
 host=no
 [mine]
-# host=no
+# höst=no
+
 host=a,b
 port=1,2
 host=no
@@ -353,7 +354,7 @@ password=50%s3cret
 options=-c search_path=x
 connect_timeout=5
 [mine]
-host=no
+dbname=no
 """
 
 
@@ -364,7 +365,7 @@ def test_a_service_is_read_as_libpq_reads_it(
 ) -> None:
     """Every keyword of the service counts, in any file that libpq finds; the address wins."""
     name = {"PGSYSCONFDIR": "pg_service.conf", "HOME": ".pg_service.conf"}.get(folder, "")
-    (file := tmp_path / (name or "services")).write_text(SERVICES)
+    (file := tmp_path / (name or "services")).write_bytes(SERVICES.encode("latin-1"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv(folder, str(tmp_path if name else file))
     if variable:
@@ -415,6 +416,6 @@ def test_a_service_of_libpqs_own_folder_is_left_to_the_drivers(
     refusal = Mock(side_effect=psycopg2.OperationalError("connection to server failed"))
     monkeypatch.setattr(psycopg2, "connect", refusal)
 
-    url = parse_database_url("service=mine")
+    url = parse_database_url("user=u service=mine")
 
-    assert (url.dsn, url.hosts) == ("postgresql://?service=mine", ((None, None, None),))
+    assert (url.dsn, url.hosts) == ("postgresql://?service=mine&user=u", ((None, None, None),))

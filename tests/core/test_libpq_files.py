@@ -28,6 +28,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (b"h:5432:d:u:a:b", "h", "a"),
         (rb"\:\:1:5432:d:u:six", "::1", "six"),
         (b"localhost:*:*:*:local", "/var/run/postgresql", "local"),
+        (b"localhost:*:*:*:local", "/tmp", "local"),  # noqa: S108 - libpq's default
         (b"localhost:*:*:*:local", "", "local"),
         (b"/run/mine:*:*:*:mine", "/run/mine", "mine"),
         (b"h:5433:d:u:no\nh:5432:e:u:no\nh:5432:d:v:no", "h", None),
