@@ -6,7 +6,7 @@ from unittest.mock import patch
 import pytest
 
 from groundwork.core.database import migration_files
-from groundwork.core.database.migration_files import migration_ids, statements
+from groundwork.core.database.migration_files import migration_ids, read_sql, statements
 from tests.databases import MARKS, migrate, run, yoyo
 
 ALL = len(migration_ids())
@@ -83,6 +83,15 @@ def test_a_file_that_cannot_be_read_is_refused(
     done = migrate(own_database, copy)
 
     assert (done.returncode, "9003.create-new.sql" in done.stderr) == (1, True)
+
+
+def test_a_file_that_is_edited_meanwhile_counts_as_it_was(tmp_path: Path) -> None:
+    """What is applied and what is recorded are the text that was read first."""
+    (file := tmp_path / "9003.create-new.sql").write_text("SELECT 1")
+    read_sql(file)
+    file.write_text("SELECT 2")
+
+    assert read_sql(file) == "SELECT 1"
 
 
 def test_a_link_to_nowhere_is_refused(copy: Path, own_database: str) -> None:
