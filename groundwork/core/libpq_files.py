@@ -62,8 +62,7 @@ def find_password(parts: Mapping[str, str], host: str, port: int) -> str | None:
             lines = path.read_text("utf-8", "replace").splitlines()
             for match in filter(None, map(_PASSWORD.match, lines)):
                 *given, password = (re.sub(r"\\(.)", r"\1", one) for one in match.groups())
-                fits = all(one in {"*", own} for one, own in zip(given, wanted, strict=True))
-                if fits and not match[0].startswith("#"):
+                if all(one in {"*", own} for one, own in zip(given, wanted, strict=True)):
                     return password
     return None
 
