@@ -1,11 +1,11 @@
-"""libpq's password file, as psql reads it."""
+"""libpq's password file, as psql reads it, and the files for TLS."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from groundwork.core.libpq_files import find_password
+from groundwork.core.libpq_files import find_password, unreadable_file
 
 PARTS = {"user": "u", "dbname": "d"}
 
@@ -66,3 +66,14 @@ def test_the_database_has_the_name_of_the_user(
     assert find_password({"user": "u"}, "h", 1) == "a"
     monkeypatch.setenv("PGDATABASE", "e")
     assert find_password({"user": "u"}, "h", 1) == "b"
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(), PermissionError()])
+def test_the_file_for_tls_that_cannot_be_read_is_named(
+    monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    """The address or the environment has it; one that can be read is not to blame."""
+    monkeypatch.setenv("PGSSLKEY", "/nowhere")
+
+    assert unreadable_file(error, {"sslrootcert": "/"}) == "/nowhere"
+    assert unreadable_file(ConnectionResetError(), {}) is None

@@ -207,6 +207,7 @@ async def test_without_a_host_the_driver_has_its_default(connect: AsyncMock) -> 
     assert (connect.await_args.kwargs["host"], connect.await_args.kwargs["port"]) == (None, 6432)
     assert connect.await_args.kwargs["server_settings"] == {"application_name": "groundwork"}
     assert connect.await_args.kwargs["statement_cache_size"] == 100
+    assert connect.await_args.kwargs["command_timeout"] == 30.0
     assert "ssl" not in connect.await_args.kwargs
 
 
