@@ -321,10 +321,11 @@ async def test_a_lookup_that_hangs_is_shared(monkeypatch: pytest.MonkeyPatch) ->
     for _ in range(3):
         with pytest.raises(TimeoutError, match="no host name was looked up in time"):
             await connector()
-    await Connector(Settings(database_url="postgresql:///x?host=h,/run", db_connect_timeout=0.05))()
+    await Connector(Settings(database_url="postgresql:///x?host=h,/run", db_connect_timeout=0.2))()
 
     assert getaddrinfo.call_count == 2
     connect.assert_awaited_once()
+    assert connect.call_args.kwargs["timeout"] > 0
 
 
 async def test_known_addresses_serve_while_a_lookup_hangs(
