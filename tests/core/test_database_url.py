@@ -30,7 +30,7 @@ KEYWORDS = {
     "hostaddr": "192.0.2.1",
     "keepalives": "1",
     "keepalives_count": "3",
-    "keepalives_idle": "60",
+    "keepalives_idle": " 60 ",
     "keepalives_interval": "10",
     "krbsrvname": "postgres",
     "load_balance_hosts": "random",
