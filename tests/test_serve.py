@@ -1,5 +1,6 @@
 """What `groundwork serve` passes to uvicorn; test_commands.py tests the running service."""
 
+import gc
 import signal
 from typing import Any
 from unittest.mock import Mock
@@ -87,6 +88,13 @@ def test_a_signal_that_uvicorn_raises_again_exits(handle: Mock) -> None:
     for number, end in taken.items():
         with pytest.raises(SystemExit, match="0"):
             end(number, None)
+
+
+@pytest.mark.usefixtures("options")
+def test_garbage_is_collected() -> None:
+    """It is off during the imports alone; afterwards it is on, and seldom."""
+    assert gc.isenabled()
+    assert gc.get_threshold()[0] == 10_000
 
 
 def test_sockets_of_the_caller_are_served(
