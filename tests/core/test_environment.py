@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from groundwork.core.environment import DEV_DATABASE_URL, read_environment
+from groundwork.core.environment import DEV_DATABASE_URL, read_environment, say
 
 UNPRINTABLE = "Contains a line break, another control character, or what is not UTF-8."
 NAMES = ("ENVIRONMENT", "DATABASE_URL", "PORT")
@@ -68,7 +68,8 @@ def test_a_running_dev_gives_the_database() -> None:
     ],
 )
 def test_a_bad_value_is_refused(monkeypatch: pytest.MonkeyPatch, value: str, error: str) -> None:
-    """A value is one line of UTF-8."""
+    """A value is one line of UTF-8; `.env` gives none in its place."""
+    Path(".env").write_text("PORT=8001")
     monkeypatch.setenv("PORT", value)
 
     assert read_environment(NAMES) == ({}, {"PORT": error})
@@ -131,3 +132,10 @@ def test_a_folder_is_no_dotenv() -> None:
     Path(".env").mkdir()
 
     assert read_environment(NAMES) == ({}, {})
+
+
+def test_a_line_that_is_not_text_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    """The name of a file need not be UTF-8: what is not is escaped, and stops nothing."""
+    say(os.fsdecode(b"\xff"))
+
+    assert capfd.readouterr().out == "\\udcff\n"
