@@ -1,6 +1,7 @@
 """What `groundwork serve` passes to uvicorn; test_commands.py tests the running service."""
 
 import gc
+import logging
 import signal
 from typing import Any
 from unittest.mock import Mock
@@ -88,6 +89,19 @@ def test_a_signal_that_uvicorn_raises_again_exits(handle: Mock) -> None:
     for number, end in taken.items():
         with pytest.raises(SystemExit, match="0"):
             end(number, None)
+
+
+@pytest.mark.usefixtures("listen", "server")
+def test_the_log_has_the_address(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """HOST and PORT are two fields of a line."""
+    caplog.set_level(logging.INFO, "groundwork")
+    monkeypatch.setattr("groundwork.main.create_app", Mock())
+    serve(SETTINGS)
+
+    lines = [vars(one) for one in caplog.records if one.message == "listening"]
+    assert [(one["host"], one["port"]) for one in lines] == [("::1", 1234)]
 
 
 @pytest.mark.usefixtures("options")
