@@ -210,6 +210,15 @@ def test_no_process_of_another_user_is_signalled(
         process.kill()
 
 
+def test_no_process_of_other_data_is_signalled(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of the same user with other data, as of another checkout, goes on."""
+    with left_over(data / "base", "") as process:
+        found = [one for one in psutil.process_iter(["cmdline"]) if one.pid == process.pid]
+        monkeypatch.setattr(psutil, "process_iter", Mock(return_value=found))
+        with postgres(data):
+            assert process.poll() is None
+
+
 def test_an_interrupted_initdb_leaves_nothing(tmp_path: Path) -> None:
     """Ctrl-C during the first start ends initdb, so that the next start does not meet its files."""
     data = tmp_path / "postgres"
