@@ -26,6 +26,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (b"#h:5432:d:u:no\n\nxx\n\xff\xfe\nh:5432:d:u:yes\r\n", "h", "yes"),
         (rb"h:5432:d:u:a\:b\\c\d", "h", r"a:b\cd"),
         (b"h:5432:d:u:a:b", "h", "a"),
+        ("h:5432:d:u:süß".encode(), "h", "süß"),
         (rb"\:\:1:5432:d:u:six", "::1", "six"),
         (b"localhost:*:*:*:local", "/var/run/postgresql", "local"),
         (b"localhost:*:*:*:local", "/tmp", "local"),  # noqa: S108 - libpq's default
