@@ -212,11 +212,13 @@ def test_no_process_of_another_user_is_signalled(
 
 def test_no_process_of_other_data_is_signalled(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server of the same user with other data, as of another checkout, goes on."""
-    with left_over(data / "base", "") as process:
+    command, owner = ["postgres", "-c", "read line", "-D", str(data / "base")], data.stat().st_uid
+    with subprocess.Popen(command, executable="/bin/sh", user=owner, stdin=PIPE) as process:
         found = [one for one in psutil.process_iter(["cmdline"]) if one.pid == process.pid]
         monkeypatch.setattr(psutil, "process_iter", Mock(return_value=found))
         with postgres(data):
             assert process.poll() is None
+        process.kill()
 
 
 def test_an_interrupted_initdb_leaves_nothing(tmp_path: Path) -> None:
