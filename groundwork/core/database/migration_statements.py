@@ -68,7 +68,7 @@ def refuse_invalid(session: Session, sql: str = "") -> None:
     """Raise MigrationError with the indexes that are not valid, but those that `sql` names."""
     if names := session.run(INVALID + _NOT_NAMED, sql=sql):
         message = (
-            "nothing more was applied: CREATE INDEX CONCURRENTLY failed or is still running "
-            f"for index {names}: drop what is not valid, or rebuild it with REINDEX"
+            "nothing more was applied: CREATE, DROP or REINDEX CONCURRENTLY failed or is still "
+            f"running for index {names}: drop what is not valid, or rebuild it with REINDEX"
         )
         raise MigrationError(message)

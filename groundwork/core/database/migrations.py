@@ -52,7 +52,7 @@ def _migrate(*, check: bool) -> None:
                     message = f"pending: {', '.join(migration.id for migration in pending)}"
                     raise MigrationError(message)
             if invalid := backend.connection.run(INVALID):
-                logger.warning("not valid, so neither used nor enforced: index %s", invalid)
+                logger.warning("not valid, so not used by queries: index %s", invalid)
     except (psycopg2.Error, BadMigration, CycleError) as error:
         raise MigrationError(str(error)) from None
     logger.info("the database is up to date")
