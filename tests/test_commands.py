@@ -285,7 +285,7 @@ def test_an_output_that_is_closed_or_full_changes_nothing(
 
 @pytest.mark.parametrize("output", ["2>&-", "2>/dev/full"])
 def test_invalid_settings_are_exit_code_2_whatever_takes_the_message(output: str) -> None:
-    """A supervisor that tells 2 from 1 is not misled by a full disk."""
+    """A closed or full stderr does not change the exit code."""
     done = subprocess.run(
         ["sh", "-c", f'exec "$0" -m groundwork migrate {output}', sys.executable],
         env=bare_environment() | {"DATABASE_URL": "", "ENVIRONMENT": "production"},

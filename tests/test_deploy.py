@@ -1,4 +1,4 @@
-"""The image and the compose files keep what the settings promise."""
+"""The image and the compose files agree with the settings."""
 
 import re
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_the_default_image_is_for_production() -> None:
 
 
 def test_the_image_runs_as_a_numeric_user() -> None:
-    """Kubernetes can tell that a number is not root, but not a name."""
+    """Kubernetes can check that a number is not root, but not a name."""
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", image("USER"))
 
 
@@ -54,7 +54,7 @@ def test_the_image_starts_the_service_without_a_shell() -> None:
 
 
 def test_the_image_checks_its_liveness() -> None:
-    """A restart of an unhealthy container does not fix a database, so readiness is not asked."""
+    """A restart of an unhealthy container does not fix a database, so readiness does not count."""
     assert image("HEALTHCHECK").split(" CMD ")[1] == '["groundwork", "probe", "live"]'
 
 

@@ -1,4 +1,4 @@
-"""The scripts in deploy/compose, run with a docker that writes down what it is told."""
+"""The scripts in deploy/compose, run with a fake docker that records its arguments."""
 
 import os
 import shutil
@@ -398,7 +398,7 @@ def test_a_backup_gets_the_password_on_stdin(host: Host) -> None:
 
 
 def test_a_backup_is_private_and_has_a_checksum(host: Host) -> None:
-    """Only its owner reads the dump; Prometheus is told when it was made."""
+    """Only its owner can read the dump; a metric has the time of the backup."""
     (host.folder / "dump").write_text("dump")
 
     assert host.run("backup", "backups", TEXTFILE_FOLDER=str(host.folder)) == 0

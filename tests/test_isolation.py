@@ -165,7 +165,7 @@ async def test_a_failed_transaction_rejects_statements(pool: Pool) -> None:
 
 
 async def test_a_transaction_may_have_an_isolation_level(pool: Pool) -> None:
-    """What a transaction asks for is accepted, although here it is a savepoint."""
+    """It is accepted, although the transaction is a savepoint here."""
     async with (
         pool.acquire() as acquired,
         acquired.transaction(isolation="repeatable_read", readonly=True),

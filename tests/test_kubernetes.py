@@ -1,4 +1,4 @@
-"""The manifests in deploy/kubernetes keep what the settings promise."""
+"""The manifests in deploy/kubernetes agree with the settings."""
 
 import re
 import shutil
@@ -58,7 +58,7 @@ def test_only_readiness_depends_on_the_database() -> None:
 
 
 def test_a_probe_outlasts_the_readiness_timeout() -> None:
-    """The response comes before the kubelet gives up."""
+    """The response comes before the kubelet's timeout."""
     assert SERVICE["readinessProbe"]["timeoutSeconds"] > DEFAULTS.readiness_timeout
 
 

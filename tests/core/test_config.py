@@ -286,7 +286,7 @@ def test_hosts_are_addresses_or_names(monkeypatch: pytest.MonkeyPatch, host: str
 
 
 def test_dotenv_in_development_alone(monkeypatch: pytest.MonkeyPatch, errors: Errors) -> None:
-    """.env is read in development, where unknown names in it are nobody's business."""
+    """.env is read in development, where unknown names in it are ignored."""
     Path(".env").write_text(f"DATABASE_URL={URL}\nPORT=9001\nPOSTGRES_PASSWORD=y\n")
     monkeypatch.setenv("PORT", "9002")
 
@@ -313,7 +313,7 @@ def test_repr_hides_secrets() -> None:
     assert "host='127.0.0.1'" in shown
 
 
-def test_commands_tell_every_error_and_exit_with_2() -> None:
+def test_commands_list_every_error_and_exit_with_2() -> None:
     """The command's message names all that is wrong, without a traceback or a secret."""
     done = groundwork(
         "serve",

@@ -289,7 +289,7 @@ def test_variables_of_libpq_are_read_by_both_drivers(monkeypatch: pytest.MonkeyP
 def test_system_certificates_are_trusted_by_both_drivers(
     monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:
-    """sslrootcert=system is no file for asyncpg, and psycopg2's OpenSSL is told where they are."""
+    """sslrootcert=system is no file for asyncpg, and psycopg2's OpenSSL gets their paths."""
     if not given:
         monkeypatch.setenv("PGSSLROOTCERT", "system")
     paths = SimpleNamespace(cafile=None, capath="/certificates")

@@ -55,7 +55,7 @@ async def hold(request: Request[State]) -> JSONResponse:
 
 
 async def locked(request: Request[State]) -> JSONResponse:
-    """Hold a pool connection until the test gives up the lock that it has with LOCK."""
+    """Hold a pool connection until the test releases its lock, LOCK."""
     async with request.state["pool"].acquire() as connection:
         await connection.execute("SELECT pg_advisory_lock_shared(1)")
     return JSONResponse("done")

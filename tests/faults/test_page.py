@@ -75,7 +75,7 @@ def test_the_page_shows_a_lost_service(service: Server, tab: Browser) -> None:
     assert looks[0][1] == looks[2][1] != looks[1][1]
 
 
-def test_the_page_asks_for_the_token(cluster: Cluster, tab: Browser) -> None:
+def test_the_page_prompts_for_the_token(cluster: Cluster, tab: Browser) -> None:
     """After one challenge the browser sends the token with each request."""
     rows = "document.querySelectorAll('.components li').length"
     production = {"ENVIRONMENT": "production", "SECRET_KEY": "x" * 32, "OPS_TOKEN": TOKEN}

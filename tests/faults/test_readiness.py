@@ -195,7 +195,7 @@ async def test_a_distant_database_is_ready_and_stays_so(proxy: Proxy, cluster: C
 async def test_a_distant_database_recovers_while_a_lost_attempt_hangs(
     proxy: Proxy, cluster: Cluster
 ) -> None:
-    """An attempt that the network has swallowed delays no later one by DB_CONNECT_TIMEOUT."""
+    """An attempt whose packets were dropped delays no later one by DB_CONNECT_TIMEOUT."""
     proxy.set("pass", 0.3)
     with serve(DATABASE_URL=cluster.url(port=proxy.port), DB_CONNECT_TIMEOUT="10") as server:
         await until(server.port, 200)
@@ -285,7 +285,7 @@ async def test_a_silent_failover_fails_one_probe(proxy: Proxy, app: Server) -> N
 async def test_connections_lost_while_they_were_opened_delay_no_request(
     proxy: Proxy, app: Server
 ) -> None:
-    """When the network is back, requests do not wait for attempts that it has swallowed."""
+    """When the network is back, requests do not wait for attempts whose packets were dropped."""
     await until(app.port, 200)
     proxy.set("silent")
     await until(app.port, 503, "database_timeout")

@@ -149,7 +149,7 @@ async def test_a_trusted_server_is_accepted(
 async def test_a_client_certificate_is_sent(
     tls: Cluster, authority: Authority, parameters: str
 ) -> None:
-    """Where the server asks for a certificate, serve and migrate both have it."""
+    """Where the server requires a certificate, serve and migrate both send it."""
     parameters += "&sslcert={folder}/app.crt&sslkey={folder}/app.key"
     environment = environment_of(tls, "localhost", parameters, authority, "reader")
     migrated = groundwork("migrate", "--check", **environment)

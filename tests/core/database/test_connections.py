@@ -159,7 +159,7 @@ async def test_hostaddr_is_connected_to_and_host_is_the_name(
 
 
 async def test_a_name_is_looked_up_once(connect: AsyncMock, loop: Loop) -> None:
-    """The driver gets the only address of a name, too: a slow name server is not asked twice."""
+    """The driver gets the only address of a name, too: a slow name server gets one query."""
     await Connector(Settings(database_url="postgresql://one/x"))()
 
     assert connect.await_args is not None
@@ -389,7 +389,7 @@ async def test_updated_at_is_kept(connection: Connection) -> None:
     assert after["created_at"] == row["created_at"]
 
 
-async def test_a_connection_has_to_answer(connect: AsyncMock, settings: Settings) -> None:
+async def test_a_connection_has_to_respond(connect: AsyncMock, settings: Settings) -> None:
     """What a pooler accepts but has no session for is no connection, and is closed at once."""
     connect.return_value = connection = Mock(execute=AsyncMock())
     connector = Connector(settings)

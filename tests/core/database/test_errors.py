@@ -34,7 +34,7 @@ from groundwork.core.database.errors import UnavailableError, connect_reason_of,
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
 )
 def test_an_error_of_the_database_has_a_reason(error: Exception, reason: str) -> None:
-    """Lost, timed out, cancelled, rejected and read-only are told apart by type and SQLSTATE."""
+    """Lost, timed out, cancelled, rejected and read-only are distinguished by type and SQLSTATE."""
     assert reason_of(error) == reason
     assert connect_reason_of(error) == reason
 

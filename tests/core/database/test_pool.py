@@ -1,4 +1,4 @@
-"""The connection pool, over connections that do as they are told."""
+"""The connection pool, over fake connections."""
 
 import asyncio
 import dataclasses
@@ -62,7 +62,7 @@ async def pool(server: Server) -> AsyncGenerator[Pool]:
 
 
 async def hold(pool: Pool, until: asyncio.Event) -> None:
-    """Use a connection until told otherwise."""
+    """Use a connection until an event."""
     async with pool.acquire():
         await until.wait()
 
@@ -399,7 +399,7 @@ async def test_the_queue_is_bounded(pool: Pool, monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_a_waiter_whose_client_disconnects_leaves(pool: Pool) -> None:
-    """What nobody waits for leaves the queue, with the exception of the request."""
+    """It leaves the queue with the exception that the disconnect raises."""
 
     async def leave() -> Any:
         await asyncio.sleep(0.01)

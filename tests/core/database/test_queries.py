@@ -417,7 +417,7 @@ async def test_a_struct_is_json(connection: Connection, sql: Path) -> None:
 @pytest.mark.usefixtures("box")
 @pytest.mark.parametrize("shape", [Circle(1), Square(2), None])
 async def test_a_union_is_json(connection: Connection, sql: Path, shape: Circle | Square) -> None:
-    """A column may hold one of several Structs, which their tags tell apart."""
+    """A column may hold one of several Structs, which their tags distinguish."""
     (sql / "update.sql").write_text("UPDATE box SET data = $2 WHERE name = $1 RETURNING data")
     query = Query[Circle | Square | None, str, Circle | Square | None]("box/update")
 
@@ -556,7 +556,7 @@ async def test_a_row_that_does_not_fit_has_its_file(
     assert raised.value.__notes__ == ["in sql/box/x.sql"]
 
 
-async def test_a_statement_that_times_out_gives_its_connection_up(
+async def test_a_statement_that_times_out_closes_its_connection(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The end of a transaction would wait for the server as well."""

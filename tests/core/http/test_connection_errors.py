@@ -23,7 +23,7 @@ NOWHERE = "postgresql://nobody:s3cret@127.0.0.1:1/nothing"
 
 
 async def leave(request: Request[State]) -> JSONResponse:
-    """Ask the server to end the session that asks."""
+    """End the session of this statement."""
     statement = "SELECT pg_terminate_backend(pg_backend_pid())"
     return JSONResponse(await request.state["pool"].fetchval(statement))
 

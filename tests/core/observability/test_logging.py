@@ -240,7 +240,7 @@ def test_a_readable_line_of_the_access_log() -> None:
 
 @pytest.mark.parametrize("field", ["asctime", "module", "process", "filename", "lineno", "msecs"])
 def test_any_formatter_takes_the_access_log(field: str) -> None:
-    """The record has all that a formatter may ask for."""
+    """The record has all that a formatter may read."""
     text = logging.Formatter(f"%({field})s %(levelname)s %(name)s %(message)s")
 
     assert text.format(access_record("/%s")).endswith(" INFO groundwork.access GET /%s 200")

@@ -75,7 +75,7 @@ def test_queries_have_a_bound_and_a_mean() -> None:
     ]
 
 
-def test_the_five_slowest_queries_are_told() -> None:
+def test_the_five_slowest_queries_are_listed() -> None:
     """Of those with the same bound, the slowest on average come first."""
     activity = Recent()
     for tenths in range(7):

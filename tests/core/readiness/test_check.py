@@ -1,4 +1,4 @@
-"""What readiness keeps; what it answers is in tests/health and tests/faults."""
+"""What readiness keeps; its responses are tested in tests/health and tests/faults."""
 
 import asyncio
 import dataclasses
@@ -38,7 +38,7 @@ def settings(settings: Settings) -> Settings:
 async def test_history_has_each_check_once(
     settings: Settings, pool: Pool, ttl: float, samples: int
 ) -> None:
-    """A check leaves one sample with its latency; an answer that is reused leaves none."""
+    """A check leaves one sample with its latency; a result that is reused leaves none."""
     settings = dataclasses.replace(settings, readiness_ttl=ttl)
     readiness = Readiness(settings, pool, Connector(settings), LoopMonitor())
 
@@ -96,7 +96,7 @@ async def checked_once(settings: Settings, pool: Pool, connect: AsyncMock) -> Re
 async def test_a_check_that_hangs_is_a_timeout(
     settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever a check waits for beyond its deadline, its callers are answered in time."""
+    """Whatever a check waits for beyond its deadline, its callers get a result in time."""
     settings = dataclasses.replace(settings, readiness_timeout=0.05)
     monkeypatch.setattr(Readiness, "_query", lambda *_: asyncio.Event().wait())
 
@@ -123,7 +123,7 @@ async def test_closing_cancels_a_check_under_way(
 async def test_a_check_ends_before_its_callers_leave(
     settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A database that gives no answer is told by the check itself, in its share of the time."""
+    """A database that does not respond is a result of the check, not of its callers' timeout."""
     monkeypatch.setattr(core_readiness, "_CHECK_SHARE", 0.01)
 
     result = await checked_once(settings, pool, AsyncMock(side_effect=asyncio.Event().wait))
@@ -133,8 +133,8 @@ async def test_a_check_ends_before_its_callers_leave(
 
 
 @pytest.mark.usefixtures("no_session")
-async def test_a_connection_that_never_answers_is_given_up(settings: Settings, pool: Pool) -> None:
-    """Its first answer has DB_CONNECT_TIMEOUT, so that a better one can take its place."""
+async def test_a_query_that_hangs_has_a_timeout(settings: Settings, pool: Pool) -> None:
+    """The first query on a new connection ends after DB_CONNECT_TIMEOUT."""
     settings = dataclasses.replace(settings, db_connect_timeout=0.05)
     silent = Mock(fetchrow=lambda _: asyncio.Event().wait())
 
@@ -150,11 +150,11 @@ async def test_the_next_check_is_not_taken_for_the_one_that_ended(
     settings = dataclasses.replace(settings, readiness_ttl=0)
     readiness = Readiness(settings, pool, Connector(settings), LoopMonitor())
 
-    async def ask_twice() -> None:
+    async def check_twice() -> None:
         await readiness.check()
         await readiness.check()
 
-    await asyncio.gather(ask_twice(), readiness.check(), readiness.check())
+    await asyncio.gather(check_twice(), readiness.check(), readiness.check())
     readiness.close()
 
     assert [transition.status for transition in readiness.history.transitions] == ["ok"]
@@ -208,7 +208,7 @@ async def test_recovery_does_not_wait_for_a_probe(settings: Settings, pool: Pool
 
 @pytest.mark.usefixtures("no_session")
 async def test_a_lost_connection_is_noticed_at_once(settings: Settings, pool: Pool) -> None:
-    """The next probe asks anew, however good the last result might still be."""
+    """The next probe starts a check, whatever READINESS_TTL is."""
     settings = dataclasses.replace(settings, readiness_ttl=60)
     connection = await Connector(settings)()
     connect = AsyncMock(side_effect=[connection, ConnectionRefusedError])
@@ -227,7 +227,7 @@ async def test_a_lost_connection_is_noticed_at_once(settings: Settings, pool: Po
 
 
 async def test_a_full_pool_is_degraded(settings: Settings, pool: Pool) -> None:
-    """While every connection is lent the instance serves on, and says that it has none left."""
+    """While every connection of the pool is in use, the instance is ready, with the reason."""
     settings = dataclasses.replace(settings, readiness_ttl=0)
     readiness = Readiness(settings, pool, Connector(settings), LoopMonitor())
 
@@ -263,8 +263,8 @@ async def test_it_starts_unknown_and_drains_for_good(settings: Settings, pool: P
     readiness.close()
 
     assert (await readiness.check()).reason == "draining"
-    told = [(one.status, one.reason, one.previous) for one in readiness.history.transitions]
-    assert told == [("ok", None, "starting"), ("unavailable", "draining", "ok")]
+    changes = [(one.status, one.reason, one.previous) for one in readiness.history.transitions]
+    assert changes == [("ok", None, "starting"), ("unavailable", "draining", "ok")]
     assert all(0 <= one.lasted_seconds < PATIENCE for one in readiness.history.transitions)
 
 
@@ -475,7 +475,7 @@ async def test_slow_attempts_go_on_while_sessions_serve(
 async def test_a_session_of_the_pool_shows_that_those_serve(
     settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a session of its own the check asks an idle one of the pool."""
+    """Without a session of its own the check uses an idle one of the pool."""
     error = asyncpg.InvalidPasswordError("wrong")
     _, (result,) = await check_each(settings, pool, monkeypatch, error)
 
@@ -573,8 +573,8 @@ async def test_a_kept_session_hides_nothing_that_a_new_one_meets(
     await eventually(lambda: len(readiness.history.transitions) > 1)
     readiness.close()
 
-    told = [(one.status, one.reason) for one in readiness.history.transitions]
-    assert told == [("ok", None), ("unavailable", reason)]
+    changes = [(one.status, one.reason) for one in readiness.history.transitions]
+    assert changes == [("ok", None), ("unavailable", reason)]
 
 
 async def test_a_late_check_of_a_blocked_loop_is_no_fault_of_the_database(
@@ -599,7 +599,7 @@ async def test_a_late_check_of_a_blocked_loop_is_no_fault_of_the_database(
 
 
 async def test_it_checks_without_a_probe(settings: Settings, pool: Pool) -> None:
-    """What changes is noticed although nobody asks, and a failed renewal is looked into at once."""
+    """It checks all the time, and at once after a failed renewal."""
     readiness = Readiness(settings, pool, Connector(settings), LoopMonitor())
     checking = asyncio.create_task(readiness.keep_checking())
     await eventually(lambda: readiness.history.latest.status == "ok")

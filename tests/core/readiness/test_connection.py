@@ -1,4 +1,4 @@
-"""The readiness check's own connection, over connections that do as they are told."""
+"""The readiness check's own connection, over fake connections."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from tests.servers import PATIENCE
 
 
 def row(version: object) -> tuple[object, ...]:
-    """Return a row of the check's statement, told apart by its version."""
+    """Return a row of the check's statement with this version of the server."""
     return (False, "", version, [], "")
 
 
@@ -35,7 +35,7 @@ def faithful() -> Mock:
 
 
 async def never(*_: object) -> Any:
-    """Give no answer."""
+    """Never return."""
     await asyncio.Event().wait()
 
 
@@ -56,41 +56,41 @@ def late() -> float:
     return time.monotonic() + PATIENCE
 
 
-async def test_a_connection_is_kept_while_it_answers() -> None:
-    """It is opened once, replaced where it fails, and that it went stale is told of that once."""
+async def test_a_connection_is_kept_while_it_works() -> None:
+    """It is opened once, and replaced when it fails; `reconnected` is true for that query alone."""
     stale, new = (
         connection("first", ConnectionResetError()),
         connection("second", "second", "second"),
     )
     check = CheckConnection(AsyncMock(side_effect=[stale, new]), 5, Mock())
 
-    told = [((await check.query(late())).postgres_version, check.reconnected) for _ in range(4)]
+    seen = [((await check.query(late())).postgres_version, check.reconnected) for _ in range(4)]
 
-    assert told == [("first", False), ("second", True), ("second", False), ("second", False)]
+    assert seen == [("first", False), ("second", True), ("second", False), ("second", False)]
     await asyncio.sleep(0.7)
     stale.terminate.assert_called_once_with()
     new.terminate.assert_not_called()
 
 
 async def test_only_a_kept_connection_can_be_lost() -> None:
-    """The end of the one it keeps is told, until the next question finds out."""
+    """A kept connection that has closed counts as lost until the next query."""
     kept = connection("first", ConnectionResetError())
     check = CheckConnection(AsyncMock(side_effect=[kept, OSError()]), 5, Mock())
-    told = [check.is_lost()]
+    seen = [check.is_lost()]
 
     await check.query(late())
     for closed in (False, True):
         kept.is_closed.return_value = closed
-        told.append(check.is_lost())
+        seen.append(check.is_lost())
     with pytest.raises(OSError):  # noqa: PT011 - the fake's
         await check.query(late())
 
-    assert [*told, check.is_lost()] == [False, False, True, False]
+    assert [*seen, check.is_lost()] == [False, False, True, False]
 
 
 @pytest.mark.parametrize("slow", [0, 3])
 async def test_an_attempt_outlives_its_check(slow: int) -> None:
-    """The oldest and the newest go on: either may connect while the network swallows the others."""
+    """The oldest and the newest go on: either may connect while the network drops the others."""
     gate = asyncio.Event()
     attempts: list[asyncio.Task[Any] | None] = []
 
@@ -240,7 +240,7 @@ async def test_of_two_that_connect_at_once_one_is_kept() -> None:
 
 
 async def test_close_terminates_a_connection_whose_query_hangs() -> None:
-    """A query that has timed out has a second to be cancelled, but not after close."""
+    """A query that has timed out has half a second to be cancelled, but not after close."""
     hung = Mock(fetchrow=never, is_closed=Mock(return_value=False))
     check = CheckConnection(AsyncMock(return_value=hung), 5, Mock())
     with pytest.raises(TimeoutError):
@@ -298,8 +298,8 @@ async def test_a_session_that_is_renewed_while_it_is_in_use_is_closed() -> None:
 
 
 @pytest.mark.usefixtures("renewing")
-async def test_a_failed_renewal_is_told_and_forgotten_after_the_next() -> None:
-    """While new connections fail the session goes on, with the error beside it."""
+async def test_a_failed_renewal_is_kept_until_the_next_succeeds() -> None:
+    """While new connections fail, the session is used, and `failure` has the error."""
     kept = connection("kept", "kept", "kept")
     attempts = [kept, asyncpg.InvalidPasswordError(), connection("new")]
     on_failure = Mock()

@@ -187,7 +187,7 @@ def test_page_has_its_time_in_utc() -> None:
 
 
 def test_icon_has_a_colour_per_state() -> None:
-    """Among a browser's tabs the colour of the icon tells up, degraded, down and shutdown apart."""
+    """The colours for up, degraded, down and shutdown differ, also among a browser's tabs."""
     states = [
         ("ok", None),
         ("degraded", "pool_saturated"),
