@@ -36,7 +36,7 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _NOT_MIGRATED = """\
 migrations were not applied; the service runs on the database as it is. To edit or rename one:
            `uv run yoyo rollback --revision NAME` before, `uv run groundwork migrate` afterwards;
-           to start afresh: stop, remove .groundwork/postgres (or your database), start again\
+           to start from scratch: stop, delete .groundwork/postgres (or your database), start again\
 """
 
 
@@ -61,7 +61,7 @@ def dev() -> None:
             try:
                 os.environ["DATABASE_URL"] = url = stack.enter_context(_database())
             except OSError as error:  # something else has the name of a file, or is not writable
-                exit_with(f"{error}; to start afresh, move {HOME} away")
+                exit_with(f"{error}; to start from scratch, move {HOME} away")
             settings = replace(settings, database_url=url)
         _serve(settings, sockets)
 

@@ -113,8 +113,8 @@ def _fail(data: Path) -> NoReturn:
     # Later lines are consequences of the first error, or of our attempts to connect.
     error = re.search(r"(?:FATAL|PANIC|error): +(?! |the database system is)(.*)", text)
     last = text.strip().rpartition("\n")[2] or "the log is empty, the disk may be full"
-    reason = error[1] if error else last
-    exit_with(f"PostgreSQL does not start: {reason} (see {log}); to start afresh, move {data} away")
+    message = f"PostgreSQL does not start: {error[1] if error else last} (see {log})"
+    exit_with(f"{message}; to start from scratch, move {data} away")
 
 
 def _stop_left_over(data: Path) -> None:

@@ -107,7 +107,7 @@ def test_data_of_another_version_are_refused(
 
     line = refusal(data, capsys)
     assert "was initialized by PostgreSQL version 17" in line
-    assert line.endswith(f"to start afresh, move {data} away")
+    assert line.endswith(f"to start from scratch, move {data} away")
 
 
 def test_incomplete_data_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -188,7 +188,7 @@ def test_what_is_in_the_way_of_dev(
     taken, message = outcome(lambda: main(["dev"]), capfd)
 
     assert not taken
-    assert re.fullmatch(rf"groundwork: .*{path.strip('./x')}'; to start afresh, .*\n", message)
+    assert re.fullmatch(rf"groundwork: .*{path.strip('./x')}'; to start from .*\n", message)
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES.keys())

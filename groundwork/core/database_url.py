@@ -45,7 +45,7 @@ def parse_database_url(url: str) -> DatabaseURL:
     """Return the parts of an address that psql takes.
 
     Raises:
-        DatabaseURLError: psql would not take it, or a driver cannot do what it asks for.
+        DatabaseURLError: psql would not take it, or a driver does not support it.
     """
     parts = add_service(_parse(url))
     if not (parts.get("user") or parts.get("service")):

@@ -56,7 +56,7 @@ class Connector:
         Raises:
             OSError: unreachable, or TimeoutError after DB_CONNECT_TIMEOUT.
             asyncpg.PostgresError: the server refused it.
-            asyncpg.TargetServerAttributeNotMatched: no host is what target_session_attrs asks for.
+            asyncpg.TargetServerAttributeNotMatched: no host is as target_session_attrs requires.
         """
         deadline = time.monotonic() + self._timeout
         url = self._read_url()

@@ -20,7 +20,7 @@ _PLAN_ERRORS = (
     asyncpg.InvalidCachedStatementError,
     asyncpg.OutdatedSchemaCacheError,
     asyncpg.DataError,
-    asyncpg.InternalServerError,  # "cache lookup failed for type 17216", which was made anew
+    asyncpg.InternalServerError,  # "cache lookup failed for type 17216", which was created again
     asyncpg.UndefinedColumnError,
 )
 _DETAILS = {

@@ -37,7 +37,7 @@ class CheckConnection:
         self._on_failure = on_failure  # called when the session works but could not be renewed
         self._connection: Connection | None = None
         self._row: ReadyRow | None = None  # what the latest session found when it began
-        self.begun = 0.0  # when that session was asked for
+        self.begun = 0.0  # when the attempt to open it began
         self._attempted = 0.0  # when the latest attempt began, also if it failed
         self._took = 0.0  # seconds until it had that row
         self._renewal: asyncio.Task[None] | None = None
