@@ -42,7 +42,7 @@ OWN_HEADERS = ("Location", "Retry-After", "X-Request-ID", "Server-Timing")
 
 
 class _Application(Starlette):
-    """Without Starlette's layers for exceptions: ErrorBoundary and _route() do their work."""
+    """Starlette without its exception middleware: ErrorBoundary and _route() replace it."""
 
     @override
     def build_middleware_stack(self) -> ASGIApp:

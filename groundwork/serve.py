@@ -18,7 +18,7 @@ _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 def serve(settings: Settings | None = None, sockets: list[socket.socket] | None = None) -> None:
     """Serve until SIGTERM or SIGINT; exit with 0 after a clean shutdown."""
     settings = settings or settings_or_exit()
-    runs = False  # an import swallows an exception in one of its callbacks
+    runs = False  # an import discards an exception in one of its callbacks
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0) if runs else os._exit(0))
     sockets = sockets or listen(settings.host, settings.port)

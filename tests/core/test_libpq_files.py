@@ -38,7 +38,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_first_line_that_fits_has_the_password(
     file: Path, lines: bytes, host: str, password: str | None
 ) -> None:
-    """A field is * or the server's; a backslash keeps what a character stands for."""
+    """A field is * or the server's; a backslash escapes a character."""
     file.write_bytes(lines)
 
     assert find_password(PARTS, host, 5432) == password

@@ -22,7 +22,7 @@ _TOKEN = (
     rf"(?is){_QUOTED}|{_COMMENT}|(?P<stop>;)|(?P<end>\Z)"
     r"|(?P<open>\(|(?<![\w$.])(?:CASE|BEGIN\s+ATOMIC)\b)|(?P<close>\)|(?<![\w$.])END\b)"
 )
-# COMMIT would part a change from its mark, ROLLBACK would mark what has been undone.
+# COMMIT would separate a change from its mark, ROLLBACK would mark what has been undone.
 _TRANSACTION = re.compile(
     r"(?i)(ABORT|BEGIN|COMMIT|END|PREPARE\s+TRANSACTION|START"
     r"|ROLLBACK(?!(\s+(WORK|TRANSACTION))?\s+TO))\b"

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 
 
 class CORS(CORSMiddleware):
-    """CORS without credentials: the application for OPTIONS, and what other responses need."""
+    """CORS without credentials: an ASGI application for OPTIONS, headers for other responses."""
 
     def __init__(self, app: ASGIApp, origins: Collection[str], expose: Collection[str]) -> None:
         super().__init__(app, origins, ("*",), ("*",), expose_headers=expose)

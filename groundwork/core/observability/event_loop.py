@@ -1,4 +1,4 @@
-"""Is the event loop blocked? A tick measures it all the time; a thread sees who blocks it."""
+"""Event loop lag: a timer measures it, and a thread logs the stack that blocks the loop."""
 
 import asyncio
 import logging

@@ -52,7 +52,7 @@ TIMEOUTS = Counter(
     "db_client_connection_timeouts", "Requests that got no connection in time.", _POOL
 ).labels("groundwork")
 READY = Gauge("groundwork_ready", "1 while this instance is ready.")
-READINESS_STATE = Gauge("groundwork_readiness_state", "1 for the current state.", ("reason",))
+READINESS_STATE = Gauge("groundwork_readiness_state", "1 for the current reason.", ("reason",))
 READINESS_CHECKS = Histogram(
     "groundwork_readiness_check_duration_seconds",
     "Duration of readiness checks.",

@@ -1,4 +1,4 @@
-"""Is the event loop blocked?"""
+"""The lag of the event loop, and the stack that blocks it."""
 
 import asyncio
 import logging
