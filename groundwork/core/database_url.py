@@ -79,7 +79,7 @@ def _parse(url: str) -> dict[str, str]:
     except (psycopg2.Error, UnicodeError) as error:
         named = re.search(r'(?:parameter|option):? "([A-Za-z_]{1,40})"\s*$', str(error))
         if named and not re.search(rf"\?.*@|password\s*=.*{named[1]}", url):  # a piece of one
-            verb = "wants %3D for = in" if "extra" in str(error) else "does not know"
+            verb = "requires %3D for = in" if "extra" in str(error) else "does not know"
             message = f"libpq {verb} the parameter {named[1]!r}."
         elif re.match(r"postgres(ql)?://", url):
             message = f"libpq cannot read it. {_ENCODE}"
@@ -106,7 +106,7 @@ def _check(parts: dict[str, str]) -> None:
         if _INTEGER.fullmatch(name) and not re.fullmatch(r"-?\d{1,9}", value.strip()):
             raise _invalid(name)
         if name == "replication" or (name, value) == ("gssencmode", "require"):
-            message = f"Groundwork does not support the parameter {name!r}."
+            message = f"Groundwork does not support this value of the parameter {name!r}."
             raise DatabaseURLError(message)
     hosts, addresses = (_given(parts, name) for name in ("host", "hostaddr"))
     is_name = re.search(r"(^|,)[^:,]*[a-zA-Z][^:,]*(,|$)", addresses)

@@ -69,7 +69,7 @@ def _add(
                 _refuse(f"{name} is set too; set one of them.")
             text = (value or "" if file is None else _read(file.strip())).strip()
             if _UNPRINTABLE.search(text):
-                _refuse("Contains a line break, another control character, or what is not UTF-8.")
+                _refuse("Contains a line break, a control character, or bytes that are not UTF-8.")
             values[name] = text
         except ValueError as error:
             errors[name] = str(error) if file is None else f"{name}_FILE: {error}"

@@ -222,11 +222,15 @@ def test_a_password_to_encode_is_a_hint_without_the_password(url: str) -> None:
         ("host=h bogus=s3cret", "libpq does not know the parameter 'bogus'."),
         (
             "postgresql://h/d?options=-c search_path=s3cret",
-            "libpq wants %3D for = in the parameter 'options'.",
+            "libpq requires %3D for = in the parameter 'options'.",
         ),
         (
             "postgresql://h/d?gssencmode=s3cret",
             "libpq does not take the value of the parameter 'gssencmode'.",
+        ),
+        (
+            "postgresql://h/d?gssencmode=require",
+            "Groundwork does not support this value of the parameter 'gssencmode'.",
         ),
         (
             "postgresql://h/d?ssl_min_protocol_version=TLSv1.3&ssl_max_protocol_version=TLSv1.2",

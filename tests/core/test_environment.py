@@ -8,7 +8,7 @@ import pytest
 
 from groundwork.core.environment import DEV_DATABASE_URL, read_environment, say
 
-UNPRINTABLE = "Contains a line break, another control character, or what is not UTF-8."
+UNPRINTABLE = "Contains a line break, a control character, or bytes that are not UTF-8."
 NAMES = ("ENVIRONMENT", "DATABASE_URL", "PORT")
 
 

@@ -36,8 +36,8 @@ def logged(app: Server, message: str) -> list[dict[str, Any]]:
 
 def is_one_warning(app: Server, reason: str) -> bool:
     """Return whether the log has one warning with this reason, and no traceback at all."""
-    wait_until(lambda: logged(app, "request failed by the database"), app)
-    warnings = logged(app, "request failed by the database")
+    wait_until(lambda: logged(app, "request failed, database unavailable"), app)
+    warnings = logged(app, "request failed, database unavailable")
     return [one["reason"] for one in warnings] == [reason] and "Traceback" not in str(app.lines())
 
 

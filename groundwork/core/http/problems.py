@@ -96,7 +96,7 @@ async def database_error(request: Request, error: Exception) -> Response:
             raise error
         reason = "migrations_changed"
     fields = {"reason": reason, "cause": describe(decisive.__cause__ or decisive)}
-    logger.warning("request failed by the database", extra=fields)
+    logger.warning("request failed, database unavailable", extra=fields)
     detail = _DETAILS.get(reason, "The database is unavailable.")
     return problem(request.scope, 503, f"{detail} Retry later.", {"Retry-After": "1"})
 

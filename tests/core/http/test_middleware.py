@@ -410,7 +410,7 @@ async def test_an_exception_after_the_start_of_a_response_is_logged(
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (UnavailableError("database_timeout"), "request failed by the database"),
+        (UnavailableError("database_timeout"), "request failed, database unavailable"),
         (HTTPException(404), "unhandled exception"),
     ],
 )
