@@ -18,7 +18,7 @@ from groundwork.core.libpq_files import add_service, translate_tls
 _ENCODE = "Percent-encode special characters in user and password: %40 for @, %2F for /, %25 for %."
 _INTEGER = re.compile(r"connect_timeout|keepalives\w*|tcp_user_timeout")
 # What asyncpg reads from a URL as libpq does. Any other keyword is dropped: DB_CONNECT_TIMEOUT is
-# in place of connect_timeout, and TCP's keepalives, channel binding and GSSAPI are not asyncpg's.
+# in place of connect_timeout, and asyncpg has no keepalives, channel binding or GSSAPI encryption.
 _ASYNCPG = re.compile(
     "user|password|passfile|dbname|service|krbsrvname|ssl_m(in|ax)_protocol_version"
     "|ssl(mode|negotiation|cert|key|password|rootcert|crl)|target_session_attrs"
