@@ -44,7 +44,7 @@ PENDING_REQUESTS = Gauge(
 ).labels("groundwork")
 WAIT_TIME = Histogram(
     "db_client_connection_wait_time_seconds",
-    "Time until a connection was acquired, where none was idle.",
+    "How long requests waited for a connection, where none was idle.",
     _POOL,
     buckets=_DATABASE_BUCKETS,
 ).labels("groundwork")
