@@ -114,14 +114,14 @@ def test_the_release_before_can_be_deployed_again(
     assert run(own_database, MARKS) == [ALL]
 
 
-@pytest.mark.parametrize("command", ["rollback", "reapply"])
+@pytest.mark.parametrize("command", [("rollback", "--all"), ("reapply",)])
 def test_nothing_is_rolled_back_below_an_unknown_migration(
-    command: str, copy: Path, own_database: str
+    command: tuple[str, ...], copy: Path, own_database: str
 ) -> None:
     """The last one is a newer release's or another branch's, and may need what is below it."""
     remove(copy, LAST)
 
-    done = yoyo(command, folder=copy, url=own_database)
+    done = yoyo(*command, folder=copy, url=own_database)
 
     assert (done.returncode, done.stderr) == (1, MISSING.format(LAST).lstrip())
     assert run(own_database, MARKS) == [ALL]
@@ -131,7 +131,7 @@ def test_a_migration_above_an_unknown_one_is_rolled_back(copy: Path, own_databas
     """What has been applied before it does not need it."""
     remove(copy, FIRST)
 
-    assert yoyo("rollback", folder=copy, url=own_database).returncode == 0
+    assert yoyo("rollback", "--revision", LAST, folder=copy, url=own_database).returncode == 0
     assert run(own_database, MARKS) == [(ALL[0] - 1, ALL[1] - 1)]
 
 
