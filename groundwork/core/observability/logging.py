@@ -51,7 +51,7 @@ class AccessRecord(logging.LogRecord):
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send the lines of all loggers, uvicorn's included, through one handler; idempotent.
+    """Send all loggers' lines, uvicorn's included, and warnings through one handler; idempotent.
 
     No record has its thread, process or task, which no line shows and which take time to find
     (https://docs.python.org/3/howto/logging.html#optimization).
@@ -61,6 +61,7 @@ def configure_logging(settings: Settings) -> None:
     handler = QueueHandler()
     handler.setFormatter(Json() if settings.log_json else Readable())
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
+    logging.captureWarnings(capture=True)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
         server_logger = logging.getLogger(name)
         server_logger.handlers.clear()

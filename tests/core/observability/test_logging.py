@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import sys
+import warnings
 from datetime import UTC, datetime
 from typing import Any
 
@@ -271,6 +272,21 @@ def test_the_stack_is_written_on_request(
 
     logging.getLogger().handlers[-1].flush()
     assert "in test_the_stack_is_written_on_request" in capfd.readouterr().out
+
+
+def test_a_warning_of_python_is_a_line(
+    settings: Settings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What Python warns of, such as a coroutine that was never awaited, is in the log."""
+    logging.captureWarnings(capture=False)  # no earlier test has set it
+    configure_logging(settings)
+
+    with warnings.catch_warnings(action="always"):
+        warnings.warn("odd\nindeed", RuntimeWarning, stacklevel=1)
+
+    logging.getLogger().handlers[-1].flush()
+    output = capfd.readouterr()
+    assert (json.loads(output.out)["logger"], output.err) == ("py.warnings", "")
 
 
 @pytest.mark.parametrize("as_json", [True, False])
