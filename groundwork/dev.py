@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -59,10 +58,9 @@ def dev() -> None:
         sockets = [stack.enter_context(one) for one in listen(settings.host, settings.port)]
         if "DATABASE_URL" not in given:
             try:
-                os.environ["DATABASE_URL"] = url = stack.enter_context(_database())
+                os.environ["DATABASE_URL"] = stack.enter_context(_database())
             except OSError as error:  # something else has the name of a file, or is not writable
                 exit_with(f"{error}; to start from scratch, move {HOME} away")
-            settings = replace(settings, database_url=url)
         _serve(settings, sockets)
 
 
@@ -96,10 +94,10 @@ def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     _say("database", "uv run groundwork psql")
     _say("", "reloads when a file changes; applies new migrations when it is started again")
     with suppress(KeyboardInterrupt):  # how watchfiles passes every signal on
-        _reload(settings, sockets)
+        _reload(sockets)
 
 
-def _reload(settings: Settings, sockets: list[socket.socket]) -> None:
+def _reload(sockets: list[socket.socket]) -> None:
     """Serve in a child process; start another when a file changes."""
     from watchfiles import watch  # for a checkout
 
@@ -108,7 +106,7 @@ def _reload(settings: Settings, sockets: list[socket.socket]) -> None:
     resource_tracker.ensure_running()  # the first child would start it, which unblocks SIGINT
     changes = watch(Path(__file__).parent, SQL_DIR)
     while True:
-        child = spawn.Process(target=_child, args=(settings, sockets), daemon=True)
+        child = spawn.Process(target=_child, args=(sockets,), daemon=True)
         # Ctrl-C reaches the child too, and would cut off its imports: SIGTERM is what ends it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         child.start()
@@ -120,7 +118,7 @@ def _reload(settings: Settings, sockets: list[socket.socket]) -> None:
             child.join()
 
 
-def _child(settings: Settings, sockets: list[socket.socket]) -> None:
+def _child(sockets: list[socket.socket]) -> None:
     """Serve, and end when the parent is gone, even if it was killed."""
     parent: Any = multiprocessing.parent_process()
 
@@ -129,7 +127,7 @@ def _child(settings: Settings, sockets: list[socket.socket]) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    serve(settings, sockets)
+    serve(sockets)  # reads the settings: after an edit, Settings may have other fields
 
 
 def _leave(*_: object) -> None:

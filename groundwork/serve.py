@@ -8,16 +8,16 @@ import signal
 import socket
 import sys
 
-from groundwork.core.config import Settings, settings_or_exit
+from groundwork.core.config import settings_or_exit
 from groundwork.core.environment import exit_with
 
 # A machine without IPv6 still listens on IPv4.
 _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 
-def serve(settings: Settings | None = None, sockets: list[socket.socket] | None = None) -> None:
+def serve(sockets: list[socket.socket] | None = None) -> None:
     """Serve until SIGTERM or SIGINT; exit with 0 after a clean shutdown."""
-    settings = settings or settings_or_exit()
+    settings = settings_or_exit()
     runs = False  # an import discards an exception in one of its callbacks
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0) if runs else os._exit(0))

@@ -266,6 +266,17 @@ def test_dev_uses_database_url(checkout: Path, empty_database: str) -> None:
     assert not (checkout / ".groundwork").exists()
 
 
+def test_dev_serves_with_a_setting_that_is_new(checkout: Path, empty_database: str) -> None:
+    """After a reload, each setting has its own value, even if Settings has one more."""
+    module = checkout / "groundwork/core/config.py"
+    with dev(checkout, DATABASE_URL=empty_database, ENVIRONMENT="development") as server:
+        module.write_text(module.read_text().replace("    app_", "    id: _Text = ''\n    app_", 1))
+        edit(checkout, server)
+        report = server.get("/health/details").json()
+
+    assert report["environment"] == "development"
+
+
 @pytest.mark.parametrize("output", [">&-", ">/dev/full", ">&- 2>&- <&-"])
 @pytest.mark.parametrize("command", ["migrate --check", "probe live", "psql -c ''"])
 def test_an_output_that_is_closed_or_full_changes_nothing(

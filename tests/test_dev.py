@@ -14,6 +14,7 @@ from unittest.mock import MagicMock, Mock, call, patch
 import pytest
 
 from groundwork import dev
+from groundwork.core.config import settings_or_exit
 from groundwork.core.database.connections import SQL_DIR
 from groundwork.core.environment import DEV_DATABASE_URL
 from groundwork.dev import _child as run_child
@@ -46,11 +47,12 @@ def environment_of(**environment: str) -> dict[str, str]:
         return dict(os.environ)
 
 
-def test_its_defaults_are_for_developers(served: Mock) -> None:
+@pytest.mark.usefixtures("served")
+def test_its_defaults_are_for_developers() -> None:
     """DEBUG is on, the log is text, and shutdown waits for no balancer and for no slow request."""
-    environment_of()
+    with patch.dict(os.environ, environment_of()):
+        settings = settings_or_exit()
 
-    settings = served.call_args.args[0]
     assert (settings.debug, settings.log_json) == (True, False)
     assert (settings.shutdown_drain_seconds, settings.shutdown_grace_seconds) == (0, 1)
 
@@ -119,9 +121,9 @@ def children(monkeypatch: pytest.MonkeyPatch) -> Mock:
 def test_it_reloads_when_a_file_changes(children: Mock, capfd: pytest.CaptureFixture[str]) -> None:
     """A change in the package or in sql/ ends the service and starts it again."""
     with pytest.raises(KeyboardInterrupt):
-        reload(settings := Mock(), sockets := Mock())
+        reload(sockets := Mock())
 
-    started = call(target=run_child, args=(settings, sockets), daemon=True)
+    started = call(target=run_child, args=(sockets,), daemon=True)
     once = [started, call().start(), call().terminate(), call().join()]
     assert children.mock_calls == once * 2
     assert capfd.readouterr().out == "reload     groundwork/x.sql\n"
@@ -139,7 +141,7 @@ def test_ctrl_c_does_not_interrupt_the_service(children: Mock) -> None:
 
     children.return_value.start = start
     with pytest.raises(KeyboardInterrupt):
-        reload(Mock(), Mock())
+        reload(Mock())
 
     assert blocked == [True, True]
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
@@ -167,7 +169,7 @@ def test_its_url_opens(
     environment_of(HOST=host)
 
     assert f" {url}8111/ " in capfd.readouterr().out
-    assert served.call_args.args[1] == [one]
+    assert served.call_args.args[0] == [one]
     assert one.fileno() == -1
     listen.assert_called_once_with(host, 8111)
 
@@ -218,7 +220,6 @@ def test_other_commands_find_its_database(postgres: Mock, served: Mock) -> None:
     dev.dev()
 
     assert seen == ["postgresql:///dev"] == [os.environ["DATABASE_URL"]]
-    assert served.call_args.args[0].database_url == "postgresql:///dev"
     assert not DEV_DATABASE_URL.exists()
     postgres.assert_called_once_with(dev.HOME / "postgres")
 
@@ -284,12 +285,12 @@ def test_the_service_ends_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("multiprocessing.parent_process", lambda: parent)
     monkeypatch.setattr(os, "kill", kill := Mock(side_effect=lambda *_: killed.set()))
     monkeypatch.setattr(dev, "serve", serve := Mock())
-    run_child(settings := Mock(), sockets := Mock())
+    run_child(sockets := Mock())
 
     assert killed.wait(20)
     kill.assert_called_once_with(os.getpid(), signal.SIGTERM)
     parent.join.assert_called_once_with()
-    serve.assert_called_once_with(settings, sockets)
+    serve.assert_called_once_with(sockets)
 
 
 def test_a_second_ctrl_c_does_no_harm(handle: Mock) -> None:

@@ -23,8 +23,9 @@ SETTINGS = Settings(
 
 @pytest.fixture(autouse=True)
 def handle(monkeypatch: pytest.MonkeyPatch) -> Mock:
-    """Replace signal.signal(), so that the tests keep their handlers."""
+    """Replace the settings, and signal.signal(), so that the tests keep their handlers."""
     monkeypatch.setattr("signal.signal", handle := Mock())
+    monkeypatch.setattr("groundwork.serve.settings_or_exit", lambda: SETTINGS)
     return handle
 
 
@@ -47,7 +48,7 @@ def options(monkeypatch: pytest.MonkeyPatch, listen: Mock, server: Mock) -> dict
     """Serve, and return the options of uvicorn's configuration."""
     monkeypatch.setattr("groundwork.main.create_app", create_app := Mock())
     monkeypatch.setattr("uvicorn.Config", config := Mock())
-    serve(SETTINGS)
+    serve()
     create_app.assert_called_once_with(SETTINGS)
     assert config.call_args.args == (create_app.return_value,)
     server.assert_called_once_with(config.return_value)
@@ -98,7 +99,7 @@ def test_the_log_has_the_address(
     """HOST and PORT are two fields of a line."""
     caplog.set_level(logging.INFO, "groundwork")
     monkeypatch.setattr("groundwork.main.create_app", Mock())
-    serve(SETTINGS)
+    serve()
 
     lines = [vars(one) for one in caplog.records if one.message == "listening"]
     assert [(one["host"], one["port"]) for one in lines] == [("::1", 1234)]
@@ -117,7 +118,7 @@ def test_sockets_of_the_caller_are_served(
     """`groundwork dev` listens once, so that connections wait while the service restarts."""
     monkeypatch.setattr("groundwork.main.create_app", Mock())
     sockets: list[Any] = [Mock()]
-    serve(SETTINGS, sockets)
+    serve(sockets)
 
     server.return_value.run.assert_called_once_with(sockets)
     listen.assert_not_called()
@@ -130,4 +131,4 @@ def test_a_failed_startup_is_an_error(monkeypatch: pytest.MonkeyPatch, server: M
     server.return_value.started = False
 
     with pytest.raises(SystemExit, match="1"):
-        serve(SETTINGS)
+        serve()
