@@ -196,8 +196,8 @@ def _in_request(described: dict[str, Any], response: httpx.Response) -> Iterator
     found = [*_in_query(query, response.request), *_in_content(described, response.request)]
     if response.is_success:
         yield from found
-    elif response.status_code in {400, 422} and "errors" in response.json() and not found:
-        for error in response.json()["errors"]:
+    elif response.headers.get("content-type") == "application/problem+json" and not found:
+        for error in response.json().get("errors", ()):
             if not _is_of_whole(error, response.request):
                 place = error.get("pointer") or error["parameter"]
                 yield f"the request is as described, but rejected: {place}: {error['detail']}"

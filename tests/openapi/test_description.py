@@ -160,6 +160,11 @@ async def wide(_: Request) -> Json:
     return Json(Wide(1, 2))
 
 
+async def retry(_: Request[Any]) -> Response:
+    """Show a form again, with what is wrong."""
+    return Response("<form>", 422, media_type="text/html")
+
+
 async def teapot(_: Request) -> Json:
     """Return a status that is not declared."""
     raise HTTPException(418)
@@ -313,6 +318,7 @@ async def test_fields_that_contradict_each_other(
             ["the media type 'application/json' is not described"],
         ),
         (teapot, operation(ROW), "", ["the status 418 is not described"]),
+        (retry, operation({422: "text/html"}), "", []),
     ],
 )
 async def test_a_request_and_its_response(
