@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct, field, to_builtins
 from starlette.requests import Request
 
 from groundwork.core.http.responses import URI
@@ -45,7 +45,8 @@ def page[T](
     """
     if len(rows) <= limit:
         return Page(rows, None)
-    after = cursor(rows[limit - 1])
+    after = to_builtins(cursor(rows[limit - 1]))  # times as JSON has them
     given = request.query_params.multi_items() if request.scope["query_string"] else ()
-    query = urlencode([*(one for one in given if one[0] not in after), *after.items()])
+    pairs = [*(one for one in given if one[0] not in after), *after.items()]
+    query = urlencode([one for one in pairs if one[1] is not None])
     return Page(rows[:limit], f"{quote(request.scope['path'])}?{query}")

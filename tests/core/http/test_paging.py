@@ -1,5 +1,6 @@
 """Lists in pages."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import httpx
@@ -13,7 +14,7 @@ from groundwork.core.http.paging import Paging, page
 from groundwork.core.http.responses import Json
 from groundwork.core.http.validation import convert, read_query
 from groundwork.core.state import State
-from groundwork.core.structs import Input
+from groundwork.core.structs import DateTime, Input
 
 NUMBERS = """
 SELECT n AS id FROM generate_series(1::bigint, $1) AS n
@@ -70,10 +71,24 @@ async def names(request: Request[State]) -> Json:
     return Json(page(request, rows, query.size, lambda row: {"name": row.name, "id": row.id}))
 
 
+class Due(Input):
+    """The query of a list in the order of times, those without at the end."""
+
+    at: DateTime | None = None
+
+
+async def times(request: Request[State]) -> Json:
+    """Return a page, after which one begins after a time, or else after none."""
+    at = read_query(request, Due).at
+    following = None if at else datetime(2026, 1, 2, tzinfo=UTC)
+    return Json(page(request, [Number(1), Number(2)], 1, lambda _: {"at": following}))
+
+
 @pytest.fixture
 def app(app: Starlette) -> Starlette:
-    """Return the application with two lists."""
+    """Return the application with three lists."""
     app.router.routes += [Route("/é/{count:int}", numbers), Route("/names", names)]
+    app.router.routes.append(Route("/times", times))
     return app
 
 
@@ -100,6 +115,14 @@ async def test_pages_may_have_another_order(client: httpx.AsyncClient) -> None:
         assert address in {None, "/names?size=3&name=b&id=1"}
 
     assert found == [[("a", 1), ("a", 2), ("b", 1)], [("b", 2)]]
+
+
+async def test_a_cursor_has_the_form_of_json(client: httpx.AsyncClient) -> None:
+    """A time is RFC 3339, as the API description says of its parameter; None is left out."""
+    first = (await client.get("/times")).json()["next"]
+
+    assert first == "/times?at=2026-01-02T00%3A00%3A00Z"
+    assert (await client.get(first)).json()["next"] == "/times?"
 
 
 @pytest.mark.parametrize(("count", "length"), [(0, 0), (20, 20), (21, 20)])
