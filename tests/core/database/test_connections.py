@@ -403,6 +403,19 @@ async def test_a_connection_has_to_respond(connect: AsyncMock, settings: Setting
     connection.terminate.assert_called_once_with()
 
 
+async def test_the_driver_connects_to_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver connects to the address that was found, and looks up no name itself."""
+    monkeypatch.setattr(Lookups, "addresses_of", AsyncMock(return_value=["127.0.0.1"]))
+    served = Mock(side_effect=lambda _, writer: writer.close())
+    async with await asyncio.start_server(served, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"postgresql://us@db.invalid:{port}/x?sslmode=disable"
+        with pytest.raises((OSError, asyncpg.PostgresError)):
+            await Connector(Settings(database_url=url))()
+
+    served.assert_called_once()
+
+
 KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 5, "TCP_USER_TIMEOUT": 10_000}
 
 
