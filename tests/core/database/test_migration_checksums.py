@@ -131,7 +131,9 @@ def test_a_migration_above_an_unknown_one_is_rolled_back(copy: Path, own_databas
     """What has been applied before it does not need it."""
     remove(copy, FIRST)
 
-    assert yoyo("rollback", "--revision", LAST, folder=copy, url=own_database).returncode == 0
+    done = yoyo("rollback", "--revision", LAST, folder=copy, url=own_database)
+
+    assert (done.returncode, done.stderr) == (0, "")
     assert run(own_database, MARKS) == [(ALL[0] - 1, ALL[1] - 1)]
 
 
