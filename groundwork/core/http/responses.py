@@ -1,6 +1,6 @@
 """Responses: JSON, encoded by msgspec (docs/development.md), and RFC 9457 problem details."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http.client import responses
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -63,3 +63,9 @@ def problem(
     instance = "/" + quote(scope["path"].lstrip("/"))
     body = Problem("about:blank", title, status, detail, instance, current, errors)
     return Json(body, status, headers, "application/problem+json")
+
+
+def json_pointer(path: Iterable[Any]) -> str:
+    """Return the JSON Pointer of names and indexes as a URI fragment (RFC 6901, section 6)."""
+    tokens = (str(one).replace("~", "~0").replace("/", "~1") for one in path)
+    return "#" + quote("".join(f"/{one}" for one in tokens), errors="replace")

@@ -2,20 +2,18 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache
 from typing import Any, get_args, get_origin
-from urllib.parse import quote
 
 import msgspec
 from msgspec import UNSET
-from msgspec.structs import astuple
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from groundwork.core.http.problems import Invalid
-from groundwork.core.http.responses import InvalidPart
+from groundwork.core.http.responses import InvalidPart, json_pointer
 from groundwork.core.structs import NOT_BLANK, Input, bare_type, form_of
 
 # PostgreSQL's text and jsonb can hold neither; JSON may bring both: "\u0000", "\ud800".
@@ -25,11 +23,12 @@ _CHARACTER = "Contains a character that cannot be stored."
 _DETAILS = {f"Expected `str` matching regex {NOT_BLANK!r}": "Must not be blank."}
 _MAX_ITEMS = 1000  # checked one by one in an invalid body: it blocks the event loop
 _MAX_PATH = 1000  # characters from which to go on: each error within repeats them
-
 _ARRAYS = {list, set, frozenset}
 
 decoder = cache(msgspec.json.Decoder)  # one for each type
-convert = partial(msgspec.convert, strict=False)  # of parameters, which are strings
+convert = msgspec.convert
+_SIMPLE = {str, bool, int, float}
+_scalar = msgspec.json.Decoder(bool | int | float | None).decode
 
 type _Path = tuple[Any, ...]  # names and indexes
 type _Errors = list[tuple[_Path, str]]  # with the detail
@@ -50,52 +49,67 @@ async def read_json[T: Input](request: Request[Any], kind: type[T]) -> T:
         failure = str(error)
     try:
         given = json.loads(body.decode(), parse_constant=int)  # int() rejects NaN and Infinity
-        errors = _errors(given, kind, (), iter(range(_MAX_ITEMS)), strict=True) or [((), failure)]
+        errors = _errors(given, kind, (), iter(range(_MAX_ITEMS))) or [((), failure)]
     except (ValueError, RecursionError):
         raise HTTPException(400, "The request body is not JSON.") from None
-    parts = [InvalidPart(detail, pointer=_pointer(path)) for path, detail in errors]
+    parts = [InvalidPart(detail, pointer=json_pointer(path)) for path, detail in errors]
     raise Invalid(422, "The request body is invalid.", parts)
 
 
 def read_query[T: Input](request: Request[Any], kind: type[T]) -> T:
     """Return the query parameters, the last of those that repeat but for lists; or raise 400."""
-    given = dict[str, Any]()
-    if raw := request.scope["query_string"]:
-        query = request.query_params
-        lists = {name: query.getlist(name) for name in _list_fields(kind) if name in query}
-        given = dict(query) | lists
+    raw = request.scope["query_string"]
+    given = _values(request.query_params.multi_items(), kind) if raw else {}
     with suppress(ValueError):  # each error is named below
         if b"%00" not in raw:
-            found: T = convert(given, kind)
-            return found
-    errors = _errors(given, kind, (), iter(range(_MAX_ITEMS)), strict=False)
+            return convert(given, kind)
+    errors = _errors(given, kind, (), iter(range(_MAX_ITEMS)))
     parts = [InvalidPart(detail, parameter=path[0] if path else UNSET) for path, detail in errors]
     raise Invalid(400, "The query is invalid.", parts)
 
 
 def read_path[T: Input](request: Request[Any], kind: type[T]) -> T:
     """Return the path parameters, or raise 404 if one is invalid, such as an id beyond bigint."""
-    texts = request.path_params
-    if "\0" in request.scope["path"]:
-        raise HTTPException(404)
-    try:
-        given: T = convert(texts, kind)
-    except ValueError:
-        raise HTTPException(404) from None
-    for name, value in zip(kind.__struct_encode_fields__, astuple(given), strict=True):
-        # One resource, one path: msgspec reads 1.0 and 1e1 as numbers too. {id:int} is no text.
-        if type(value) is int and str(texts.get(name)) != str(value):
-            raise HTTPException(404)
+    with suppress(ValueError):
+        if "\0" not in request.scope["path"]:
+            return convert(_values(request.path_params.items(), kind), kind)
+    raise HTTPException(404)
+
+
+def _values(parameters: Iterable[tuple[str, Any]], kind: type[Input]) -> dict[str, Any]:
+    """Return parameters as JSON has them: strings where their types take them, else numbers."""
+    types, given = _types(kind), dict[str, Any]()
+    for name, value in parameters:
+        item, is_list = types.get(name, (str, False))
+        found: Any = (text := str(value))  # {id:int} is none
+        if item is not str and text == text.strip():
+            with suppress(ValueError):
+                found = _scalar(text)
+                if item not in _SIMPLE:  # 1 may be a Decimal's text
+                    msgspec.convert(text, item)
+                    found = text
+        if is_list:
+            given.setdefault(name, []).append(found)
+        else:
+            given[name] = found
     return given
 
 
 @cache
-def _list_fields(kind: type[Input]) -> list[str]:
-    fields = msgspec.structs.fields(kind)
-    return [one.encode_name for one in fields if get_origin(bare_type(one.type)) in _ARRAYS]
+def _types(kind: type[Input]) -> dict[str, tuple[Any, bool]]:
+    """Return the type of each parameter, str if it takes any text, and whether it is a list."""
+    types = {}
+    for one in msgspec.structs.fields(kind):
+        is_list = get_origin(bare := bare_type(one.type)) in _ARRAYS
+        item = get_args(bare)[0] if is_list else one.type
+        bare = bare_type(item)
+        if str in map(bare_type, (bare, *get_args(bare))):
+            bare = str
+        types[one.encode_name] = (bare if bare in _SIMPLE else item, is_list)
+    return types
 
 
-def _errors(value: Any, kind: Any, path: _Path, left: Iterator[int], *, strict: bool) -> _Errors:
+def _errors(value: Any, kind: Any, path: _Path, left: Iterator[int]) -> _Errors:
     """Return the errors in at most `left` items of a value, else the one that msgspec names."""
     found: _Errors = []
     items = _items(value, form_of(value, kind)) if len(str(path)) <= _MAX_PATH else ()
@@ -103,12 +117,12 @@ def _errors(value: Any, kind: Any, path: _Path, left: Iterator[int], *, strict: 
         if isinstance(item_kind, str):
             found.append(((*path, name), item_kind))
         else:
-            found += _errors(item, item_kind, (*path, name), left, strict=strict)
+            found += _errors(item, item_kind, (*path, name), left)
     if isinstance(value, str) and _UNSTORABLE.search(value):
         found.append((path, _CHARACTER))
     try:
         if not found:
-            msgspec.convert(value, kind, strict=strict)
+            msgspec.convert(value, kind)
     except ValueError as error:
         detail = str(error).partition(" - at `")[0]
         found.append((path, _DETAILS.get(detail, detail)))
@@ -131,9 +145,3 @@ def _items(value: Any, kind: Any) -> Iterator[tuple[Any, Any, Any]]:
         item_kind = get_args(kind)[-1] if get_origin(kind) in origins else Any
         for name, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield name, item, _CHARACTER if _UNSTORABLE.search(str(name)) else item_kind
-
-
-def _pointer(path: _Path) -> str:
-    """Return the JSON Pointer as a URI fragment (RFC 6901, section 6)."""
-    tokens = (str(one).replace("~", "~0").replace("/", "~1") for one in path)
-    return "#" + quote("".join(f"/{one}" for one in tokens), errors="replace")

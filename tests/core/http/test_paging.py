@@ -155,4 +155,4 @@ async def test_invalid_queries(client: httpx.AsyncClient, query: str) -> None:
 
 def test_a_parameter_may_be_required() -> None:
     """A query with a required parameter has those of a page, too."""
-    assert convert({"q": "a", "limit": "5"}, Search) == Search("a", limit=5)
+    assert convert({"q": "a", "limit": 5}, Search) == Search("a", limit=5)
