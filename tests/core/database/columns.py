@@ -47,6 +47,7 @@ DOMAINS = """
 EXPLAIN = "EXPLAIN (VERBOSE, FORMAT JSON) EXECUTE checked"
 NULLABLE = """
     SELECT 1 FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
+    JOIN pg_type AS t ON t.oid = a.atttypid AND NOT typnotnull
     WHERE c.oid = $1::regclass AND attname = $2 AND NOT attnotnull AND relkind <> 'm'
 """
 
@@ -106,6 +107,7 @@ async def _nullable(text: str, parameters: int, connection: Connection) -> list[
     Behind the columns come those that the plan adds for itself: for ORDER BY, for FOR UPDATE.
     """
     await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+    await connection.execute("SET LOCAL enable_partition_pruning = off")  # no partition has NULL
     await connection.execute(f"PREPARE checked AS {text}")
     values = f"({', '.join(['NULL'] * parameters)})" if parameters else ""
     plan = json.loads(await connection.fetchval(EXPLAIN + values))[0]["Plan"]
@@ -134,20 +136,19 @@ async def _may_be_null(
             continue
         columns = [*zip(*_outputs(table), strict=False)]
         named = [one for one in columns if one[0].rpartition(".")[2] == name]
+        others = {**tables, alias: [one for one in tables.get(alias, ()) if one[0] is not table]}
         for inner in named[0] if len(named) == 1 else ():  # else an AS hides which it is
-            if await _may_be_null(inner, tables, connection):
+            if await _may_be_null(inner, others, connection):
                 return True
     return False
 
 
 def _outputs(plan: dict[str, Any]) -> Iterator[list[str]]:
-    """Yield the columns of a plan, or those of each part of UNION ALL."""
-    if "Output" in plan:
-        yield plan["Output"]
-    else:
-        for part in plan["Plans"]:
-            if part["Parent Relationship"] not in APART:
-                yield from _outputs(part)
+    """Yield the columns of a plan, or those of each part of UNION, which has the first's names."""
+    parts = [one for one in plan.get("Plans", ()) if one["Parent Relationship"] not in APART]
+    found = [one for part in parts for one in _outputs(part)]
+    is_set = len(parts) == 1 and plan["Node Type"] != "SetOp" and found[:1] == [plan.get("Output")]
+    yield from found if is_set or "Output" not in plan else [plan["Output"]]
 
 
 def _common(plan: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -161,7 +162,7 @@ def _common(plan: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 def _tables(
     plan: dict[str, Any], common: dict[str, Any], *, is_optional: bool = False
 ) -> Iterator[tuple[str, Any, bool]]:
-    """Yield alias and name of each table, and whether an outer join may find no row of it.
+    """Yield alias and name of each table, and whether a join or ROLLUP makes it NULL.
 
     Instead of a name, a part of WITH and a subquery have a plan.
     """
@@ -174,10 +175,13 @@ def _tables(
         yield plan["Alias"], common[plan["CTE Name"]], is_optional
     elif plan["Node Type"] == "Subquery Scan":
         yield plan["Alias"], plan["Plans"][0], is_optional
+    elif plan["Node Type"] in {"Append", "Merge Append"}:  # UNION, or partitions
+        for first in [one[0] for one in _outputs(plan) if one][:1]:
+            yield first.rpartition(".")[0], plan, is_optional
     for inner in plan.get("Plans", ()):
         relation = inner["Parent Relationship"]
         is_outer = (plan.get("Join Type"), relation) in OPTIONAL or plan.get("Join Type") == "Full"
-        is_within = relation not in APART and (is_optional or is_outer)
+        is_within = relation not in APART and (is_optional or is_outer or "Grouping Sets" in plan)
         yield from _tables(inner, common, is_optional=is_within)
 
 

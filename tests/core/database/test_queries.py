@@ -80,13 +80,15 @@ def sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 async def box(connection: Connection) -> None:
-    """Create a table, an enum, a materialized view, a domain and a partitioned table."""
+    """Create a table, an enum, a materialized view, two domains and a partitioned table."""
     columns = 'name text NOT NULL, size int, data jsonb, "end" int'
     await connection.execute(f"CREATE TABLE box ({columns})")
     await connection.execute("INSERT INTO box VALUES ('a', 1, '{\"a\": 1}'), ('b', NULL, NULL)")
     await connection.execute("CREATE TYPE mark AS ENUM ('open', 'done')")
     await connection.execute("CREATE MATERIALIZED VIEW marks AS SELECT 'open'::mark AS mark")
     await connection.execute("CREATE DOMAIN weight AS numeric")
+    await connection.execute("CREATE DOMAIN code AS text NOT NULL")
+    await connection.execute("CREATE TABLE tags (code code, label text)")
     parts = "(name text NOT NULL, size int, weight weight) PARTITION BY LIST (name)"
     await connection.execute(f"CREATE TABLE piece {parts}")
     for name in "ab":
@@ -226,6 +228,30 @@ def test_a_changed_session_is_found(text: str, changes: bool) -> None:  # noqa: 
             [],
         ),
         (
+            "SELECT name FROM box UNION SELECT mark::text FROM marks",
+            Query[str]("box/x"),
+            [],
+        ),
+        (
+            "SELECT name FROM box UNION SELECT label FROM tags ORDER BY 1 LIMIT 2",
+            Query[str]("box/x"),
+            ["name may be NULL; str has str"],
+        ),
+        (
+            (
+                "SELECT c.name FROM (SELECT name FROM box UNION SELECT label FROM tags) AS c"
+                " JOIN box AS b ON b.size = length(c.name)"
+            ),
+            Query[str]("box/x"),
+            ["name may be NULL; str has str"],
+        ),
+        (
+            "SELECT name FROM box GROUP BY ROLLUP (name)",
+            Query[str]("box/x"),
+            ["name may be NULL; str has str"],
+        ),
+        ("SELECT code FROM tags", Query[str]("box/x"), []),
+        (
             "SELECT 1 AS size UNION ALL SELECT size FROM box",
             Query[int]("box/x"),
             ["size may be NULL; int has int"],
@@ -271,6 +297,12 @@ def test_a_changed_session_is_found(text: str, changes: bool) -> None:  # noqa: 
             ["size may be NULL; int has int"],
         ),
         ("SELECT name FROM piece ORDER BY size", Query[str]("box/x"), []),
+        (
+            "SELECT size FROM piece WHERE name = $1",
+            Query[int, str]("box/x"),
+            ["size may be NULL; int has int"],
+        ),
+        ("SELECT count(*) FROM piece", Query[int]("box/x"), []),
         ("SELECT array_agg(weight) FROM piece", Query[list[Decimal]]("box/x"), []),
         (
             "SELECT $1::weight[] IS NULL",
