@@ -31,7 +31,7 @@ class Pool(Statements):
         self.max_size = max_size
         self._generation = 0
         self._sessions: dict[Connection, int] = {}  # with the generation that each is of
-        self._waiters = Waiters(max_size, timeout, self._sessions)
+        self._waiters = Waiters(max_size, timeout, self._sessions, self._release)
         self._open = WeakSet[Connection]()  # also what is being closed
         self._opening = dict[float, asyncio.Task[None]]()  # by when each attempt began
         self._retry_at = 0.0  # not 0: the latest attempt failed

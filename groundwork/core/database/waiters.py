@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from groundwork.core.database.checkout import Release
 from groundwork.core.database.connections import Connection
 from groundwork.core.database.errors import UnavailableError, connect_reason_of
 from groundwork.core.observability import metrics
@@ -36,14 +37,14 @@ class _Waiter(Struct, eq=False):
 class Waiters:
     """First come, first served, each for a limited time and while its client is connected."""
 
-    def __init__(self, max_connections: int, timeout: float, sessions: Sized) -> None:
+    def __init__(self, size: int, timeout: float, sessions: Sized, release: Release) -> None:
         self.idle: list[Connection] = []
         self.mean_use = 0.0  # seconds for which a connection is in use
-        self._max_connections = max_connections
+        self._max_connections = size
         self._timeout = timeout
         self._turns = max(_TURNS, math.ceil(timeout / _TURN_SECONDS))
         self._turn_seconds = timeout / self._turns
-        self._sessions = sessions  # the pool's
+        self._sessions, self._release = sessions, release  # the pool's
         self._queue: deque[_Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -73,7 +74,7 @@ class Waiters:
             if waiter in self._queue:
                 self._queue.remove(waiter)
             elif not waiter.connection.cancelled() and waiter.connection.exception() is None:
-                self.give(waiter.connection.result())
+                self._release(waiter.connection.result(), self.mean_use, None)
             raise
         finally:
             metrics.WAIT_TIME.observe(time.monotonic() - started)
@@ -108,8 +109,7 @@ class Waiters:
                 _fail(waiter.connection, self._timed_out())
         self._timer = None
         if self._queue:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._turn_seconds, self._turn)
+            self._timer = asyncio.get_running_loop().call_later(self._turn_seconds, self._turn)
 
 
 def _watch(waiter: asyncio.Future[Connection], watch: Watch) -> None:

@@ -423,7 +423,7 @@ async def test_a_long_timeout_delays_no_disconnect(monkeypatch: pytest.MonkeyPat
     token = client_disconnect.set(AsyncMock(side_effect=ConnectionAbortedError))
     with pytest.raises(ConnectionAbortedError):
         async with asyncio.timeout(5):
-            await waiters_module.Waiters(1, 600, ()).wait()
+            await waiters_module.Waiters(1, 600, (), Mock()).wait()
     client_disconnect.reset(token)
 
 
@@ -483,17 +483,21 @@ async def test_a_waiter_that_is_cancelled_as_it_fails_is_cancelled(pool: Pool) -
     ]
 
 
-async def test_a_connection_given_to_a_cancelled_waiter_is_kept(pool: Pool) -> None:
-    """Cancelled in the moment it gets one, a request gives it to the next."""
-    waiters = pool._waiters  # noqa: SLF001
-    waiting = asyncio.create_task(waiters.wait())
-    await asyncio.sleep(0.01)
-    waiters.give(given := connection())
+@pytest.mark.parametrize(("expirations", "left"), [(0, 2), (1, 0)])
+async def test_a_connection_given_to_a_cancelled_waiter_is_released(
+    pool: Pool, expirations: int, left: int
+) -> None:
+    """Cancelled in the moment it gets one, a request leaves it to the next, unless it is old."""
+    async with pool.acquire(), pool.acquire():
+        waiting = asyncio.create_task(pool.execute("x"))
+        await asyncio.sleep(0.01)
+    for _ in range(expirations):
+        pool.expire()
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
 
-    assert waiters.idle == [given]
-    waiters.idle.clear()
+    assert waiting.cancelled()
+    assert pool.get_size() == pool.get_idle_size() == left
 
 
 async def test_a_waiter_that_was_just_cancelled_is_passed_over(pool: Pool) -> None:
@@ -502,7 +506,8 @@ async def test_a_waiter_that_was_just_cancelled_is_passed_over(pool: Pool) -> No
     waiting = [asyncio.create_task(waiters.wait()) for _ in range(3)]
     await asyncio.sleep(0.01)
     waiting[0].cancel()
-    waiters.give(first := connection())
+    pool._sessions[first := connection()] = 0  # noqa: SLF001
+    waiters.give(first)
     waiting[1].cancel()
     waiting[2].cancel()
     waiters.fail(OSError())
