@@ -19,8 +19,7 @@ from groundwork.core.tasks import spawn
 
 type Executor = Connection | Pool  # a service takes either: in a transaction, or by itself
 
-_RETRY_SECONDS = 1.0
-_CLOSE_SECONDS = 1.0
+_RETRY_SECONDS, _CLOSE_SECONDS = 1.0, 1.0
 
 
 class Pool(Statements):
@@ -75,8 +74,9 @@ class Pool(Statements):
 
     async def close(self) -> None:
         """Close all connections within a second, also those in use; open none."""
-        for attempt in self._opening.values():
-            attempt.cancel()
+        self.max_size = 0  # requests may still wait for a connection
+        while self._opening:
+            self._opening.popitem()[1].cancel()
         closing = [connection.close(timeout=_CLOSE_SECONDS) for connection in self._waiters.idle]
         await asyncio.gather(*closing, return_exceptions=True)
         for connection in self._open:

@@ -247,6 +247,19 @@ async def test_a_closed_pool_opens_no_connection(pool: Pool, server: Server) -> 
     assert not server.made
 
 
+async def test_a_closed_pool_opens_none_for_who_waits(pool: Pool, server: Server) -> None:
+    """A request that still waits gets no connection in place of one that was closed."""
+    async with pool.acquire(), pool.acquire():
+        waiting = asyncio.create_task(pool.execute("x"))
+        await asyncio.sleep(0.01)
+        await pool.close()
+        server.made[0].is_closed.return_value = server.made[1].is_closed.return_value = True
+    with pytest.raises(UnavailableError):
+        await waiting
+
+    assert len(server.made) == 2
+
+
 async def test_an_attempt_that_hangs_is_not_the_last(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
