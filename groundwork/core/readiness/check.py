@@ -44,7 +44,7 @@ class Readiness:
         check, now, latest = self._check, time.monotonic(), self.history.latest
         if latest.reason == "draining":
             return latest
-        is_old = now >= self._due or (latest.reason and now >= latest.checked_at + 1.0)
+        is_old = now >= self._due or (latest.reason and now >= self._due - self._ttl + 1.0)
         if check is None or (check.done() and (is_old or self._connection.is_lost())):
             self._due = now + self._ttl
             self._blocked = self.loop_monitor.blocked_seconds
@@ -58,7 +58,7 @@ class Readiness:
         """Check all the time, so that what changes is noticed without a probe; never return."""
         while True:
             await self.check()
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(max(self._due - self._ttl + 1.0 - time.monotonic(), 0.25))
 
     async def sessions_were_renewed(self) -> bool:
         """Check now; return whether the sessions were replaced within the last 5 s."""

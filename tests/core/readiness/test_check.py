@@ -178,12 +178,19 @@ async def test_probes_wait_for_the_check_under_way(settings: Settings, pool: Poo
 async def test_recovery_does_not_wait_for_the_ttl(
     settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A result that is not ok is reused for a second at most, however long READINESS_TTL is."""
+    """However long READINESS_TTL is, a second after a check began that found a fault is another."""
     settings = dataclasses.replace(settings, readiness_ttl=60)
-    connect = AsyncMock(side_effect=[ConnectionRefusedError, await Connector(settings)()])
+    connection = await Connector(settings)()
+
+    async def connect() -> Connection:
+        if not readiness.history.results:
+            await asyncio.sleep(0.4)
+            raise ConnectionRefusedError
+        return connection
+
     readiness = Readiness(settings, pool, connect, LoopMonitor())
     failed = [await readiness.check() for _ in range(2)]
-    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 1)
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 0.7)
     monkeypatch.setattr(core_readiness, "time", clock)
     recovered = await readiness.check()
     readiness.close()
@@ -596,6 +603,20 @@ async def test_a_late_check_of_a_blocked_loop_is_no_fault_of_the_database(
     assert pool.get_idle_size()
     assert (result.status, result.reason) == ("degraded", "event_loop_blocked")
     assert result.cause == "the event loop was blocked for 2.00 s"
+
+
+async def test_a_check_that_is_due_waits_for_no_second_to_pass(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the latest result is a moment too young, the next look at it follows soon."""
+    monkeypatch.setattr(Readiness, "check", check := AsyncMock())
+    readiness = Readiness(settings, pool, never, LoopMonitor())
+    started = time.monotonic()
+    async with background(readiness.keep_checking()):
+        await eventually(lambda: check.await_count == 3)
+    readiness.close()
+
+    assert time.monotonic() - started < 1.5
 
 
 async def test_it_checks_without_a_probe(settings: Settings, pool: Pool) -> None:
