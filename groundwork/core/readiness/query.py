@@ -1,5 +1,6 @@
 """The statement of the readiness check."""
 
+import asyncpg
 from msgspec import Struct
 
 from groundwork.core.database.connections import Connection
@@ -25,6 +26,8 @@ async def query_until(connection: Connection, seconds: float) -> ReadyRow:
     """Return the row within `seconds`, or terminate the connection."""
     try:
         return await run_with_timeout(seconds, READY.one(connection))
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, asyncpg.PostgresError):
+            connection.terminate()  # at once: no statement is under way
         abandon(connection)
         raise

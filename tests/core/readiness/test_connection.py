@@ -486,6 +486,16 @@ async def test_a_blocked_event_loop_fails_no_renewal(monkeypatch: pytest.MonkeyP
     assert check.failure is None
 
 
+async def test_a_session_that_finds_no_table_ends_at_once() -> None:
+    """Other checks may follow at once, and have three connections at most, with those that end."""
+    session = connection(asyncpg.UndefinedTableError())
+    check = CheckConnection(AsyncMock(side_effect=[session]), 5, Mock())
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await check.query(late())
+
+    session.terminate.assert_called_once_with()
+
+
 @pytest.mark.usefixtures("renewing")
 @pytest.mark.parametrize("error", [asyncpg.UndefinedTableError, asyncpg.CannotConnectNowError])
 async def test_a_session_that_proves_nothing_is_let_go(error: type[Exception]) -> None:
