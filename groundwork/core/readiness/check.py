@@ -3,6 +3,7 @@
 import asyncio
 import time
 from contextvars import Context
+from math import inf
 
 from groundwork.core.config import Settings
 from groundwork.core.database.connections import Connect
@@ -37,16 +38,16 @@ class Readiness:
         self._check: asyncio.Task[None] | None = None
         self._row: ReadyRow | None = None
         self._renewed_at = -_RENEWED_SECONDS
-        self._due = 0.0  # when the next check is
+        self._begun = -inf  # when the latest check began; -inf: the next is due
 
     async def check(self) -> Result:
         """Return a result of the last READINESS_TTL, or 1 s if not ok, within READINESS_TIMEOUT."""
         check, now, latest = self._check, time.monotonic(), self.history.latest
         if latest.reason == "draining":
             return latest
-        is_old = now >= self._due or (latest.reason and now >= self._due - self._ttl + 1.0)
+        is_old = now - self._begun >= (min(self._ttl, 1.0) if latest.reason else self._ttl)
         if check is None or (check.done() and (is_old or self._connection.is_lost())):
-            self._due = now + self._ttl
+            self._begun = now
             self._blocked = self.loop_monitor.blocked_seconds
             self._check = check = spawn(self._run())
         # Not awaited itself: what cancels a caller must not cancel the check.
@@ -58,11 +59,11 @@ class Readiness:
         """Check all the time, so that what changes is noticed without a probe; never return."""
         while True:
             await self.check()
-            await asyncio.sleep(max(self._due - self._ttl + 1.0 - time.monotonic(), 0.25))
+            await asyncio.sleep(max(self._begun + 1.0 - time.monotonic(), 0.25))
 
     async def sessions_were_renewed(self) -> bool:
         """Check now; return whether the sessions were replaced within the last 5 s."""
-        self._due = 0.0
+        self._begun = -inf
         for _ in range(2):  # a check that is under way may have begun before the change
             await self.check()
         return time.monotonic() - self._renewed_at < _RENEWED_SECONDS
@@ -134,7 +135,7 @@ class Readiness:
         return judge_failure(error, blocked, self._timeout)
 
     def _recheck(self) -> None:
-        self._due = 0.0
+        self._begun = -inf
         spawn(self.check())
 
     def _publish(self, result: Result) -> None:
