@@ -3,6 +3,7 @@
 import enum
 from collections.abc import Callable
 from datetime import date
+from decimal import Decimal
 from typing import Annotated, Any, Literal, cast
 
 import httpx
@@ -70,6 +71,7 @@ class Filter(Input):
     size: Annotated[int, Meta(ge=1)] = 1
     colour: str | None = None
     tags: list[str] | None = None
+    weight: Decimal | None = None
 
 
 class Paged(Input):
@@ -270,7 +272,12 @@ async def test_fields_that_contradict_each_other(
 @pytest.mark.parametrize(
     ("handler", "declared", "url", "differences"),
     [
-        (read, operation(ROW, query=Filter, headers={"Location": "/boxes/1"}), "?size=2", []),
+        (
+            read,
+            operation(ROW, query=Filter, headers={"Location": "/boxes/1"}),
+            "?size=2&weight=1",
+            [],
+        ),
         (
             read,
             operation(ROW, query=Filter, headers={"Location": "/boxes/1"}),

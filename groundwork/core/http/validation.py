@@ -26,7 +26,7 @@ _MAX_PATH = 1000  # characters from which to go on: each error within repeats th
 _ARRAYS, _SIMPLE = {list, set, frozenset}, {str, bool, int, float}
 
 decoder = cache(msgspec.json.Decoder)  # one for each type
-convert = msgspec.convert
+convert = msgspec.convert  # of all parameters; tests note the type
 _scalar = msgspec.json.Decoder(bool | int | float | None).decode
 
 type _Path = tuple[Any, ...]  # names and indexes
@@ -87,7 +87,7 @@ def _values(parameters: Iterable[tuple[str, Any]], kind: type[Input]) -> dict[st
             try:  # suppress() takes longer than the rest
                 found = _scalar(text)
                 if item not in _SIMPLE:  # 1 may be a Decimal's text
-                    convert(text, item)
+                    msgspec.convert(text, item)
                     found = text
             except ValueError:
                 pass
