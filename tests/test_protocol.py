@@ -1,0 +1,54 @@
+"""How the head of a response and its body are written."""
+
+import asyncio
+from unittest.mock import Mock, call
+
+import pytest
+
+from groundwork.protocol import CoalescingTransport
+
+HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+@pytest.fixture
+def transport() -> Mock:
+    """Return a transport that records its calls."""
+    return Mock(asyncio.Transport, is_closing=Mock(return_value=False))
+
+
+async def test_head_and_body_are_one_packet(transport: Mock) -> None:
+    """A head is written with the piece of the body that follows at once, and only then."""
+    coalescing = CoalescingTransport(transport)
+    for data in (HEAD, b"body", b"more", HEAD, b"second"):
+        coalescing.write(data)
+    await asyncio.sleep(0)
+
+    written = [HEAD + b"body", b"more", HEAD + b"second"]
+    assert transport.write.mock_calls == [call(one) for one in written]
+
+
+async def test_a_head_does_not_wait_for_a_later_body(transport: Mock) -> None:
+    """The head of an event stream is written before its first event comes."""
+    CoalescingTransport(transport).write(HEAD)
+    assert transport.write.mock_calls == []
+    await asyncio.sleep(0)
+
+    assert transport.write.mock_calls == [call(HEAD)]
+
+
+async def test_a_head_is_written_before_the_connection_is_closed(transport: Mock) -> None:
+    """The response to HEAD with `Connection: close` arrives."""
+    coalescing = CoalescingTransport(transport)
+    coalescing.write(HEAD)
+    coalescing.close()
+
+    assert transport.mock_calls[-2:] == [call.write(HEAD), call.close()]
+
+
+async def test_nothing_is_written_to_a_closed_connection(transport: Mock) -> None:
+    """A client that disconnects in between causes no error."""
+    CoalescingTransport(transport).write(HEAD)
+    transport.is_closing.return_value = True
+    await asyncio.sleep(0)
+
+    assert transport.write.mock_calls == []
