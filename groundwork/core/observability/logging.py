@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import time
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, override
@@ -43,11 +44,14 @@ class AccessLine(Struct):
 
 
 class AccessRecord(logging.LogRecord):
-    """A line of the access log; formatted as others are, it took an eighth of a small request."""
+    """A line of the access log; made and formatted as others, it took 15 % of a small request."""
+
+    _empty = vars(logging.makeLogRecord({}))
 
     def __init__(self, level: int, line: AccessLine) -> None:
-        super().__init__(line.logger, level, "", 0, line.message, (), None)
-        self.line = line
+        self.__dict__ = self._empty.copy()
+        self.created, self.line, self.msg = time.time(), line, line.message
+        self.name, self.levelno, self.levelname = line.logger, level, line.level
 
 
 def configure_logging(settings: Settings) -> None:
