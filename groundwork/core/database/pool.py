@@ -108,12 +108,13 @@ class Pool(Statements):
 
     def _open_one(self, joining: int = 0) -> None:
         """Open a connection for the waiters, unless all are open or an attempt just failed."""
+        if len(self._sessions) + len(self._opening) >= self.max_size:
+            return
         now = time.monotonic()
-        is_full = len(self._sessions) + len(self._opening) >= self.max_size
         is_wanted = len(self._opening) < len(self._waiters) + joining
         # Without a session, one attempt at a time serves all: it finds out that the outage is over.
         is_early = now < self._retry_at and (self._opening or self.get_size())
-        if is_wanted and not is_full and not is_early:
+        if is_wanted and not is_early:
             if self._retry_at:
                 self._pause()  # this attempt may hang
             self._opening[now] = spawn(self._open_for_waiter(now))
