@@ -23,6 +23,7 @@ from groundwork.core.http.cors import CORS
 from groundwork.core.http.error_boundary import ErrorBoundary, call_handler
 from groundwork.core.http.middleware import RequestContext
 from groundwork.core.http.problems import DATABASE_ERRORS, cancelled, database_error, http_exception
+from groundwork.core.http.routing import routers, shape_of
 from groundwork.core.lifecycle import Lifecycle, flush_log
 from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.observability.logging import configure_logging
@@ -47,14 +48,16 @@ class _Application(Starlette):
     @override
     def build_middleware_stack(self) -> ASGIApp:
         _prepare(self.router)
+        self._routers = routers(self.router.routes)
         app: ASGIApp = self._route
         for cls, args, kwargs in reversed(self.user_middleware):
             app = cls(app, *args, **kwargs)
         return app
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["router"] = self.router
         try:
-            await self.router(scope, receive, send)
+            await self._routers.get(shape_of(scope), self.router)(scope, receive, send)
         except HTTPException as error:  # the router's own: 404 and 405
             if "responding" in scope:
                 raise

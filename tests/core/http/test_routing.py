@@ -6,9 +6,11 @@ from prometheus_client import REGISTRY
 from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Match, Mount, Route
+from starlette.types import Scope
 
 from groundwork import main
+from groundwork.core.config import Settings
 from groundwork.core.http.operations import operation
 from groundwork.openapi.describe import describe
 
@@ -96,3 +98,76 @@ def test_the_description_has_the_parameters_of_a_group() -> None:
     group = Mount("/boards/{board_id:int}", routes=[Route("/cards/{id:int}", answer)])
 
     assert set(describe("Groups", [group])["paths"]) == {"/boards/{board_id}/cards/{id}"}
+
+
+async def echo(request: Request) -> Response:
+    """Answer with the path template and the parameters."""
+    return Response(f"{request.scope['route'].path_format} {request.path_params}")
+
+
+MANY = [
+    *(Route(f"/feature{one}/{{id}}", echo) for one in range(20)),
+    Route("/notes", echo, methods=["POST"]),
+    Route("/notes", echo),
+    Route("/notes/{id:int}", echo),
+    Route("/notes/{name}", echo),
+    Route("/notes/{id}/files/{path:path}", echo),
+    Mount("/notes/archive", routes=[Route("/{id}", echo)]),
+    Route("/notes/{id}/{kind}", echo),
+    Route("/notes/{id}/files/{name}/raw", echo),
+    Route("/v{version}/x", echo),
+    Route("/v1/x", echo),
+    Route("/{page}/{part}", echo),
+    Route("/users/{id:int}", echo),
+]
+
+
+PATHS = [
+    *("/", "//", "/notes", "/notes/", "/notes/1", "/notes/a", "/notes/a/", "/notes//", "/other"),
+    *("/notes/1/files/a/b", "/notes/archive/1", "/notes/archive", "/notes/archive/", "/other/1"),
+    *("/feature19/1", "/feature1/", "/feature1/1/1", "/%6eotes/1", "/notes%0a", "/feature1/%2f"),
+    *("/notes/1/x", "/notes/1/files/a/raw", "/v1/x", "/v2/x", "/users/1", "/users/a"),
+]
+
+
+async def answers(
+    settings: Settings, method: str, prefix: str
+) -> list[tuple[int, str | None, str]]:
+    """Return status, Allow and, if it is found, text of the response for each path."""
+    transport = httpx.ASGITransport(main.create_app(settings), root_path=prefix)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        responses = [await client.request(method, prefix + path) for path in PATHS]
+    return [
+        (one.status_code, one.headers.get("allow"), one.text if one.is_success else "")
+        for one in responses
+    ]
+
+
+@pytest.mark.parametrize("prefix", ["", "/prefix"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE", "BREW"])
+async def test_the_routes_of_a_shape_are_all_that_may_match(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, method: str, prefix: str
+) -> None:
+    """A request gets the response that it gets where each route is tried."""
+    monkeypatch.setattr(main, "ROUTES", MANY)
+    found = await answers(settings, method, prefix)
+    monkeypatch.setattr(main, "routers", lambda _: {})
+    assert found == await answers(settings, method, prefix)
+
+
+@pytest.mark.parametrize("prefix", ["", "/prefix"])
+async def test_few_routes_are_tried(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, prefix: str
+) -> None:
+    """Of many features' routes, only those of one feature are tried, and those for any path."""
+    tried: list[tuple[str, str]] = []
+    matches = Route.matches
+
+    def record(route: Route, scope: Scope) -> tuple[Match, Scope]:
+        tried.append((route.path, scope["path"]))
+        return matches(route, scope)
+
+    monkeypatch.setattr(main, "ROUTES", MANY)
+    monkeypatch.setattr(Route, "matches", record)
+    await answers(settings, "GET", prefix)
+    assert [one for one, path in tried if path == f"{prefix}/notes"] == ["/notes"]
