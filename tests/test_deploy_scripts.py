@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from psycopg2.extensions import parse_dsn
 
 from groundwork import __version__
 from tests.databases import bare_environment
@@ -96,8 +97,24 @@ def test_secrets_are_made_once(host: Host) -> None:
 
     assert {path.name: path.read_text() for path in folder.iterdir()} == first
     assert set(first) == set(DECLARED["secrets"])
-    assert f":{first['database_password'].strip()}@db:" in first["database_url"]
     assert len(set(first.values())) == len(first)
+
+
+@pytest.mark.parametrize("password", [None, "a/b@c%d?e#f", 'it\'s \\ a "$HOME" & |'])
+def test_the_address_has_the_password(host: Host, password: str | None) -> None:
+    """A password that the operator has chosen may have any character, as a generated one."""
+    folder = host.folder / "secrets"
+    file, address = folder / "database_password", folder / "database_url"
+    if password is not None:
+        address.unlink()
+        file.unlink()
+        file.write_text(f"{password}\n")
+
+    assert host.run("secrets") == 0
+
+    parts = parse_dsn(address.read_text().strip())
+    assert parts.pop("password") == file.read_text().strip()
+    assert parts == dict.fromkeys(("user", "dbname"), "groundwork") | {"host": "db", "port": "5432"}
 
 
 def test_secrets_are_readable_in_containers_only(host: Host) -> None:
