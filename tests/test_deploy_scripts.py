@@ -305,7 +305,8 @@ def test_an_image_is_built_once_per_version(host: Host) -> None:
     script.write_text(DOCKER)
     assert host.run("upgrade") == 0
 
-    assert len(host.calls(f"--tag localhost/groundwork:{__version__} ")) == 1
+    (build,) = host.calls(f"--tag localhost/groundwork:{__version__} ")
+    assert host.calls(f"--label org.opencontainers.image.version={__version__} ") == [build]
     assert f"GROUNDWORK_VERSION={__version__}\n" in host.version()
 
 
