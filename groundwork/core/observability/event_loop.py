@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,8 +16,8 @@ logger = logging.getLogger(__name__)
 
 _TICK_SECONDS = 0.05
 _LOG_SECONDS = 0.5  # a loop blocked for longer is logged, once each time
-# The longest lag is exported for as long: a scrape that timed out meanwhile must not use it up.
-_LONGEST_SECONDS = 60
+# The longest lag of a minute is exported: a scrape that timed out must not use it up.
+_LAGS = 1200
 
 
 class LoopMonitor:
@@ -25,9 +26,9 @@ class LoopMonitor:
     def __init__(self) -> None:
         self.lag = 0.0  # seconds, the latest
         self.blocked_seconds = 0.0  # in all since startup
-        self._longest = self._longest_until = 0.0
+        self._lags = deque([0.0], _LAGS)
         self._due = float("inf")  # of the next tick
-        metrics.LOOP_LAG_MAX.set_function(lambda: self._longest)
+        metrics.LOOP_LAG_MAX.set_function(lambda: max(self._lags))
 
     @contextmanager
     def run(self) -> Iterator[None]:
@@ -47,8 +48,7 @@ class LoopMonitor:
         now = time.monotonic()
         self.lag = lag = max(now - self._due, 0.0)
         metrics.LOOP_LAG.observe(lag)
-        if lag >= self._longest or now >= self._longest_until:
-            self._longest, self._longest_until = lag, now + _LONGEST_SECONDS
+        self._lags.append(lag)
         self.blocked_seconds += lag
         self._due = now + _TICK_SECONDS
         self._handle = loop.call_later(_TICK_SECONDS, self._tick, loop)
