@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import time
-from collections import deque
+from queue import SimpleQueue
 from typing import override
 
 from groundwork.core.observability.metrics import LOG_LINES_DROPPED
@@ -25,11 +25,9 @@ class QueueHandler(logging.Handler):
     def __init__(self, descriptor: int = 1) -> None:
         super().__init__()
         self._descriptor = descriptor
-        self._lines: deque[str] = deque()
+        self._lines = SimpleQueue[str]()
         # Characters in all. Two counters, because the caller and the writer must not share one.
         self._taken = self._written = 0
-        self._wake = threading.Event()
-        self._closed = False
         threading.Thread(target=self._write_all, name="log writer", daemon=True).start()
 
     @override
@@ -42,9 +40,7 @@ class QueueHandler(logging.Handler):
         except Exception:  # noqa: BLE001 - the line says so: stderr may have a stalled reader too
             line = f"{self.format(_without_values(record))}\n"
         self._taken += len(line)
-        self._lines.append(line)
-        if not self._wake.is_set():
-            self._wake.set()
+        self._lines.put(line)
 
     @override
     def flush(self) -> None:
@@ -55,16 +51,15 @@ class QueueHandler(logging.Handler):
 
     @override
     def close(self) -> None:
-        self._closed = True
-        self._wake.set()
+        self._lines.put("")
         super().close()
 
     def _write_all(self) -> None:
-        while not self._closed or self._lines:
-            self._wake.wait()
+        batch = ["\n"]
+        while "" not in batch:  # it is closed
+            batch = [self._lines.get()]
             time.sleep(_PAUSE_SECONDS)
-            self._wake.clear()
-            batch = [self._lines.popleft() for _ in range(len(self._lines))]
+            batch += [self._lines.get() for _ in range(self._lines.qsize())]
             text = "".join(batch)
             try:
                 self._write(text.encode(errors="backslashreplace"))
