@@ -96,8 +96,8 @@ def create_app(settings: Settings | None = None) -> RequestContext:
         readiness = Readiness(settings, pool, connect, monitor)
         signals = lifecycle.handle_signals(on_drain=readiness.drain)
         # A second Ctrl-C cancels the lifespan, which ends as usual then.
-        with signals, monitor.run(), suppress(asyncio.CancelledError):
-            async with background(readiness.keep_checking(), recent.record()):
+        with signals, suppress(asyncio.CancelledError):
+            async with background(readiness.keep_checking(), recent.record(), monitor.run()):
                 yield State(
                     settings=settings,
                     pool=pool,

@@ -7,8 +7,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Never
 
 from groundwork.core.observability import metrics
 
@@ -21,37 +20,35 @@ _LAGS = 1200
 
 
 class LoopMonitor:
-    """Measures how late the event loop runs a callback that is due every 50 ms."""
+    """Measures how late the event loop runs a task that is due every 50 ms."""
 
     def __init__(self) -> None:
         self.lag = 0.0  # seconds, the latest
-        self.blocked_seconds = 0.0  # in all since startup
+        self._blocked = 0.0  # in all, up to the latest
         self._lags = deque([0.0], _LAGS)
-        self._due = float("inf")  # of the next tick
+        self._due = float("inf")  # the next
         metrics.LOOP_LAG_MAX.set_function(lambda: max(self._lags))
 
-    @contextmanager
-    def run(self) -> Iterator[None]:
-        """Measure the running loop, which must be this thread's."""
-        loop = asyncio.get_running_loop()
+    @property
+    def blocked_seconds(self) -> float:
+        """Return how late the loop has been since startup, and is now."""
+        return self._blocked + max(time.monotonic() - self._due, 0.0)
+
+    async def run(self) -> Never:
+        """Measure the running loop, which must be this thread's, until cancelled."""
         stopped = threading.Event()
-        self._tick(loop)
         watched = (threading.get_ident(), stopped)
         threading.Thread(target=self._watch, args=watched, daemon=True).start()
         try:
-            yield
+            while True:
+                self._due = time.monotonic() + _TICK_SECONDS
+                await asyncio.sleep(_TICK_SECONDS)
+                self.lag = max(time.monotonic() - self._due, 0.0)
+                self._lags.append(self.lag)
+                self._blocked += self.lag
+                metrics.LOOP_LAG.observe(self.lag)
         finally:
             stopped.set()
-            self._handle.cancel()
-
-    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = time.monotonic()
-        self.lag = lag = max(now - self._due, 0.0)
-        metrics.LOOP_LAG.observe(lag)
-        self._lags.append(lag)
-        self.blocked_seconds += lag
-        self._due = now + _TICK_SECONDS
-        self._handle = loop.call_later(_TICK_SECONDS, self._tick, loop)
 
     def _watch(self, thread: int, stopped: threading.Event) -> None:
         logged = 0.0

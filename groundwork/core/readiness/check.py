@@ -83,7 +83,6 @@ class Readiness:
         try:
             row, failure = await self._query(started + self._timeout * _CHECK_SHARE)
         except Exception as error:  # noqa: BLE001 - whatever it is, this instance is not ready
-            await asyncio.sleep(0)  # the monitor's tick is due as well, where the loop was blocked
             result = self._failed(error)
             if result.reason == "migrations_pending":
                 self._row = None  # the pool may have opened sessions that find no table either

@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 
 from groundwork.core.observability import event_loop
 from groundwork.core.observability.event_loop import LoopMonitor
+from groundwork.core.tasks import background
 from tests.loop import eventually
 from tests.servers import wait_until
 
@@ -28,7 +29,7 @@ async def test_a_blocked_loop_is_measured() -> None:
     total = "groundwork_event_loop_lag_seconds_sum"
     before = REGISTRY.get_sample_value(total) or 0.0
     monitor = LoopMonitor()
-    with monitor.run():
+    async with background(monitor.run()):
         await asyncio.sleep(0.01)
         block_the_loop(0.3)
         await asyncio.sleep(0.01)
@@ -44,10 +45,19 @@ async def test_a_blocked_loop_is_measured() -> None:
     assert REGISTRY.get_sample_value(total) == after  # nothing is measured any more
 
 
+async def test_a_block_counts_at_once() -> None:
+    """What runs first after a block knows of it, such as a check that has timed out."""
+    monitor = LoopMonitor()
+    async with background(monitor.run()):
+        await asyncio.sleep(0.01)
+        block_the_loop(0.3)
+        assert 0.2 < monitor.blocked_seconds < 5
+
+
 async def test_the_longest_lag_is_exported_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scrape does not use it up: one that timed out because of it is not the last."""
     monkeypatch.setattr(event_loop, "_LAGS", 10)
-    with LoopMonitor().run():
+    async with background(LoopMonitor().run()):
         await asyncio.sleep(0.01)
         block_the_loop(0.4)
         await asyncio.sleep(0.1)
@@ -58,7 +68,7 @@ async def test_the_longest_lag_is_exported_for_a_while(monkeypatch: pytest.Monke
 async def test_a_loop_that_runs_is_not_blocked() -> None:
     """What takes a moment is no block."""
     monitor, late = LoopMonitor(), 0.0
-    with monitor.run():
+    async with background(monitor.run()):
         for _ in range(20):
             began = time.monotonic()
             await asyncio.sleep(0.005)
@@ -83,7 +93,7 @@ async def test_who_blocks_the_loop_is_logged_once(
         wait_until(lambda: blocks() > before)
         time.sleep(0.3)  # it is logged once
 
-    with LoopMonitor().run():
+    async with background(LoopMonitor().run()):
         for _ in range(2):
             await asyncio.sleep(0.1)
             block_the_loop()

@@ -85,7 +85,7 @@ def no_session(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
 async def checked_once(settings: Settings, pool: Pool, connect: AsyncMock) -> Result:
     """Return what the first check finds, before which the event loop was blocked."""
     monitor = LoopMonitor()
-    monitor.blocked_seconds = 9.0
+    monitor._blocked = 9.0  # noqa: SLF001
     readiness = Readiness(settings, pool, connect, monitor)
     result = await readiness.check()
     readiness.close()
@@ -593,7 +593,7 @@ async def test_a_late_check_of_a_blocked_loop_is_no_fault_of_the_database(
     readiness = Readiness(settings, pool, AsyncMock(), monitor)
 
     async def block(*_: float) -> ReadyRow:
-        monitor.blocked_seconds += 2
+        monitor._blocked += 2  # noqa: SLF001
         raise TimeoutError
 
     monkeypatch.setattr(readiness._connection, "query", block)  # noqa: SLF001
