@@ -126,4 +126,4 @@ def _allowed(request: Request) -> str:
     """Return the methods of the path: Starlette knows only its first route (RFC 9110, 15.5.6)."""
     scope = request.scope
     root = scope.get("app_root_path", scope.get("root_path", ""))  # a Mount has added to it
-    return ", ".join(sorted(methods_of(request.app.routes, {**scope, "root_path": root})))
+    return ", ".join(sorted({*methods_of(request.app.routes, {**scope, "root_path": root})}))

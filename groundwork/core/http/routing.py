@@ -53,12 +53,10 @@ def flatten(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[str
             yield from flatten(getattr(route, "routes", ()), prefix + own)
 
 
-def methods_of(routes: Iterable[BaseRoute], scope: Scope) -> set[str]:
-    """Return the methods of every Route that has the path of a request."""
-    methods: set[str] = set()
+def methods_of(routes: Iterable[BaseRoute], scope: Scope) -> Iterator[str]:
+    """Yield the methods of every Route that has the path of a request."""
     for route in routes:
         match, child = route.matches(scope)
         if match is not Match.NONE:
-            methods |= getattr(route, "methods", None) or set()
-            methods |= methods_of(getattr(route, "routes", ()), {**scope, **child})
-    return methods
+            yield from getattr(route, "methods", None) or ()
+            yield from methods_of(getattr(route, "routes", ()), {**scope, **child})
