@@ -83,17 +83,8 @@ def _kind(schema: _Json) -> Html:
     if forms := schema.get("oneOf", schema.get("anyOf")):
         return Html(" or ".join(map(_kind, forms)))
     of = [_kind(schema[name]) for name in ("items", "additionalProperties") if schema.get(name)]
-    limits = [
-        f"{key} `{', '.join(map(_json, value)) if key == 'enum' else _json(value)}`"
-        for key, value in schema.items()
-        if _LIMIT.fullmatch(key)
-    ]
+    limits = [f"{key} `{encode(schema[key]).decode()}`" for key in filter(_LIMIT.fullmatch, schema)]
     return Html(" of ".join([schema.get("type", ""), *of]) + _prose(", ".join(limits)))
-
-
-def _json(value: Any) -> str:
-    """Return a value as JSON; a text has quotes only if it is empty."""
-    return value if value and isinstance(value, str) else encode(value).decode()
 
 
 def _prose(text: str) -> Html:
