@@ -5,7 +5,7 @@ from typing import Annotated
 from uuid import UUID
 
 from msgspec import Meta, Struct
-from prometheus_client import PROCESS_COLLECTOR
+from prometheus_client import REGISTRY
 
 from groundwork import __version__
 from groundwork.core.config import ENVIRONMENTS
@@ -104,8 +104,7 @@ async def get_details(state: State) -> Details:
             missing = None
         except Exception as error:  # noqa: BLE001 - the report is for when something is wrong
             result, missing = readiness.history.latest, connect_reason_of(error)
-    process = {one.name: one.samples[0].value for one in PROCESS_COLLECTOR.collect()}
-    memory = process.get("process_resident_memory_bytes")
+    memory = REGISTRY.get_sample_value("process_resident_memory_bytes")
     lag = round(readiness.loop_monitor.lag * 1000, 3)
     (dropped,) = LOG_LINES_DROPPED.collect()
     return Details(

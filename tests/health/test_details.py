@@ -6,7 +6,7 @@ from unittest.mock import AsyncMock, Mock
 
 import httpx
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from groundwork import __version__
 from groundwork.core.config import Settings
@@ -261,7 +261,7 @@ async def test_memory_is_null_without_proc(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the system has no /proc, memory_bytes is null."""
-    monkeypatch.setattr(services, "PROCESS_COLLECTOR", Mock(collect=list))
+    monkeypatch.setattr(services, "REGISTRY", CollectorRegistry())
 
     response = await client.get("/health/details")
 
