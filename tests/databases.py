@@ -126,6 +126,7 @@ def _call(command: Callable[[], Any], url: str, folder: Path) -> subprocess.Comp
     handler, package = logging.StreamHandler(out), logging.getLogger("groundwork")
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(migration_files, "FOLDER", folder / "sql/migrations")
+        patch.setattr(migration_files, "migration_ids", migration_files.migration_ids.__wrapped__)
         patch.setattr(migrations, "configure_logging", lambda _: None)
         patch.setattr(package, "level", logging.INFO)
         patch.setattr("groundwork.core.environment._read_dotenv", dict)  # a developer's own

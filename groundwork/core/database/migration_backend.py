@@ -17,19 +17,22 @@ from yoyo.backends.core.postgresql import PostgresqlBackend
 from yoyo.config import find_config
 
 from groundwork.core.config import settings_or_exit
-from groundwork.core.database import migration_checksums as checksums
 from groundwork.core.database import migration_files as files
 from groundwork.core.database import migration_statements as statements
 from groundwork.core.database.migration_session import RESET, Session
+from groundwork.core.database.migration_statements import Statements
 
 logger = logging.getLogger(__name__)
 
-_OTHER_SCHEMA = """
-    SELECT concat(string_agg(schemaname, ', '), ', but new tables would be created in ',
-        coalesce('schema ' || current_schema(), 'no schema'))
-    FROM pg_tables WHERE tablename = '_yoyo_migration'
-    HAVING NOT bool_or(coalesce(schemaname = current_schema(), false))
+# yoyo knows a migration by its name alone. Where its mark is removed, the checksum goes too.
+_CREATE = """
+    SET LOCAL client_min_messages = warning;
+    CREATE TABLE IF NOT EXISTS _groundwork_migration (
+        migration_hash text PRIMARY KEY REFERENCES _yoyo_migration ON DELETE CASCADE,
+        text_hash text NOT NULL
+    )
 """
+_STORE = "INSERT INTO _groundwork_migration VALUES (%(hash)s, %(checksum)s)"
 
 
 class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
@@ -70,7 +73,7 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
     def ensure_internal_schema_updated(self) -> None:
         """Take the lock and create the missing tables; yoyo calls this before it writes."""
         if not self._internal_schema_updated:
-            self.refuse_other_schema()
+            self.connection.refuse_other_schema()
             self.connection.take_lock()
             self.connection.retry("yoyo's tables", self._create_tables)
             self._internal_schema_updated = True
@@ -80,29 +83,24 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
         if internalmigrations.needs_upgrading(self):
             self.create_lock_table()
             internalmigrations.upgrade(self)
-        self.execute(checksums.CREATE)
+        self.connection.run(_CREATE)
 
-    def refuse_other_schema(self) -> None:
-        """Raise MigrationError if yoyo's tables are not where new tables would be created."""
-        if other := self.connection.run(_OTHER_SCHEMA):
-            message = (
-                f"the applied migrations are recorded in schema {other}: set the search_path of "
-                "the role, or drop the schema that is not used"
-            )
-            raise files.MigrationError(message)
+    def _store_checksum(self, path: Path) -> None:
+        parameters = {"hash": yoyo.get_migration_hash(path.stem), "checksum": files.checksum(path)}
+        self.connection.run(_STORE, **parameters)
 
     @override
     def get_applied_migration_hashes(self) -> list[str]:
-        return [yoyo.get_migration_hash(name) for name in checksums.read_applied(self)]
+        return [yoyo.get_migration_hash(name) for name in self.connection.read_applied()]
 
     @override
     def apply_migrations(self, migrations: yoyo.MigrationList, force: bool = False) -> None:
         """Apply migrations, and store the checksums that are missing; `force` changes nothing."""
-        if checksums.check(self) or migrations:
+        if files.compare(self.connection.read_applied()) or migrations:
             self.ensure_internal_schema_updated()
-            for migration in checksums.check(self):  # read again, under the lock
-                checksums.store(self, migration)
-                logger.info("stored the checksum of %s", migration.id)
+            for name in files.compare(self.connection.read_applied()):  # read again, under the lock
+                self._store_checksum(files.FOLDER / f"{name}.sql")
+                logger.info("stored the checksum of %s", name)
             ordered = sorted(migrations, key=lambda one: one.id)  # not as `yoyo reapply` has them
             for migration in self.to_apply(yoyo.MigrationList(ordered)):
                 self._run(migration, "apply")
@@ -111,23 +109,23 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
     @override
     def rollback_migrations(self, migrations: yoyo.MigrationList, force: bool = False) -> None:
         self.ensure_internal_schema_updated()
-        unknown = checksums.read_applied(self).keys() - {one.id for one in checksums.read_known()}
+        unknown = self.connection.read_applied().keys() - set(files.migration_ids())
         for migration in filter(self.is_applied, migrations):  # read again, under the lock
             if (last := max(unknown, default="")) > migration.id:  # it may need this one
-                raise files.MigrationError(checksums.GONE.format(last))
+                raise files.MigrationError(files.GONE.format(last))
             self._run(migration, "rollback")
 
     @override
     def mark_one(self, migration: yoyo.Migration, log: bool = True) -> None:
         statements.refuse_invalid(self.connection)
         super().mark_one(migration, log)
-        checksums.store(self, migration)
+        self._store_checksum(Path(migration.path).absolute())
 
     def _run(self, migration: yoyo.Migration, operation: str) -> None:
         """Run a file and record that, in one transaction unless it says otherwise."""
         path, session = Path(migration.path).absolute(), self.connection
         file = path if operation == "apply" else path.with_suffix(".rollback.sql")
-        pending, retry = files.read_statements(file), partial(session.retry, file.stem)
+        pending, retry = statements.read_statements(file), partial(session.retry, file.stem)
         # A table that an earlier file has left would hide another.
         retry(session.run, "DISCARD TEMP")
         texts = files.read_sql(path), files.read_sql(file)
@@ -141,7 +139,7 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
             pending = []
         retry(self._commit, pending, migration, operation)
 
-    def _commit(self, pending: files.Statements, migration: yoyo.Migration, operation: str) -> None:
+    def _commit(self, pending: Statements, migration: yoyo.Migration, operation: str) -> None:
         with self.connection:
             self.log_migration(migration, operation)  # first: it looks up the name of this host
             statements.run_statements(self.connection, pending)

@@ -1,10 +1,15 @@
-"""Which files are migrations, and the SQL in them as psql reads it."""
+"""Which files are migrations, their SQL, and whether that is what was applied."""
 
+import hashlib
+import logging
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from groundwork.core.database.connections import SQL_DIR
+
+logger = logging.getLogger(__name__)
 
 FOLDER = SQL_DIR / "migrations"
 # x.down.sql, as other tools call a rollback file, would be applied right after x.sql.
@@ -12,23 +17,12 @@ _NAME = re.compile(
     r"(?!post-apply|.*\.(?!rollback\.)(?i:down|undo|rollback)\.)[A-Za-z0-9][\w.-]*\.sql"
 )
 _TRANSACTIONAL = re.compile(r"(?i)(?:\s*--.*\n)*?\s*--\s*transactional\s*:(.*)")
-_COMMENT = r"(?!)"
-for _ in range(4):  # comments within comments
-    _COMMENT = rf"/\*(?:(?!/\*|\*/).|{_COMMENT})*\*/"
-_COMMENT = rf"--[^\n]*|{_COMMENT}"
-_QUOTED = r"""\be'(?:[^'\\]|\\.|'')*'|'[^']*'|"[^"]*"|(?<![\w$])(\$(?:[^\W\d]\w*)?\$).*?\1"""
-_BLANK = rf"(?s)(?:\s|{_COMMENT})*"  # slow to compile
-_TOKEN = (
-    rf"(?is){_QUOTED}|{_COMMENT}|(?P<stop>;)|(?P<end>\Z)"
-    r"|(?P<open>\(|(?<![\w$.])(?:CASE|BEGIN\s+ATOMIC)\b)|(?P<close>\)|(?<![\w$.])END\b)"
+_CHANGED = (
+    "{0} has changed since it was applied: restore the file, and put the change into a new "
+    "migration. In development, undo it with `yoyo rollback --revision {0}` and apply it again, "
+    "or delete the data in .groundwork/postgres"
 )
-# COMMIT would separate a change from its mark, ROLLBACK would mark what has been undone.
-_TRANSACTION = re.compile(
-    r"(?i)(ABORT|BEGIN|COMMIT|END|PREPARE\s+TRANSACTION|START"
-    r"|ROLLBACK(?!(\s+(WORK|TRANSACTION))?\s+TO))\b"
-)
-
-type Statements = list[tuple[int, str]]  # each with the line of the file on which it begins
+GONE = "{} has been applied and its file is missing: restore it, or deploy the release that has it"
 
 
 class MigrationError(SystemExit):
@@ -75,29 +69,28 @@ def directive(sql: str) -> str:
     return match[1].strip().lower() if match else "true"
 
 
-def read_statements(path: Path) -> Statements:
-    """Return the statements of a file; raise MigrationError if one begins or ends a transaction."""
-    found = statements(read_sql(path))
-    for line, statement in found:
-        if _TRANSACTION.match(statement):
-            message = (
-                f"{path.name} line {line}: remove BEGIN, COMMIT and ROLLBACK; a file is one "
-                "transaction, or, after `-- transactional: false`, each statement is one"
-            )
-            raise MigrationError(message)
-    return found
+def checksum(path: Path) -> str:
+    """Hash a file as psql reads it: line endings are newlines, every other character counts."""
+    return hashlib.sha256(read_sql(path).encode()).hexdigest()
 
 
-def statements(sql: str) -> Statements:
-    """Split SQL like psql: not in quotes, comments, parentheses or the body of a function."""
-    found, start, line, depth = [], 0, 1, 0
-    for token in re.finditer(_TOKEN, sql):
-        kind = token.lastgroup
-        depth = max(0, depth + (kind == "open") - (kind == "close"))
-        if kind == "end" or (kind == "stop" and not depth):
-            piece = sql[start : token.start()]
-            statement = re.sub(_BLANK, "", piece, count=1)
-            if statement:
-                found.append((line + piece.removesuffix(statement).count("\n"), statement))
-            start, line = token.end(), line + piece.count("\n")
-    return found
+def compare(applied: Mapping[str, str | None]) -> list[str]:
+    """Return those applied without checksum; raise MigrationError if a file differs or is gone."""
+    known = {name: checksum(FOLDER / f"{name}.sql") for name in migration_ids()}
+    if not known:
+        message = f"no migrations in {FOLDER}"
+        raise MigrationError(message)
+    changed = [name for name in known if applied.get(name) not in (None, known[name])]
+    reasons = [_CHANGED.format(name) for name in changed]
+    unknown = sorted(applied.keys() - known.keys())
+    # A previous release, deployed again, must start: all its migrations are applied, and those
+    # of the newer release come after them.
+    newer = known.keys() <= applied.keys() and min(unknown, default="") > max(known)
+    for name in unknown:
+        if newer:
+            logger.warning("%s was applied by a newer release and is left as it is", name)
+        else:
+            reasons.append(GONE.format(name))
+    if reasons:
+        raise MigrationError("\n  ".join(["nothing was applied:", *reasons]))
+    return [name for name in known if applied.get(name, "") is None]

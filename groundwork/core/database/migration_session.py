@@ -28,6 +28,17 @@ RESET = """
     SELECT set_config('client_connection_check_interval', '1s', false)
     WHERE version() ~* 'linux|darwin|bsd|illumos'
 """
+_APPLIED = """
+    SELECT json_object_agg(migration_id, text_hash)
+    FROM _yoyo_migration LEFT JOIN _groundwork_migration USING (migration_hash)
+"""
+_WITHOUT_CHECKSUMS = "SELECT json_object_agg(migration_id, NULL::text) FROM _yoyo_migration"
+_OTHER_SCHEMA = """
+    SELECT concat(string_agg(schemaname, ', '), ', but new tables would be created in ',
+        coalesce('schema ' || current_schema(), 'no schema'))
+    FROM pg_tables WHERE tablename = '_yoyo_migration'
+    HAVING NOT bool_or(coalesce(schemaname = current_schema(), false))
+"""
 # Of other roles' sessions only pid and user are visible; a prepared transaction has the pid 0.
 _SESSIONS = """
     SELECT string_agg(concat_ws(' ', 'pid', pid, usename, application_name, state,
@@ -65,6 +76,24 @@ class Session(connection):  # type: ignore[misc]  # psycopg2 carries no types
         with self.cursor() as cursor:
             cursor.execute(statements, parameters or None)
             return (cursor.fetchone() or [None])[0] if cursor.description else None
+
+    def read_applied(self) -> dict[str, str | None]:
+        """Return the checksum of each applied migration, None where none is stored."""
+        return self.retry("reading yoyo's tables", self._read_applied) or {}
+
+    def _read_applied(self) -> Any:
+        if self.run("SELECT to_regclass('_groundwork_migration')"):
+            return self.run(_APPLIED)
+        return self.run("SELECT to_regclass('_yoyo_migration')") and self.run(_WITHOUT_CHECKSUMS)
+
+    def refuse_other_schema(self) -> None:
+        """Raise MigrationError if yoyo's tables are not where new tables would be created."""
+        if other := self.run(_OTHER_SCHEMA):
+            message = (
+                f"the applied migrations are recorded in schema {other}: set the search_path of "
+                "the role, or drop the schema that is not used"
+            )
+            raise MigrationError(message)
 
     def take_lock(self) -> None:
         """Wait for an advisory lock and log who has it; closing the connection releases it."""

@@ -2,12 +2,28 @@
 
 import re
 from contextlib import suppress
+from pathlib import Path
 
 import psycopg2
 
-from groundwork.core.database.migration_files import MigrationError, Statements
+from groundwork.core.database.migration_files import MigrationError, read_sql
 from groundwork.core.database.migration_session import Session
 
+_COMMENT = r"(?!)"
+for _ in range(4):  # comments within comments
+    _COMMENT = rf"/\*(?:(?!/\*|\*/).|{_COMMENT})*\*/"
+_COMMENT = rf"--[^\n]*|{_COMMENT}"
+_QUOTED = r"""\be'(?:[^'\\]|\\.|'')*'|'[^']*'|"[^"]*"|(?<![\w$])(\$(?:[^\W\d]\w*)?\$).*?\1"""
+_BLANK = rf"(?s)(?:\s|{_COMMENT})*"  # slow to compile
+_TOKEN = (
+    rf"(?is){_QUOTED}|{_COMMENT}|(?P<stop>;)|(?P<end>\Z)"
+    r"|(?P<open>\(|(?<![\w$.])(?:CASE|BEGIN\s+ATOMIC)\b)|(?P<close>\)|(?<![\w$.])END\b)"
+)
+# COMMIT would separate a change from its mark, ROLLBACK would mark what has been undone.
+_TRANSACTION = re.compile(
+    r"(?i)(ABORT|BEGIN|COMMIT|END|PREPARE\s+TRANSACTION|START"
+    r"|ROLLBACK(?!(\s+(WORK|TRANSACTION))?\s+TO))\b"
+)
 # No query queues behind what runs CONCURRENTLY, and the snapshots it waits for may last.
 _NO_TIMEOUTS = "SET lock_timeout = 0; SET statement_timeout = 0"
 _TIMEOUTS = """
@@ -26,6 +42,36 @@ INVALID = """
     FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE NOT indisvalid AND relkind = 'i'
 """
 _NOT_NAMED = "AND lower(relname) <> ALL (regexp_split_to_array(lower(%(sql)s), '[^[:word:]$]+'))"
+
+type Statements = list[tuple[int, str]]  # each with the line of the file on which it begins
+
+
+def read_statements(path: Path) -> Statements:
+    """Return the statements of a file; raise MigrationError if one begins or ends a transaction."""
+    found = statements(read_sql(path))
+    for line, statement in found:
+        if _TRANSACTION.match(statement):
+            message = (
+                f"{path.name} line {line}: remove BEGIN, COMMIT and ROLLBACK; a file is one "
+                "transaction, or, after `-- transactional: false`, each statement is one"
+            )
+            raise MigrationError(message)
+    return found
+
+
+def statements(sql: str) -> Statements:
+    """Split SQL like psql: not in quotes, comments, parentheses or the body of a function."""
+    found, start, line, depth = [], 0, 1, 0
+    for token in re.finditer(_TOKEN, sql):
+        kind = token.lastgroup
+        depth = max(0, depth + (kind == "open") - (kind == "close"))
+        if kind == "end" or (kind == "stop" and not depth):
+            piece = sql[start : token.start()]
+            statement = re.sub(_BLANK, "", piece, count=1)
+            if statement:
+                found.append((line + piece.removesuffix(statement).count("\n"), statement))
+            start, line = token.end(), line + piece.count("\n")
+    return found
 
 
 def run_statements(session: Session, statements: Statements) -> None:

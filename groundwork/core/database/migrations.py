@@ -5,17 +5,17 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from glob import escape
 
 import psycopg2
 from yoyo.connections import parse_uri
 from yoyo.exceptions import BadMigration
-from yoyo.migrations import default_migration_table
+from yoyo.migrations import default_migration_table, read_migrations
 from yoyo.topologicalsort import CycleError
 
 from groundwork.core.config import settings_or_exit
-from groundwork.core.database import migration_checksums as checksums
+from groundwork.core.database import migration_files as files
 from groundwork.core.database.migration_backend import Backend
-from groundwork.core.database.migration_files import MigrationError
 from groundwork.core.database.migration_statements import INVALID
 from groundwork.core.observability.logging import configure_logging
 
@@ -30,7 +30,7 @@ def migrate(*, check: bool = False) -> None:
     try:
         # In a thread: signal handlers run in the main one, which must not wait in C for that.
         ThreadPoolExecutor().submit(_migrate, check=check).result()
-    except MigrationError as error:
+    except files.MigrationError as error:
         if not as_json:
             raise
         logger.error("%s", error)  # noqa: TRY400 - the message says it all
@@ -38,7 +38,7 @@ def migrate(*, check: bool = False) -> None:
 
 
 def _migrate(*, check: bool) -> None:
-    migrations = checksums.read_known()
+    migrations = read_migrations(escape(str(files.FOLDER)))
     backend = Backend(parse_uri("groundwork://"), default_migration_table)
     try:
         with backend.lock():
@@ -46,13 +46,13 @@ def _migrate(*, check: bool) -> None:
             if not check:
                 backend.apply_migrations(pending)
             else:
-                checksums.check(backend)
+                files.compare(backend.connection.read_applied())
                 if pending:
-                    backend.refuse_other_schema()
+                    backend.connection.refuse_other_schema()
                     message = f"pending: {', '.join(migration.id for migration in pending)}"
-                    raise MigrationError(message)
+                    raise files.MigrationError(message)
             if invalid := backend.connection.run(INVALID):
                 logger.warning("not valid, so not used by queries: index %s", invalid)
     except (psycopg2.Error, BadMigration, CycleError) as error:
-        raise MigrationError(str(error)) from None
+        raise files.MigrationError(str(error)) from None
     logger.info("the database is up to date")

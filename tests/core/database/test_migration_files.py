@@ -6,7 +6,8 @@ from unittest.mock import patch
 import pytest
 
 from groundwork.core.database import migration_files
-from groundwork.core.database.migration_files import migration_ids, read_sql, statements
+from groundwork.core.database.migration_files import migration_ids, read_sql
+from groundwork.core.database.migration_statements import statements
 from tests.databases import MARKS, migrate, run, yoyo
 
 ALL = len(migration_ids())
