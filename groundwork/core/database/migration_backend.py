@@ -130,7 +130,6 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
         retry(session.run, "DISCARD TEMP")
         texts = files.read_sql(path), files.read_sql(file)
         if "false" in map(files.directive, texts):
-            retry(statements.drop_invalid, session, texts[1])
             if operation == "apply":
                 statements.refuse_invalid(session, texts[1])  # it may drop or rebuild one
             for one in pending:

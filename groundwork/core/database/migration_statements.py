@@ -89,23 +89,23 @@ def run_statements(session: Session, statements: Statements) -> None:
 
 
 def _run(session: Session, statement: str) -> None:
-    """Run a statement; an index that it fails to create is dropped."""
+    """Run a statement; an index that it creates CONCURRENTLY is valid, or is not there."""
     if not _CONCURRENT.match(statement):
         session.run(statement)
         return
     timeouts = session.run(_TIMEOUTS)  # the file may have SET them
     session.run(_NO_TIMEOUTS)
     try:
+        _drop_invalid(session, statement)  # of a run that was killed
         session.run(statement)
     finally:
         with suppress(psycopg2.Error):
             session.run(timeouts)
-            drop_invalid(session, statement)
+            _drop_invalid(session, statement)
 
 
-def drop_invalid(session: Session, sql: str) -> None:
-    """Drop the invalid indexes that statements have left when they failed or were killed."""
-    for name in _CREATED.findall(sql):
+def _drop_invalid(session: Session, statement: str) -> None:
+    for name in _CREATED.findall(statement):
         if session.run(f"{INVALID} AND indexrelid = to_regclass(%(name)s)", name=name):
             session.run(f"DROP INDEX CONCURRENTLY {name}")
 
