@@ -26,7 +26,8 @@ _INITDB = (
     *("-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--locale-provider=builtin"),
     *("--builtin-locale=C.UTF-8", "--set=timezone=UTC", "--set=log_timezone=UTC"),
 )
-_STOP = {"postgres": signal.SIGINT, "initdb": signal.SIGTERM}  # initdb may miss a SIGINT
+# A fast shutdown. initdb, which may miss a SIGINT, removes what it has written.
+_STOP = {"postgres": signal.SIGINT, "initdb": signal.SIGTERM}
 
 
 def binaries() -> Path:
@@ -59,20 +60,15 @@ def postgres(data: Path) -> Iterator[str]:
     _stop_left_over(data)
     with TemporaryDirectory(prefix="groundwork-", dir="/tmp") as folder:
         if not any(data.iterdir()):
-            initdb = _start(data, safe_for_initdb(binaries(), folder) / "initdb", *_INITDB)
-            try:
+            program = safe_for_initdb(binaries(), folder) / "initdb"
+            with _running(data, program, *_INITDB) as initdb:
                 if initdb.wait():
                     _fail(data)
-            finally:
-                initdb.terminate()  # then it removes what it has written
-                initdb.wait(STOP_SECONDS)
-        server = _start(data, binaries() / "postgres", "-k", folder, "-p5432", "-h", "")
-        try:
+        program = binaries() / "postgres"
+        with _running(data, program, "-k", folder, "-p5432", "-h", "") as server:
             address = f"postgresql://postgres@/postgres?host={folder}&port=5432"
             _wait_until_ready(server, address, data)
             yield address
-        finally:
-            _stop(server)
 
 
 def safe_for_initdb(programs: Path, folder: str) -> Path:
@@ -85,12 +81,21 @@ def safe_for_initdb(programs: Path, folder: str) -> Path:
     return folder / programs.relative_to(site)
 
 
-def _start(data: Path, program: Path, *arguments: str) -> subprocess.Popen[bytes]:
+@contextmanager
+def _running(data: Path, program: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     command = [*as_owner(data), str(program), "-D", str(data), *arguments]
     env = os.environ | {"LC_ALL": "C"}
     with data.with_suffix(".log").open("wb") as log:
         # A session of its own, as Ctrl-C reaches all of the terminal's at once.
-        return subprocess.Popen(command, stdout=log, stderr=log, env=env, start_new_session=True)
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=env, start_new_session=True)
+    try:
+        yield process
+    finally:
+        for number in (_STOP[program.name], signal.SIGQUIT):
+            with suppress(subprocess.TimeoutExpired):
+                process.send_signal(number)
+                process.wait(STOP_SECONDS)
+                break
 
 
 def as_owner(data: Path) -> list[str]:
@@ -140,11 +145,3 @@ def _stop_left_over(data: Path) -> None:
             process.send_signal(number)
             process.wait(STOP_SECONDS)
     (data / "postmaster.pid").unlink(missing_ok=True)  # it may name another process by now
-
-
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGINT, signal.SIGQUIT):  # PostgreSQL's fast shutdown, then at once
-        with suppress(subprocess.TimeoutExpired):
-            server.send_signal(number)
-            server.wait(STOP_SECONDS)
-            return

@@ -1,6 +1,7 @@
 """The embedded PostgreSQL: any folder, any environment, whatever an earlier run left there."""
 
 import os
+import shlex
 import shutil
 import signal
 import stat
@@ -21,7 +22,7 @@ import pytest
 from groundwork import embedded
 from groundwork.dev import dev
 from groundwork.embedded import _fail as fail
-from groundwork.embedded import _stop as stop
+from groundwork.embedded import _running as running
 from groundwork.embedded import as_owner, binaries, postgres
 from tests.databases import run
 from tests.servers import PATIENCE, free_port, wait_until
@@ -264,19 +265,20 @@ def test_it_has_a_session_of_its_own(data: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGKILL])
 def test_a_server_that_hangs_is_stopped(
-    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     """If a fast shutdown takes too long, PostgreSQL gets SIGQUIT; waiting for it has an end."""
     monkeypatch.setattr(embedded, "STOP_SECONDS", 0.05)
+    monkeypatch.setattr(embedded, "as_owner", lambda _: [])
     handler = "SIG_DFL" if number == signal.SIGQUIT else "SIG_IGN"
-    command = [sys.executable, "-c", IMMUNE.format(handler)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        assert process.stdout.readline() == b"ready\n"
-        stop(process)
-        process.send_signal(signal.SIGKILL if number == signal.SIGKILL else 0)
+    command = shlex.join([sys.executable, "-c", IMMUNE.format(handler)])
+    (program := tmp_path / "postgres").write_text(f"#!/bin/sh\nexec {command}")
+    program.chmod(0o755)
+    with running(tmp_path / "data", program) as process:
+        wait_until((tmp_path / "data.log").read_text)
+    process.send_signal(signal.SIGKILL if number == signal.SIGKILL else 0)
 
-        assert process.wait(PATIENCE) == -number
+    assert process.wait(PATIENCE) == -number
 
 
 def test_other_users_run_it_as_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
