@@ -14,7 +14,6 @@ from groundwork import __version__
 from groundwork.core.http.operations import operation
 from groundwork.core.http.responses import Problem
 from groundwork.core.http.routing import flatten
-from groundwork.core.structs import Input
 
 _STRING = {"type": "string"}
 _REF = "#/components/schemas/{name}"
@@ -33,10 +32,6 @@ def describe(app_name: str, routes: Iterable[BaseRoute]) -> _Json:
     parameters = [field.type for kind in inputs for field in msgspec.structs.fields(kind)]
     schemas, components = msgspec.json.schema_components(kinds + parameters, ref_template=_REF)
     by_kind = dict(zip(kinds, schemas, strict=False))  # a parameter is there for its Enum alone
-    # Again with all, as the name of an Enum is a longer one where there are two of it.
-    refs, forms = msgspec.json.schema_components(inputs + kinds, ref_template=_REF)
-    names = [one["$ref"].rpartition("/")[2] for one in refs[: len(inputs)]]
-    common["inputs"] = {kind: forms[name] for kind, name in zip(inputs, names, strict=True)}
     _forbid_nul([by_kind[body] for body in bodies], dict(components))
     for schema in components.values():
         schema["additionalProperties"] = False
@@ -79,7 +74,7 @@ def _operation(
     shared = common["document"]["components"]["parameters"]
     parameters = [{"$ref": f"#/components/parameters/{name}"} for name in shared]
     for place, kind in {"path": one.path, "query": one.query}.items():
-        parameters += _parameters(place, kind, common["inputs"][kind]) if kind else ()
+        parameters += _parameters(place, kind) if kind else ()
     responses = {
         str(status): {
             "description": phrases.get(status, str(status)),
@@ -106,12 +101,13 @@ def _operation(
     return entry
 
 
-def _parameters(place: str, kind: type[msgspec.Struct], schema: _Json) -> Iterator[_Json]:
+def _parameters(place: str, kind: type[msgspec.Struct]) -> Iterator[_Json]:
+    (reference,), schemas = msgspec.json.schema_components((kind,), ref_template=_REF)
+    schema = schemas[reference["$ref"].rpartition("/")[2]]
     for name, given in schema["properties"].items():
         one = {"description": "", **given}
         text, required = one.pop("description"), name in schema["required"]
-        if issubclass(kind, Input):
-            _forbid_nul(one, {})
+        _forbid_nul(one, {})
         yield {"name": name, "in": place, "required": required, "description": text, "schema": one}
 
 
