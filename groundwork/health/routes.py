@@ -1,7 +1,7 @@
 """Liveness, readiness, details and metrics: results to status codes."""
 
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 from prometheus_client import generate_latest
@@ -17,28 +17,24 @@ from groundwork.core.state import State
 from groundwork.health.services import Details, get_details
 
 
-class Ok(Struct):
+class Ok(Struct, tag_field="status", tag="ok"):
     """What the probe checks is in order."""
 
-    status: Literal["ok"]
 
-
-class Degraded(Struct):
+class Degraded(Struct, tag_field="status", tag="degraded"):
     """The instance is ready, with a reason to look at it."""
 
-    status: Literal["degraded"]
     reason: Reason
 
 
-class Unavailable(Struct):
+class Unavailable(Struct, tag_field="status", tag="unavailable"):
     """The instance is not ready; `pending` names migrations that the database lacks."""
 
-    status: Literal["unavailable"]
     reason: Reason
     pending: Annotated[tuple[str, ...], Meta(min_length=1)] | UnsetType = UNSET
 
 
-_LIVE = Json(Ok("ok"), headers=NO_STORE)
+_LIVE = Json(Ok(), headers=NO_STORE)
 
 
 @operation({200: Ok}, headers=NO_STORE, database=False)
@@ -51,7 +47,7 @@ async def live(_: Request[State]) -> Response:
     return _LIVE
 
 
-@operation({200: (Ok, Degraded), 503: Unavailable}, headers=NO_STORE, database=False)
+@operation({200: Ok | Degraded, 503: Unavailable}, headers=NO_STORE, database=False)
 async def ready(request: Request[State]) -> Response:
     """Return 200 if requests may be sent here, also when degraded; 503 with a reason if not.
 
@@ -86,8 +82,8 @@ async def metrics(request: Request[State]) -> Response:
 def _render_ready(status: Any, reason: Any, pending: tuple[str, ...]) -> Response:
     if status == "unavailable":
         names = pending if reason == "migrations_pending" else UNSET
-        return Json(Unavailable(status, reason, names), 503, NO_STORE)
-    return Json(Degraded(status, reason) if reason else Ok(status), headers=NO_STORE)
+        return Json(Unavailable(reason, names), 503, NO_STORE)
+    return Json(Degraded(reason) if status == "degraded" else Ok(), headers=NO_STORE)
 
 
 probes = [Route("/health/live", live), Route("/health/ready", ready)]

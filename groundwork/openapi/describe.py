@@ -26,8 +26,8 @@ def describe(app_name: str, routes: Iterable[BaseRoute]) -> _Json:
     common = msgspec.toml.decode(Path(__file__).with_name("common.toml").read_bytes())
     handlers = _handlers(routes)
     bodies = [one.body for *_, one in handlers if isinstance(one.body, type)]
-    given = [kind for *_, one in handlers for status in one.returns for kind in one.kinds(status)]
-    kinds = [Problem, *bodies, *(kind for kind in given if not isinstance(kind, str))]
+    given = [kind for *_, one in handlers for kind in one.returns.values()]
+    kinds = [Problem, *bodies, *(kind for kind in given if kind and not isinstance(kind, str))]
     inputs = [kind for *_, one in handlers for kind in (one.path, one.query) if kind]
     parameters = [field.type for kind in inputs for field in msgspec.structs.fields(kind)]
     schemas, components = msgspec.json.schema_components(kinds + parameters, ref_template=_REF)
@@ -79,9 +79,9 @@ def _operation(
         str(status): {
             "description": phrases.get(status, str(status)),
             "headers": _headers(common, one.headers),
-            "content": _content(one.kinds(status), schemas),
+            "content": _content(kind, schemas),
         }
-        for status in one.returns
+        for status, kind in one.returns.items()
     }
     for status in sorted(one.problems):
         responses[str(status)] = {"$ref": f"#/components/responses/{status}"}
@@ -94,7 +94,7 @@ def _operation(
         "responses": responses,
     }
     if one.body:
-        entry["requestBody"] = {"required": True, "content": _content((one.body,), schemas)}
+        entry["requestBody"] = {"required": True, "content": _content(one.body, schemas)}
     if one.guarded or one.security:
         names = ("bearer", "basic") if one.guarded else one.security
         entry["security"] = [*({name: []} for name in names), *([{}] if one.guarded else ())]
@@ -111,13 +111,12 @@ def _parameters(place: str, kind: type[msgspec.Struct]) -> Iterator[_Json]:
         yield {"name": name, "in": place, "required": required, "description": text, "schema": one}
 
 
-def _content(kinds: tuple[Any, ...], schemas: Mapping[Any, _Json]) -> _Json:
-    content: _Json = {kind: {"schema": _STRING} for kind in kinds if isinstance(kind, str)}
-    forms = [schemas[kind] for kind in kinds if not isinstance(kind, str)]
-    if forms:
-        schema = forms[0] if len(forms) == 1 else {"oneOf": forms}
-        content["application/json"] = {"schema": schema}
-    return content
+def _content(kind: Any, schemas: Mapping[Any, _Json]) -> _Json:
+    if kind is None:
+        return {}
+    if isinstance(kind, str):
+        return {kind: {"schema": _STRING}}
+    return {"application/json": {"schema": schemas[kind]}}
 
 
 def _headers(common: _Json, patterns: Mapping[str, str]) -> _Json:

@@ -80,7 +80,7 @@ def _kind(schema: _Json) -> Html:
     """Return what a schema takes, with links to others."""
     if "$ref" in schema:
         return fill('<a href="#$name">$name</a>', name=schema["$ref"].rpartition("/")[2])
-    if forms := schema.get("oneOf", schema.get("anyOf")):
+    if forms := schema.get("anyOf"):
         return Html(" or ".join(map(_kind, forms)))
     of = [_kind(schema[name]) for name in ("items", "additionalProperties") if schema.get(name)]
     limits = [f"{key} `{encode(schema[key]).decode()}`" for key in filter(_LIMIT.fullmatch, schema)]

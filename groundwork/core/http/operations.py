@@ -15,7 +15,7 @@ class operation(Struct, frozen=True):  # noqa: N801 - a decorator
     The handler's docstring has the summary and the description.
 
     Args:
-        returns: by status code a Struct, a tuple of them, a media type of text, or None.
+        returns: by status code the type of the JSON, a media type of text, or None.
         path, query, body: what the handler reads; an Input by read_path() and so on. A body that
             is not JSON, such as a file, is a media type.
         max_body_size: a larger body is 413.
@@ -41,11 +41,6 @@ class operation(Struct, frozen=True):  # noqa: N801 - a decorator
         """Attach this to the handler."""
         vars(handler)["operation"] = self
         return handler
-
-    def kinds(self, status: int) -> tuple[Any, ...]:
-        """Return the Structs and media types of a response."""
-        given = self.returns[status]
-        return given if isinstance(given, tuple) else () if given is None else (given,)
 
     @property
     def problems(self) -> set[int]:
