@@ -12,8 +12,7 @@ from groundwork.core.database.pool import Pool
 from groundwork.core.observability import metrics
 from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.readiness.connection import FINAL, CheckConnection
-from groundwork.core.readiness.query import READY, ReadyRow
-from groundwork.core.readiness.result import History, Result, judge, judge_failure
+from groundwork.core.readiness.result import READY, History, ReadyRow, Result
 from groundwork.core.tasks import run_with_timeout, spawn
 
 _OUTAGES = ("database_unreachable", "database_timeout")
@@ -87,7 +86,7 @@ class Readiness:
             if result.reason == "migrations_pending":
                 self._row = None  # the pool may have opened sessions that find no table either
         else:
-            result = judge(row, self._pool, failure, time.monotonic() - started)
+            result = Result.of(row, self._pool, failure, time.monotonic() - started)
             is_stale = failure is None and self._are_stale(row)
         metrics.READINESS_CHECKS.observe(time.monotonic() - started)
         self.history.results.append(result)
@@ -131,7 +130,7 @@ class Readiness:
 
     def _failed(self, error: Exception) -> Result:
         blocked = self.loop_monitor.blocked_seconds - self._blocked
-        return judge_failure(error, blocked, self._timeout)
+        return Result.of_failure(error, blocked, self._timeout)
 
     def _recheck(self) -> None:
         self._begun = -inf

@@ -8,7 +8,8 @@ from weakref import WeakSet
 import asyncpg
 
 from groundwork.core.database.connections import Connect, Connection
-from groundwork.core.readiness.query import ReadyRow, query_until
+from groundwork.core.database.errors import abandon
+from groundwork.core.readiness.result import READY, ReadyRow
 from groundwork.core.tasks import run_with_timeout, spawn
 
 # A kept session is no proof that another can be opened: after so long one is.
@@ -59,7 +60,7 @@ class CheckConnection:
             if time.monotonic() - self._attempted >= RENEW_SECONDS:
                 self._start_renewal()
             try:
-                row = await query_until(connection, deadline - time.monotonic())
+                row = await _read(connection, deadline - time.monotonic())
             except TimeoutError:
                 raise
             except Exception:  # noqa: BLE001 - the second attempt finds out what is wrong
@@ -87,10 +88,9 @@ class CheckConnection:
             connection.terminate()
 
     def _start_renewal(self) -> asyncio.Task[None]:
-        renewal = self._renewal
-        if renewal is None or renewal.done():
-            self._renewal = renewal = spawn(self._renew())
-        return renewal
+        if self._renewal is None or self._renewal.done():
+            self._renewal = spawn(self._renew())
+        return self._renewal
 
     async def _renew(self) -> None:
         # A distant server is no failure; another host of the address may respond after that.
@@ -119,7 +119,7 @@ class CheckConnection:
         begun = time.monotonic()
         connection = await self._connect()
         self._open.add(connection)
-        row = await query_until(connection, self._timeout)
+        row = await _read(connection, self._timeout)
         self.begun, self._took = begun, time.monotonic() - begun
         self.failure, self._row = None, row
         self._keep(connection, self._connection)
@@ -137,3 +137,14 @@ class CheckConnection:
         self._connection = connection
         if other is not None and other is not connection:
             spawn(other.close(timeout=_CLOSE_SECONDS))
+
+
+async def _read(connection: Connection, seconds: float) -> ReadyRow:
+    """Return the row within `seconds`, or terminate the connection."""
+    try:
+        return await run_with_timeout(seconds, READY.one(connection))
+    except BaseException as error:
+        if isinstance(error, asyncpg.PostgresError):
+            connection.terminate()  # at once: no statement is under way
+        abandon(connection)
+        raise

@@ -1,10 +1,10 @@
-"""What checks of the database found: results with their reasons, and the last ten minutes."""
+"""What a check reads, and what checks found: results with their reasons, for ten minutes."""
 
 import logging
 import time
 from collections import deque
 from datetime import UTC, datetime
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
 import asyncpg
 from msgspec import Meta, Struct, field
@@ -13,8 +13,8 @@ from groundwork.core.database.errors import Reason as DatabaseReason
 from groundwork.core.database.errors import connect_reason_of, describe
 from groundwork.core.database.migration_files import migration_ids
 from groundwork.core.database.pool import Pool
+from groundwork.core.database.queries import Query
 from groundwork.core.observability import metrics
-from groundwork.core.readiness.query import ReadyRow
 from groundwork.core.structs import DateTime
 
 logger = logging.getLogger(__name__)
@@ -24,6 +24,19 @@ type Status = Literal["ok", "degraded", "unavailable"]
 Reason = Literal[DatabaseReason, "starting", "migrations_pending", "event_loop_blocked", "draining"]
 REASONS = ("ok", *get_args(Reason))
 _MAX_RESULTS = 600  # ten minutes of checks at the default READINESS_TTL
+
+
+class ReadyRow(Struct):
+    """The row of sql/health/ready.sql."""
+
+    is_read_only: bool
+    server: str
+    postgres_version: str
+    applied: list[str]
+    session_properties: str
+
+
+READY = Query[ReadyRow]("health/ready")
 
 
 class Result(Struct, frozen=True):
@@ -42,6 +55,37 @@ class Result(Struct, frozen=True):
     cause: str | None = None
     checked_at: float = field(default_factory=time.monotonic)
 
+    @classmethod
+    def of(cls, row: ReadyRow, pool: Pool, failure: Exception | None, latency: float) -> Self:
+        """Return what a check found; `failure` is why no new connection could be opened, if so."""
+        known, applied = migration_ids(), tuple(row.applied)
+        pending = tuple(name for name in known if name not in applied)
+        unknown = tuple(name for name in applied if name not in known)
+        status: Status = "ok"
+        reason: Reason | None = None
+        cause = describe(failure) if failure else None
+        if row.is_read_only:
+            status, reason = "unavailable", "database_read_only"
+            cause = f"sessions are read-only: {row.server}"
+        elif pending:
+            status, reason = "unavailable", "migrations_pending"
+        elif failure:
+            status = "degraded" if pool.get_size() else "unavailable"
+            reason = connect_reason_of(failure)
+        elif pool.get_size() - pool.get_idle_size() >= pool.max_size:
+            status, reason = "degraded", "pool_saturated"
+        return cls(status, reason, pending, unknown, applied, row.postgres_version, latency, cause)
+
+    @classmethod
+    def of_failure(cls, error: Exception, blocked: float, timeout: float) -> Self:
+        """Return what a failed check found; `blocked` is for how many seconds the loop was."""
+        if isinstance(error, asyncpg.UndefinedTableError):
+            return cls("unavailable", "migrations_pending", pending=migration_ids())
+        if isinstance(error, TimeoutError) and blocked >= timeout / 2:
+            cause = f"the event loop was blocked for {blocked:.2f} s"
+            return cls("degraded", "event_loop_blocked", cause=cause)
+        return cls("unavailable", connect_reason_of(error), cause=describe(error))
+
 
 class Change(Struct):
     """A change of status or reason, and for how long the previous one held."""
@@ -51,37 +95,6 @@ class Change(Struct):
     reason: Reason | None
     previous: str
     lasted_seconds: Annotated[float, Meta(ge=0)]
-
-
-def judge(row: ReadyRow, pool: Pool, failure: Exception | None, latency: float) -> Result:
-    """Return what a check found; `failure` is why no new connection could be opened, if so."""
-    known, applied = migration_ids(), tuple(row.applied)
-    pending = tuple(name for name in known if name not in applied)
-    unknown = tuple(name for name in applied if name not in known)
-    status: Status = "ok"
-    reason: Reason | None = None
-    cause = describe(failure) if failure else None
-    if row.is_read_only:
-        status, reason = "unavailable", "database_read_only"
-        cause = f"sessions are read-only: {row.server}"
-    elif pending:
-        status, reason = "unavailable", "migrations_pending"
-    elif failure:
-        status = "degraded" if pool.get_size() else "unavailable"
-        reason = connect_reason_of(failure)
-    elif pool.get_size() - pool.get_idle_size() >= pool.max_size:
-        status, reason = "degraded", "pool_saturated"
-    return Result(status, reason, pending, unknown, applied, row.postgres_version, latency, cause)
-
-
-def judge_failure(error: Exception, blocked: float, timeout: float) -> Result:
-    """Return what a failed check found; `blocked` is how long the event loop was, in seconds."""
-    if isinstance(error, asyncpg.UndefinedTableError):
-        return Result("unavailable", "migrations_pending", pending=migration_ids())
-    if isinstance(error, TimeoutError) and blocked >= timeout / 2:
-        cause = f"the event loop was blocked for {blocked:.2f} s"
-        return Result("degraded", "event_loop_blocked", cause=cause)
-    return Result("unavailable", connect_reason_of(error), cause=describe(error))
 
 
 class History:

@@ -19,8 +19,7 @@ from groundwork.core.readiness import check as core_readiness
 from groundwork.core.readiness import connection as check_connection
 from groundwork.core.readiness.check import Readiness
 from groundwork.core.readiness.connection import CheckConnection
-from groundwork.core.readiness.query import ReadyRow
-from groundwork.core.readiness.result import Result
+from groundwork.core.readiness.result import ReadyRow, Result
 from groundwork.core.tasks import background
 from tests.loop import eventually
 from tests.servers import PATIENCE

@@ -4,7 +4,7 @@ import pytest
 
 from groundwork.core.config import Settings
 from groundwork.core.database import Connection, Connector
-from groundwork.core.readiness.query import READY
+from groundwork.core.readiness.result import READY
 
 
 async def run(connection: Connection, statement: str) -> None:
