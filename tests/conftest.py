@@ -190,7 +190,7 @@ async def connection(transaction_pool: TransactionPool) -> Connection:
 @pytest.fixture
 def pool(transaction_pool: TransactionPool) -> Pool:
     """Return the application's pool, which acquires the test's connection."""
-    return cast("Pool", transaction_pool)
+    return transaction_pool
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ import pytest
 from psycopg2.extensions import parse_dsn
 from yoyo.scripts.main import main as yoyo_main
 
-from groundwork.core.database import Connection, Connector, migration_files, migrations
+from groundwork.core.database import Connection, Connector, Pool, migration_files, migrations
 from groundwork.core.database.errors import unavailable
 from groundwork.core.libpq_files import add_service
 from groundwork.embedded import binaries, postgres
@@ -163,7 +163,7 @@ def bare_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in (*kept, VARIABLE) if name in os.environ}
 
 
-class TransactionPool:
+class TransactionPool(Pool):
     """A pool of one connection, the test's own, which one caller at a time acquires.
 
     The connection is opened on first use, because many tests need none.
@@ -172,7 +172,7 @@ class TransactionPool:
     max_size = 1
 
     def __init__(self, connect: Connector) -> None:
-        self._connect = connect
+        self._connector = connect
         self._stack = AsyncExitStack()
         self._connection: Connection | None = None
         self._turn = asyncio.Lock()
@@ -181,7 +181,7 @@ class TransactionPool:
     async def connection(self) -> Connection:
         """Return the test's connection, in its transaction."""
         if self._connection is None:
-            self._connection = await self._stack.enter_async_context(_rolled_back(self._connect))
+            self._connection = await self._stack.enter_async_context(_rolled_back(self._connector))
         return self._connection
 
     async def close(self) -> None:
@@ -213,15 +213,6 @@ class TransactionPool:
         finally:
             self._user = None
             self._turn.release()
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Return a method of the connection that acquires it for one call, like asyncpg's pool."""
-
-        async def call(*arguments: Any, **options: Any) -> Any:
-            async with self.acquire() as connection:
-                return await getattr(connection, name)(*arguments, **options)
-
-        return call
 
     def expire(self) -> None:
         """Keep the connection, because the test needs its transaction."""

@@ -32,19 +32,25 @@ from tests.loop import Loop
 TAKEN = UUID(int=1)
 
 
+async def run_once(pool: Pool, statement: str, *parameters: object) -> object:
+    """Return the first value of a statement that acquires a connection for itself."""
+    async with pool.acquire() as connection:
+        return await connection.fetchval(statement, *parameters)
+
+
 async def rename(request: Request[State]) -> JSONResponse:
     """Update a row through the pool, as a feature would."""
-    status = await request.state["pool"].execute("UPDATE installation SET id = $1", TAKEN)
-    return JSONResponse(status)
+    await run_once(request.state["pool"], "UPDATE installation SET id = $1", TAKEN)
+    return JSONResponse(None)
 
 
 async def collide(request: Request[State]) -> JSONResponse:
     """Catch a database error and run another query."""
     pool = request.state["pool"]
     try:
-        await pool.execute("INSERT INTO installation DEFAULT VALUES")
+        await run_once(pool, "INSERT INTO installation DEFAULT VALUES")
     except asyncpg.UniqueViolationError:
-        return JSONResponse(await pool.fetchval("SELECT count(*) FROM installation"), 409)
+        return JSONResponse(await run_once(pool, "SELECT count(*) FROM installation"), 409)
     return JSONResponse(None)
 
 
@@ -142,7 +148,7 @@ async def test_a_failed_transaction_is_rolled_back(pool: Pool) -> None:
             async with acquired.transaction():
                 await write_and_fail(acquired)
 
-    assert await pool.fetchval("SELECT id FROM installation") != TAKEN
+    assert await run_once(pool, "SELECT id FROM installation") != TAKEN
 
 
 async def test_writes_outside_a_transaction_stay(pool: Pool) -> None:
@@ -151,7 +157,7 @@ async def test_writes_outside_a_transaction_stay(pool: Pool) -> None:
         with pytest.raises(asyncpg.DivisionByZeroError):
             await write_and_fail(acquired)
 
-    assert await pool.fetchval("SELECT id FROM installation") == TAKEN
+    assert await run_once(pool, "SELECT id FROM installation") == TAKEN
 
 
 async def test_a_failed_transaction_rejects_statements(pool: Pool) -> None:
@@ -161,7 +167,7 @@ async def test_a_failed_transaction_rejects_statements(pool: Pool) -> None:
             async with acquired.transaction():
                 await fail_and_go_on(acquired)
 
-    assert await pool.fetchval("SELECT id FROM installation") != TAKEN
+    assert await run_once(pool, "SELECT id FROM installation") != TAKEN
 
 
 async def test_a_transaction_may_have_an_isolation_level(pool: Pool) -> None:
@@ -175,25 +181,25 @@ async def test_a_transaction_may_have_an_isolation_level(pool: Pool) -> None:
 
 async def test_a_deferred_constraint_is_checked_at_the_end(pool: Pool) -> None:
     """A transaction, and a statement outside of one, fails as its COMMIT would, and not before."""
-    await pool.execute("CREATE TABLE box (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+    await run_once(pool, "CREATE TABLE box (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
     with pytest.raises(asyncpg.UniqueViolationError):
-        await pool.execute("INSERT INTO box VALUES (1), (1)")
+        await run_once(pool, "INSERT INTO box VALUES (1), (1)")
     for repair, fails in (("UPDATE box SET id = 2", True), ("DELETE FROM box", False)):
         with pytest.raises(asyncpg.UniqueViolationError) if fails else contextlib.nullcontext():
             async with pool.acquire() as connection, connection.transaction():
                 await connection.execute("INSERT INTO box VALUES (1), (1)")
                 await connection.execute(repair)
 
-    assert await pool.fetchval("SELECT count(*) FROM box") == 0
+    assert await run_once(pool, "SELECT count(*) FROM box") == 0
 
 
 async def test_the_pool_within_a_transaction_is_an_error(pool: Pool) -> None:
     """A statement on the pool, instead of the transaction's connection, would wait for ever."""
     async with pool.acquire() as acquired, acquired.transaction():
         with pytest.raises(RuntimeError, match="pass the connection"):
-            await pool.execute("SELECT 1")
+            await run_once(pool, "SELECT 1")
 
-    assert await pool.fetchval("SELECT 1") == 1
+    assert await run_once(pool, "SELECT 1") == 1
 
 
 async def test_a_task_within_a_transaction_that_waits_for_it_is_an_error(
@@ -203,20 +209,20 @@ async def test_a_task_within_a_transaction_that_waits_for_it_is_an_error(
     monkeypatch.setattr(databases, "_TURN_SECONDS", 0.1)
     async with pool.acquire() as acquired, acquired.transaction():
         with pytest.raises(RuntimeError, match="pass the connection"):
-            await asyncio.gather(pool.fetchval("SELECT 1"))
+            await asyncio.gather(run_once(pool, "SELECT 1"))
 
-    assert await pool.fetchval("SELECT 1") == 1
+    assert await run_once(pool, "SELECT 1") == 1
 
 
 @pytest.mark.parametrize("_", range(2))
 async def test_a_committed_transaction_is_rolled_back(pool: Pool, _: int) -> None:
     """A committed transaction is visible in its test, and not in the next."""
-    assert await pool.fetchval("SELECT id FROM installation") != TAKEN
+    assert await run_once(pool, "SELECT id FROM installation") != TAKEN
 
     async with pool.acquire() as acquired, acquired.transaction():
         await acquired.execute("UPDATE installation SET id = $1", TAKEN)
 
-    assert await pool.fetchval("SELECT id FROM installation") == TAKEN
+    assert await run_once(pool, "SELECT id FROM installation") == TAKEN
 
 
 @pytest.mark.parametrize("statement", ["COMMIT", "ROLLBACK"])

@@ -4,7 +4,7 @@ from datetime import datetime
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeAliasType, Union, get_args, get_origin
 
-from msgspec import Meta, Struct, UnsetType
+from msgspec import Meta, Raw, Struct, UnsetType
 
 MAX_ID = 2**63 - 1  # bigint's
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
@@ -32,6 +32,15 @@ def bare_type(kind: Any) -> Any:
         return bare_type(arguments[0])
     given = [one for one in arguments if one not in {NoneType, UnsetType}]
     return bare_type(given[0]) if origin in {Union, UnionType} and len(given) == 1 else kind
+
+
+def is_json(kind: Any) -> bool:
+    """Return whether a type is json: a Struct, a dict, msgspec.Raw, a list or a union of them."""
+    bare = bare_type(kind)
+    if get_origin(bare) in {list, Union, UnionType}:
+        return all(is_json(one) for one in get_args(bare) if one is not NoneType)
+    bare = get_origin(bare) or bare
+    return isinstance(bare, type) and issubclass(bare, dict | Struct | Raw)
 
 
 def form_of(value: Any, kind: Any) -> Any:

@@ -25,12 +25,14 @@ vars(SLEEP)["text"] = "SELECT pg_sleep($1)"  # in place of a file in sql/
 
 async def query(request: Request[State]) -> JSONResponse:
     """Run a short query on the pool."""
-    return JSONResponse(await request.state["pool"].fetchval("SELECT 1"))
+    async with request.state["pool"].acquire() as connection:
+        return JSONResponse(await connection.fetchval("SELECT 1"))
 
 
 async def write(request: Request[State]) -> JSONResponse:
     """Update a row."""
-    return JSONResponse(await request.state["pool"].execute("UPDATE installation SET id = id"))
+    async with request.state["pool"].acquire() as connection:
+        return JSONResponse(await connection.execute("UPDATE installation SET id = id"))
 
 
 async def transaction(request: Request[State]) -> JSONResponse:

@@ -10,10 +10,9 @@ import time
 from contextlib import AbstractAsyncContextManager
 from weakref import WeakSet
 
-from groundwork.core.database.checkout import Checkout, Statements
 from groundwork.core.database.connections import Connect, Connection
 from groundwork.core.database.errors import abandon, reason_of
-from groundwork.core.database.waiters import Waiters
+from groundwork.core.database.waiters import Checkout, Waiters
 from groundwork.core.observability import metrics
 from groundwork.core.tasks import spawn
 
@@ -22,7 +21,7 @@ type Executor = Connection | Pool  # a service takes either: in a transaction, o
 _RETRY_SECONDS, _CLOSE_SECONDS = 1.0, 1.0
 
 
-class Pool(Statements):
+class Pool:
     """Hands out connections, the most recently used first; opens them when they are needed."""
 
     def __init__(self, connect: Connect, max_size: int, timeout: float) -> None:

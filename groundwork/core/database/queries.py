@@ -6,18 +6,17 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from math import inf
 from operator import call
-from types import NoneType, UnionType
-from typing import Any, ClassVar, Union, cast, get_args, get_origin
+from typing import Any, ClassVar, get_args
 
 import asyncpg
 import msgspec
 from prometheus_client import Histogram
 
-from groundwork.core.database.connections import SQL_DIR, Connection
+from groundwork.core.database.connections import SQL_DIR
 from groundwork.core.database.errors import abandon
-from groundwork.core.database.pool import Executor
+from groundwork.core.database.pool import Executor, Pool
 from groundwork.core.observability.metrics import OPERATIONS
-from groundwork.core.structs import bare_type
+from groundwork.core.structs import is_json
 
 logger = logging.getLogger(__name__)
 
@@ -37,23 +36,23 @@ class Query[Row, *Parameters]:
 
     async def all(self, db: Executor, *parameters: *Parameters) -> list[Row]:
         """Return all rows."""
-        return await self._run(db, db.fetch, parameters, lambda rows: [*map(self._make_row, rows)])
+        return await self._run(db, "fetch", parameters, lambda rows: [*map(self._make_row, rows)])
 
     async def first(self, db: Executor, *parameters: *Parameters) -> Row | None:
         """Return the first row, or None."""
-        return await self._run(db, db.fetchrow, parameters, lambda one: one and self._make_row(one))
+        return await self._run(db, "fetchrow", parameters, lambda one: one and self._make_row(one))
 
     async def one(self, db: Executor, *parameters: *Parameters) -> Row:
         """Return the row of a statement that always returns one, else raise LookupError."""
         make = self._make_row
-        if rows := await self._run(db, db.fetchrow, parameters, lambda r: [make(r)] if r else []):
+        if rows := await self._run(db, "fetchrow", parameters, lambda r: [make(r)] if r else []):
             return rows[0]
         message = f"sql/{self.name}.sql returned no row"
         raise LookupError(message)
 
     async def execute(self, db: Executor, *parameters: *Parameters) -> int:
         """Return the number of rows that the statement has changed."""
-        return await self._run(db, db.execute, parameters, _count)
+        return await self._run(db, "execute", parameters, _count)
 
     @cached_property
     def text(self) -> str:
@@ -65,13 +64,15 @@ class Query[Row, *Parameters]:
         """Return the type of the rows, then those of the parameters."""
         return get_args(self.__orig_class__)
 
-    async def _run[T](self, db: Executor, call: Any, given: Any, make: Callable[[Any], T]) -> T:
+    async def _run[T](self, db: Executor, method: str, given: Any, make: Callable[[Any], T]) -> T:
+        if isinstance(db, Pool):
+            async with db.acquire() as connection:
+                return await self._run(connection, method, given, make)
         result, started = None, time.perf_counter()
         try:
-            return make(result := await call(self.text, *self._encode(given)))
+            return make(result := await getattr(db, method)(self.text, *self._encode(given)))
         except TimeoutError:
-            # Else the end of a transaction waits for the server too. A pool does it by itself.
-            abandon(cast("Connection", db))
+            abandon(db)  # else the end of a transaction waits for the server too
             raise
         except Exception as error:
             error.add_note(f"in {self._place(getattr(error, 'position', None))}")
@@ -119,15 +120,6 @@ class Query[Row, *Parameters]:
         if set(decoders) == {_as_it_is}:
             return lambda record: kind(*record)
         return lambda record: kind(*map(call, decoders, record))
-
-
-def is_json(kind: Any) -> bool:
-    """Return whether a type is json: a Struct, a dict, msgspec.Raw, a list or a union of them."""
-    bare = bare_type(kind)
-    if get_origin(bare) in {list, Union, UnionType}:
-        return all(is_json(one) for one in get_args(bare) if one is not NoneType)
-    bare = get_origin(bare) or bare
-    return isinstance(bare, type) and issubclass(bare, dict | msgspec.Struct | msgspec.Raw)
 
 
 def _decoder(kind: Any) -> Callable[[Any], Any]:

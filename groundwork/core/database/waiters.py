@@ -1,21 +1,22 @@
-"""Idle connections, and the requests that wait for one."""
+"""Connections that are idle or in use, and the requests that wait for one."""
 
 import asyncio
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sized
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, override
 
 from msgspec import Struct
 
-from groundwork.core.database.checkout import Release
-from groundwork.core.database.connections import Connection
-from groundwork.core.database.errors import UnavailableError, connect_reason_of
+from groundwork.core.database.connections import Connect, Connection
+from groundwork.core.database.errors import UnavailableError, connect_reason_of, unavailable
 from groundwork.core.observability import metrics
 from groundwork.core.tasks import spawn
 
+type Release = Callable[[Connection, float, BaseException | None], None]
 type Watch = Callable[[], Coroutine[Any, Any, None]]
 
 # Set for each request: a function that raises once its client has disconnected.
@@ -26,6 +27,25 @@ _QUEUE_PER_CONNECTION = 100
 _TURNS, _TURN_SECONDS = 20, 0.25  # at least so many, each so long at most
 # Watching a client takes a task, so an overloaded service does so for long waits only.
 _WATCHED_AFTER = 4
+
+
+class Checkout(AbstractAsyncContextManager[Connection]):
+    """A connection in use: it is released with its seconds of use and its exception, if any."""
+
+    def __init__(self, take: Connect, release: Release) -> None:
+        self._take, self._release = take, release
+
+    @override
+    async def __aenter__(self) -> Connection:
+        self._connection = await self._take()
+        self._started = time.monotonic()
+        return self._connection
+
+    @override
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._release(self._connection, time.monotonic() - self._started, error)
+        if error and (translated := unavailable(error, self._connection)):
+            raise translated
 
 
 class _Waiter(Struct, eq=False):

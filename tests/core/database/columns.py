@@ -14,8 +14,8 @@ import asyncpg
 import msgspec
 
 from groundwork.core.database import Connection
-from groundwork.core.database.queries import Query, is_json
-from groundwork.core.structs import DateTime, bare_type
+from groundwork.core.database.queries import Query
+from groundwork.core.structs import DateTime, bare_type, is_json
 
 # As asyncpg converts them. Whatever else there is, enums for one, is text.
 TYPES = {

@@ -1,5 +1,6 @@
 """SQL files, and the Query of each."""
 
+import asyncio
 import dataclasses
 import importlib
 import pkgutil
@@ -21,8 +22,8 @@ from groundwork.core.config import Settings
 from groundwork.core.database import Connection, Connector, Pool, UnavailableError, queries
 from groundwork.core.database.connections import SQL_DIR
 from groundwork.core.database.migration_files import FOLDER
-from groundwork.core.database.queries import Query, is_json
-from groundwork.core.structs import DateTime
+from groundwork.core.database.queries import Query
+from groundwork.core.structs import DateTime, is_json
 from tests.core.database.columns import differences
 
 FILES = {
@@ -534,6 +535,24 @@ async def test_queries_are_logged(
     found = [(one.levelname, one.getMessage(), vars(one)["rows"]) for one in logged]
     line = ("DEBUG", "query box/list") if seconds else ("WARNING", "slow query box/list")
     assert found == [(*line, 2), (*line, 1)] * (1 if seconds else 2)
+
+
+async def test_a_wait_for_a_connection_makes_no_query_slow(
+    settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its duration is that of the statement; the wait has a metric of its own."""
+
+    async def connect_slowly() -> Connection:
+        await asyncio.sleep(0.6)
+        return await Connector(settings)()
+
+    monkeypatch.setattr(Query, "slow_seconds", 0.5)
+    vars(query := Query[int]("x"))["text"] = "SELECT 1"
+    pool = Pool(connect_slowly, 1, 5)
+    found = await query.one(pool)
+    await pool.close()
+
+    assert (found, caplog.messages) == (1, [])
 
 
 @pytest.mark.parametrize(

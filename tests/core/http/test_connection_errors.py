@@ -25,7 +25,8 @@ NOWHERE = "postgresql://nobody:s3cret@127.0.0.1:1/nothing"
 async def leave(request: Request[State]) -> JSONResponse:
     """End the session of this statement."""
     statement = "SELECT pg_terminate_backend(pg_backend_pid())"
-    return JSONResponse(await request.state["pool"].fetchval(statement))
+    async with request.state["pool"].acquire() as connection:
+        return JSONResponse(await connection.fetchval(statement))
 
 
 async def use_old_plan(request: Request[State]) -> JSONResponse:

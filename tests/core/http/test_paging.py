@@ -51,7 +51,8 @@ class Search(Paging):
 async def numbers(request: Request[State]) -> Json:
     """Return a page of as many numbers as the path says."""
     query, count = read_query(request, Query), request.path_params["count"]
-    rows = await request.state["pool"].fetch(NUMBERS, count, query.before, query.limit)
+    async with request.state["pool"].acquire() as connection:
+        rows = await connection.fetch(NUMBERS, count, query.before, query.limit)
     return Json(page(request, [Number(*row) for row in rows], query.limit))
 
 

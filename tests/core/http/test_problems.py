@@ -1,7 +1,7 @@
 """Database errors as problem details."""
 
 from pathlib import Path
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 import asyncpg
 import httpx
@@ -55,13 +55,15 @@ async def lose(_: Request) -> Response:
 
 async def count(request: Request[State]) -> Response:
     """Respond with the number of rows."""
-    return JSONResponse(await request.state["pool"].fetchval("SELECT count(*) FROM shelf"))
+    async with request.state["pool"].acquire() as connection:
+        return JSONResponse(await connection.fetchval("SELECT count(*) FROM shelf"))
 
 
 @pytest.fixture
 async def app(app: Starlette, pool: Pool) -> Starlette:
     """Return the application with a table and its routes."""
-    await pool.execute(SHELF)
+    async with pool.acquire() as connection:
+        await connection.execute(SHELF)
     app.router.routes += [
         Route("/shelf", count),
         Route("/shelf", put, methods=["POST"]),
@@ -181,7 +183,7 @@ async def test_a_migration_explains_only_what_may_come_of_it(
 ) -> None:
     """Just after a migration a prepared statement may not fit; any other error stays a bug."""
     monkeypatch.setattr(state["readiness"], "sessions_were_renewed", AsyncMock(return_value=True))
-    monkeypatch.setattr(state["pool"], "fetchval", AsyncMock(side_effect=error))
+    monkeypatch.setattr(state["pool"], "acquire", Mock(side_effect=error))
 
     assert (await client.get("/shelf")).status_code == status
 

@@ -221,7 +221,8 @@ async def test_a_lost_connection_is_noticed_at_once(settings: Settings, pool: Po
     readiness = Readiness(settings, pool, connect, LoopMonitor())
     assert [(await readiness.check()).status for _ in range(2)] == ["ok", "ok"]
 
-    await pool.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
+    async with pool.acquire() as other:
+        await other.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
     await eventually(connection.is_closed)
 
     found = await asyncio.gather(*(readiness.check() for _ in range(3)))
