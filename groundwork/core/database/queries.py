@@ -10,12 +10,11 @@ from typing import Any, ClassVar, get_args
 
 import asyncpg
 import msgspec
-from prometheus_client import Histogram
 
 from groundwork.core.database.connections import SQL_DIR
 from groundwork.core.database.errors import abandon
 from groundwork.core.database.pool import Executor, Pool
-from groundwork.core.observability.metrics import OPERATIONS
+from groundwork.core.observability.metrics import OPERATIONS, Histogram
 from groundwork.core.structs import is_json
 
 logger = logging.getLogger(__name__)

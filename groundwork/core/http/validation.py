@@ -79,7 +79,7 @@ def read_path[T: Input](request: Request[Any], kind: type[T]) -> T:
 
 def _values(parameters: Iterable[tuple[str, Any]], kind: type[Input]) -> dict[str, Any]:
     """Return parameters as JSON has them: strings where their types take them, else numbers."""
-    types, given = _types(kind), dict[str, Any]()
+    types, given = _types(kind), {}
     for name, value in parameters:
         item, is_list = types.get(name, (str, False))
         found: Any = (text := str(value))  # {id:int} is none
@@ -91,10 +91,10 @@ def _values(parameters: Iterable[tuple[str, Any]], kind: type[Input]) -> dict[st
                     found = text
             except ValueError:
                 pass
-        if is_list:
-            given.setdefault(name, []).append(found)
-        else:
+        if not is_list:
             given[name] = found
+        else:
+            given.setdefault(name, []).append(found)
     return given
 
 

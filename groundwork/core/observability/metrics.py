@@ -4,10 +4,13 @@ What has no convention is called groundwork_*. Durations are seconds. A feature 
 metrics beside its code: whatever is in prometheus_client's default registry is exposed.
 """
 
+from bisect import bisect_left
 from functools import cache
 from http import HTTPMethod
+from typing import override
 
-from prometheus_client import Counter, Gauge, Histogram, Info, disable_created_metrics, values
+import prometheus_client
+from prometheus_client import Counter, Gauge, Info, disable_created_metrics, values
 
 # One process, whatever PROMETHEUS_MULTIPROC_DIR is: no files to write, or to fail for.
 values.ValueClass = values.MutexValue
@@ -16,6 +19,16 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 # What the conventions advise for databases; for HTTP they advise prometheus_client's defaults.
 _DATABASE_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
 _METHODS = frozenset(map(str, HTTPMethod))
+
+
+class Histogram(prometheus_client.Histogram):
+    """prometheus_client's, for the event loop's thread alone: its locks took 4 % of a request."""
+
+    @override
+    def observe(self, amount: float, exemplar: object = None) -> None:
+        self._sum._value += amount  # noqa: SLF001 - no public way is without a lock
+        self._buckets[bisect_left(self._upper_bounds, amount)]._value += 1  # noqa: SLF001
+
 
 REQUESTS = Histogram(
     "http_server_request_duration_seconds",
