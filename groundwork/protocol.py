@@ -14,7 +14,7 @@ _MAX_WAITING = 8  # pipelined requests; while more wait, no more are read
 class CoalescingTransport:
     """Writes the head of a response together with the piece of its body that follows at once.
 
-    Each write is a packet, and a second one takes some 5 % of a small request. A head without a
+    Each write is a packet, and a second one takes some 3 % of a small request. A head without a
     body, such as that of an event stream, goes in the next turn of the event loop.
     """
 
