@@ -130,6 +130,7 @@ def _call(command: Callable[[], Any], url: str, folder: Path) -> subprocess.Comp
         patch.setattr(migrations, "configure_logging", lambda _: None)
         patch.setattr(package, "level", logging.INFO)
         patch.setattr("groundwork.core.environment._read_dotenv", dict)  # a developer's own
+        patch.setattr("groundwork.core.environment.say", lambda line, _: err.write(f"{line}\n"))
         patch.setenv("DATABASE_URL", url)
         patch.setenv("LOG_JSON", "false")
         package.addHandler(handler)

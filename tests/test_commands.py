@@ -94,12 +94,12 @@ def test_the_version_is_printed() -> None:
     assert groundwork("--version").stdout.strip() == __version__
 
 
-def test_serve_without_settings_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_serve_without_settings_exits_with_2(capfd: pytest.CaptureFixture[str]) -> None:
     """Without settings, the command exits with 2 and names the missing one."""
     with pytest.raises(SystemExit, match="2"):
         main(["serve"])
 
-    assert "DATABASE_URL: Environment variable not set." in capsys.readouterr().err
+    assert "DATABASE_URL: Environment variable not set." in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

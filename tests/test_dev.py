@@ -70,24 +70,24 @@ def test_settings_win_over_its_defaults(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("served")
-def test_a_file_it_cannot_read_has_no_default(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_it_cannot_read_has_no_default(capfd: pytest.CaptureFixture[str]) -> None:
     """The message names the file, and not a default that would be set beside it."""
     with pytest.raises(SystemExit, match="2"):
         environment_of(LOG_JSON_FILE="/nowhere")
 
-    assert "LOG_JSON: LOG_JSON_FILE: The file cannot be read" in capsys.readouterr().err
+    assert "LOG_JSON: LOG_JSON_FILE: The file cannot be read" in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("served")
 def test_a_subfolder_has_no_database_of_its_own(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It names the checkout instead, whose `.env` and database it would miss."""
     monkeypatch.chdir(SQL_DIR)
     with pytest.raises(SystemExit, match="2"):
         environment_of()
 
-    assert f"run `groundwork dev` in {SQL_DIR.parent}\n" in capsys.readouterr().err
+    assert f"run `groundwork dev` in {SQL_DIR.parent}\n" in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("served")

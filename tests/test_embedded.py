@@ -61,11 +61,11 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def refusal(data: Path, capsys: pytest.CaptureFixture[str]) -> str:
+def refusal(data: Path, capfd: pytest.CaptureFixture[str]) -> str:
     """Start PostgreSQL in vain, and return the one line that it prints."""
     with pytest.raises(SystemExit, match="2"), postgres(data):
         pass
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = capfd.readouterr().err.splitlines()
     return line
 
 
@@ -114,46 +114,44 @@ def test_folders_above_stay_as_they_are(data: Path) -> None:
     assert stat.S_IMODE(data.stat().st_mode) == 0o700
 
 
-def test_data_of_another_version_are_refused(
-    data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_data_of_another_version_are_refused(data: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """One line has PostgreSQL's reason and the way out."""
     (data / "PG_VERSION").write_text("17\n")
 
-    line = refusal(data, capsys)
+    line = refusal(data, capfd)
     assert "was initialized by PostgreSQL version 17" in line
     assert line.endswith(f"to start from scratch, move {data} away")
 
 
-def test_incomplete_data_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_incomplete_data_are_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A folder that is no PostgreSQL data, or part of it, is refused with the reason."""
     data = tmp_path / "postgres"
     data.mkdir(mode=0o700)
     (data / "note").write_text("")
 
-    assert "could not access" in refusal(data, capsys)
+    assert "could not access" in refusal(data, capfd)
 
 
-def test_the_reason_is_the_error(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_reason_is_the_error(data: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The line has the first error with its detail, not what follows it in the log."""
     data.chmod(0o755)
-    line = refusal(data, capsys)
+    line = refusal(data, capfd)
     assert "start: data directory" in line
     assert "has invalid permissions. Permissions should be u=rwx" in line
 
     data.chmod(0o700)
     for segment in (data / "pg_wal").glob("0*"):
         segment.unlink()
-    assert "start: could not locate a valid checkpoint record" in refusal(data, capsys)
+    assert "start: could not locate a valid checkpoint record" in refusal(data, capfd)
 
 
 def test_a_failed_initdb_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The line has the reason that initdb gave."""
     monkeypatch.setattr(embedded, "_INITDB", ("--bogus",))
 
-    assert "initdb --help" in refusal(tmp_path / "postgres", capsys)
+    assert "initdb --help" in refusal(tmp_path / "postgres", capfd)
 
 
 @pytest.mark.parametrize(
@@ -166,23 +164,23 @@ def test_a_failed_initdb_is_reported(
     ],
 )
 def test_a_log_has_one_reason(
-    log: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    log: str, reason: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The reason is the first error that is not about our attempts to connect, or the last line."""
     (tmp_path / "postgres.log").write_text(log)
     with pytest.raises(SystemExit):
         fail(tmp_path / "postgres")
 
-    assert f"does not start: {reason} (see " in capsys.readouterr().err
+    assert f"does not start: {reason} (see " in capfd.readouterr().err
 
 
 def test_a_start_that_takes_too_long_is_reported(
-    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    data: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Waiting for PostgreSQL has an end, and PostgreSQL is stopped."""
     monkeypatch.setattr(embedded, "_START_SECONDS", 0)
 
-    assert "PostgreSQL does not start: " in refusal(data, capsys)
+    assert "PostgreSQL does not start: " in refusal(data, capfd)
     assert not (data / "postmaster.pid").exists()
 
 

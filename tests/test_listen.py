@@ -49,19 +49,19 @@ def test_a_machine_without_ipv6_listens_on_ipv4(number: int) -> None:
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "a..b", "x" * 70])
-def test_a_host_of_elsewhere_is_refused(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_host_of_elsewhere_is_refused(host: str, capfd: pytest.CaptureFixture[str]) -> None:
     """One line names HOST and PORT and says why; the exit code is 2."""
     with pytest.raises(SystemExit, match="2"):
         listen(host, port := free_port())
 
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith(f"groundwork: cannot listen on HOST {host}, PORT {port}: ")
 
 
 # The process exits, which closes the other socket; a test does not.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("taken", ["127.0.0.1", "::1"])
-def test_a_taken_port_is_refused(taken: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_taken_port_is_refused(taken: str, capfd: pytest.CaptureFixture[str]) -> None:
     """A port that another process uses on one of the addresses is an error."""
     port, family = free_port(), socket.AF_INET6 if ":" in taken else socket.AF_INET
     with (
@@ -70,4 +70,4 @@ def test_a_taken_port_is_refused(taken: str, capsys: pytest.CaptureFixture[str])
     ):
         listen("::", port)
 
-    assert "Address already in use" in capsys.readouterr().err
+    assert "Address already in use" in capfd.readouterr().err

@@ -41,17 +41,14 @@ def read_environment(
 
 def exit_with(message: str) -> NoReturn:
     """Print a message for the operator on stderr, and exit with 2."""
-    try:
-        print(f"groundwork: {message}", file=sys.stderr)
-    except OSError:  # full: the interpreter would try again, and exit with 120
-        sys.stderr = None
+    say(f"groundwork: {message}", 2)
     sys.exit(2)
 
 
-def say(line: str) -> None:
-    """Print a line; a closed or full output stops no command."""
+def say(line: str, descriptor: int = 1) -> None:
+    """Print a line; a closed or full output stops no command, nor changes its exit code."""
     with suppress(OSError):
-        os.write(1, f"{line}\n".encode(errors="backslashreplace"))
+        os.write(descriptor, f"{line}\n".encode(errors="backslashreplace"))
 
 
 def _add(

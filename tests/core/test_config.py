@@ -27,13 +27,13 @@ type Errors = Callable[[], dict[str, str]]
 
 
 @pytest.fixture
-def errors(capsys: pytest.CaptureFixture[str]) -> Errors:
+def errors(capfd: pytest.CaptureFixture[str]) -> Errors:
     """Return a function that loads the settings, and returns what is said to be wrong with them."""
 
     def errors() -> dict[str, str]:
         with pytest.raises(SystemExit, match="2"):
             settings_or_exit()
-        lines = capsys.readouterr().err.removeprefix("groundwork: ").splitlines()
+        lines = capfd.readouterr().err.removeprefix("groundwork: ").splitlines()
         assert len(lines) == 1 or lines.pop(0) == "invalid settings:"
         pairs = [line.strip().partition(": ") for line in lines]
         return {name: text for name, _, text in pairs}
@@ -75,14 +75,14 @@ def test_a_missing_address_is_named(errors: Errors) -> None:
 
 
 def test_the_message_has_a_line_for_each(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """One error stands by itself; several stand under a heading, in the order of their names."""
     monkeypatch.setenv("PORT", "0")
     with pytest.raises(SystemExit, match="2"):
         settings_or_exit()
 
-    heading, first, second = capsys.readouterr().err.splitlines()
+    heading, first, second = capfd.readouterr().err.splitlines()
     assert heading == "groundwork: invalid settings:"
     assert first.startswith("  DATABASE_URL: ")
     assert second.startswith("  PORT: ")

@@ -210,7 +210,7 @@ def test_the_service_has_the_name_that_is_set(
 @pytest.mark.parametrize("value", ["abc", "", "-1", "1.5", "9" * 400, "1\n2", "\udcff", "=%0a"])
 @pytest.mark.parametrize("name", ["OTEL_BSP_SCHEDULE_DELAY", "OTEL_EXPORTER_OTLP_HEADERS"])
 def test_an_invalid_value_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str, value: str
 ) -> None:
     """What OpenTelemetry would log with a traceback or a secret is one line, and exit code 2."""
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1000")
@@ -218,7 +218,7 @@ def test_an_invalid_value_is_refused(
     with pytest.raises(SystemExit, match="2"):
         tracing()
 
-    assert re.fullmatch(f"groundwork: {name}: Expected: [a-z0, =]+.\n", capsys.readouterr().err)
+    assert re.fullmatch(f"groundwork: {name}: Expected: [a-z0, =]+.\n", capfd.readouterr().err)
 
 
 def test_a_value_is_trimmed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,11 +233,11 @@ def test_a_value_is_trimmed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_opentelemetry_refuses_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Any other error of OpenTelemetry's start is one line as well."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "1")
     with pytest.raises(SystemExit, match="2"):
         tracing()
 
-    assert capsys.readouterr().err.startswith("groundwork: OTEL_*: OpenTelemetry does not start: ")
+    assert capfd.readouterr().err.startswith("groundwork: OTEL_*: OpenTelemetry does not start: ")
