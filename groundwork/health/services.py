@@ -105,7 +105,7 @@ async def get_details(state: State) -> Details:
         except Exception as error:  # noqa: BLE001 - the report is for when something is wrong
             result, missing = readiness.history.latest, connect_reason_of(error)
     memory = REGISTRY.get_sample_value("process_resident_memory_bytes")
-    lag = round(readiness.loop_monitor.lag * 1000, 3)
+    lag = round(readiness.loop_monitor.lags[-1] * 1000, 3)
     (dropped,) = LOG_LINES_DROPPED.collect()
     return Details(
         status=result.status,

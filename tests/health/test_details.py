@@ -140,7 +140,7 @@ async def test_details_have_their_units(
     """Fields in _ms are milliseconds, fields in _seconds seconds, rounded to three places."""
     result = Result("degraded", "pool_saturated", latency=0.0123456, checked_at=950)
     monkeypatch.setattr(state["readiness"], "check", AsyncMock(return_value=result))
-    state["readiness"].loop_monitor.lag = 0.0045678
+    state["readiness"].loop_monitor.lags.append(0.0045678)
     monkeypatch.setattr(services, "time", Mock(monotonic=lambda: 1000.12345))
     state["lifecycle"].started = 900
     report = (await client.get("/health/details")).json()

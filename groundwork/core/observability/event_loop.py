@@ -23,11 +23,10 @@ class LoopMonitor:
     """Measures how late the event loop runs a task that is due every 50 ms."""
 
     def __init__(self) -> None:
-        self.lag = 0.0  # seconds, the latest
+        self.lags = deque([0.0], _LAGS)  # seconds, the latest last
         self._blocked = 0.0  # in all, up to the latest
-        self._lags = deque([0.0], _LAGS)
         self._due = float("inf")  # the next
-        metrics.LOOP_LAG_MAX.set_function(lambda: max(self._lags))
+        metrics.LOOP_LAG_MAX.set_function(lambda: max(self.lags))
 
     @property
     def blocked_seconds(self) -> float:
@@ -43,10 +42,10 @@ class LoopMonitor:
             while True:
                 self._due = time.monotonic() + _TICK_SECONDS
                 await asyncio.sleep(_TICK_SECONDS)
-                self.lag = max(time.monotonic() - self._due, 0.0)
-                self._lags.append(self.lag)
-                self._blocked += self.lag
-                metrics.LOOP_LAG.observe(self.lag)
+                lag = max(time.monotonic() - self._due, 0.0)
+                self.lags.append(lag)
+                self._blocked += lag
+                metrics.LOOP_LAG.observe(lag)
         finally:
             stopped.set()
 
