@@ -63,7 +63,7 @@ def configure_logging(settings: Settings) -> None:
     for name in ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"):
         setattr(logging, name, False)
     handler = QueueHandler()
-    handler.setFormatter(Json() if settings.log_json else Readable())
+    handler.setFormatter(JsonFormatter() if settings.log_json else TextFormatter())
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
     logging.captureWarnings(capture=True)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
@@ -88,7 +88,7 @@ def _extras(record: logging.LogRecord) -> dict[str, Any]:
     return fields
 
 
-class Json(MsgspecFormatter):
+class JsonFormatter(MsgspecFormatter):
     """Formats a record as JSON: the fields of _OURS and the message, then the extra fields."""
 
     @override
@@ -126,7 +126,7 @@ class Json(MsgspecFormatter):
         return line if line.isascii() else _CONTROL.sub(lambda one: rf"\u{ord(one[0]):04x}", line)
 
 
-class Readable(logging.Formatter):
+class TextFormatter(logging.Formatter):
     """Formats a record for a terminal: time, level, logger, message, then name=value pairs."""
 
     def __init__(self) -> None:

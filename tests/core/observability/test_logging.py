@@ -17,8 +17,8 @@ from groundwork.core.observability.log_queue import QueueHandler
 from groundwork.core.observability.logging import (
     AccessLine,
     AccessRecord,
-    Json,
-    Readable,
+    JsonFormatter,
+    TextFormatter,
     configure_logging,
     request_id,
     traceparent,
@@ -34,7 +34,7 @@ def record(message: str = "hello", **extra: Any) -> logging.LogRecord:
 
 def line(**extra: Any) -> dict[str, Any]:
     """Return the JSON line of a record, parsed strictly."""
-    text = Json().format(record(**extra))
+    text = JsonFormatter().format(record(**extra))
     assert "\n" not in text
     parsed: dict[str, Any] = json.loads(text, parse_constant=pytest.fail)
     return parsed
@@ -85,7 +85,7 @@ def test_extra_fields_do_not_replace_standard_fields() -> None:
 def test_a_dict_does_not_replace_standard_fields() -> None:
     """A dict that is logged, such as a client's, becomes fields, and only the message is its."""
     given: Any = {"level": "X", "timestamp": 1, "request_id": "forged", "message": "a", "b": 1}
-    parsed = json.loads(Json().format(record(given)))
+    parsed = json.loads(JsonFormatter().format(record(given)))
 
     assert (parsed["level"], parsed["message"], parsed["b"]) == ("INFO", "a", 1)
     assert "request_id" not in parsed
@@ -119,7 +119,7 @@ def test_any_extra_value_is_written_as_json(value: object) -> None:
 @pytest.mark.parametrize("sign", ["\n", "\x9b", "\u2028", "\u202e", "\ud800", "é"])
 def test_text_is_written_as_it_is(sign: str) -> None:
     """Text of any kind comes back; what would break a line or command a terminal is escaped."""
-    written = Json().format(record(text=f"a{sign}"))
+    written = JsonFormatter().format(record(text=f"a{sign}"))
 
     assert (sign in written) is (sign == "é")
     assert json.loads(written)["text"] == f"a{sign}"
@@ -144,7 +144,7 @@ def test_exceptions_are_one_string() -> None:
         failed = record()
         failed.exc_info = (ValueError, error, error.__traceback__)
 
-    parsed = json.loads(Json().format(failed))
+    parsed = json.loads(JsonFormatter().format(failed))
 
     assert parsed["exception"].startswith("Traceback")
     assert parsed["exception"].endswith("'gone'")
@@ -157,7 +157,7 @@ def test_ansi_colors_are_left_out() -> None:
 
 def test_a_readable_line() -> None:
     """A readable line has time, level, logger and message, then name=value pairs."""
-    text = Readable().format(record(order=7))
+    text = TextFormatter().format(record(order=7))
 
     assert re.fullmatch(r"\d\d:\d\d:\d\d INFO     shop: hello order=7", text)
 
@@ -167,7 +167,7 @@ def test_a_readable_line() -> None:
 )
 def test_a_readable_line_has_no_control_characters(sign: str) -> None:
     """Line breaks, escape sequences and direction marks are escaped."""
-    assert sign not in Readable().format(record(f"a{sign}b", path=f"/c{sign}d"))
+    assert sign not in TextFormatter().format(record(f"a{sign}b", path=f"/c{sign}d"))
 
 
 def test_a_readable_traceback_has_no_control_characters() -> None:
@@ -175,14 +175,14 @@ def test_a_readable_traceback_has_no_control_characters() -> None:
     failed = record()
     failed.exc_info = (ValueError, ValueError("\x1b[31m\nred"), None)
 
-    assert Readable().format(failed).endswith("\n  ValueError: \\x1b[31m\n  red")
+    assert TextFormatter().format(failed).endswith("\n  ValueError: \\x1b[31m\n  red")
 
 
 def test_a_readable_line_in_a_request_has_its_id() -> None:
     """A readable line of a request has its request ID too."""
     token = request_id.set("abc")
     try:
-        assert Readable().format(record()).endswith("hello request_id='abc'")
+        assert TextFormatter().format(record()).endswith("hello request_id='abc'")
     finally:
         request_id.reset(token)
 
@@ -207,7 +207,7 @@ def access_record(path: str, trace_id: str | UnsetType = UNSET) -> AccessRecord:
 
 def test_a_line_of_the_access_log() -> None:
     """Such a line has the fields of any other, then those of the request."""
-    written = Json().format(access_record("/notes", "def"))
+    written = JsonFormatter().format(access_record("/notes", "def"))
 
     assert written == (
         '{"timestamp":"2026-11-26T00:00:00Z","level":"INFO","logger":"groundwork.access",'
@@ -219,7 +219,7 @@ def test_a_line_of_the_access_log() -> None:
 @pytest.mark.parametrize("sign", ["\n", "\x9b", "\u2028", "\ud800", "é"])
 def test_the_access_log_writes_any_path(sign: str) -> None:
     """What would break a line or command a terminal is escaped, and no field is lost."""
-    written = Json().format(access_record(f"/a{sign}"))
+    written = JsonFormatter().format(access_record(f"/a{sign}"))
 
     parsed = json.loads(written)
     assert (sign in written) is (sign == "é")
@@ -229,7 +229,7 @@ def test_the_access_log_writes_any_path(sign: str) -> None:
 
 def test_a_readable_line_of_the_access_log() -> None:
     """It has the message and then the fields, and no control character."""
-    written = Readable().format(access_record("/a\n"))
+    written = TextFormatter().format(access_record("/a\n"))
 
     time, _, rest = written.partition(" ")
     assert re.fullmatch(r"\d\d:\d\d:\d\d", time)
