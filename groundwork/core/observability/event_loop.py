@@ -1,4 +1,4 @@
-"""Event loop lag: a timer measures it, and a thread logs the stack that blocks the loop."""
+"""Event loop lag: a task measures it, and a thread logs the stack that blocks the loop."""
 
 import asyncio
 import logging
