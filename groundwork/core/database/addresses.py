@@ -63,7 +63,7 @@ class Lookups:
         self._known: dict[str, list[str]] = {}
 
     async def addresses_of(self, host: str, seconds: float) -> list[str]:
-        """Return the addresses, after `seconds` those of before; "" for the folder of a socket.
+        """Return the addresses, after `seconds` the known ones; "" for the folder of a socket.
 
         Raises:
             OSError: there is no such name, or no name server.

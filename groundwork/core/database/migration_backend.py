@@ -63,7 +63,7 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
     @contextmanager
     @override
     def lock(self, timeout: float = 10) -> Iterator[None]:
-        """Take no lock: a change does. Close the connection in the end, which releases it."""
+        """Take no lock: a change does. Close the connection afterwards, which releases it."""
         with closing(self.connection) as session:
             pid = session.run("SELECT pg_backend_pid()")
             Thread(target=session.watch, args=(pid,), daemon=True).start()

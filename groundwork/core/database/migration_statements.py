@@ -75,7 +75,7 @@ def statements(sql: str) -> Statements:
 
 
 def run_statements(session: Session, statements: Statements) -> None:
-    """Run statements; an error ends with the line of the file and what stands there."""
+    """Run statements; an error ends with the number and the text of the line in the file."""
     for line, statement in statements:
         try:
             _run(session, statement)

@@ -121,7 +121,7 @@ class Pool:
     async def _open_for_waiter(self, begun: float) -> None:
         try:
             connection = await self._connect()
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait get it
+        except Exception as error:  # noqa: BLE001 - whatever it is, the waiters get it
             self._opening.pop(begun, None)
             if not self._retry_at:
                 self._pause()

@@ -24,7 +24,7 @@ client_disconnect: ContextVar[Watch | None] = ContextVar("client_disconnect", de
 _QUEUE_PER_CONNECTION = 100
 # A wait lasts for a number of turns of one timer: a blocked event loop uses up one turn, not the
 # whole timeout.
-_TURNS, _TURN_SECONDS = 20, 0.25  # at least so many, each so long at most
+_TURNS, _TURN_SECONDS = 20, 0.25  # at least 20 turns, each 0.25 s at most
 # Watching a client takes a task, so an overloaded service does so for long waits only.
 _WATCHED_AFTER = 4
 

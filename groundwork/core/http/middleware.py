@@ -31,7 +31,7 @@ _TRACEPARENT = re.compile(rb"(?!ff|00.{54})[0-9a-f]{2}-%b(-.*)?" % _IDS)
 
 @dataclass(eq=False)
 class RequestContext:
-    """Wrap the whole application, and the probes in front of it."""
+    """The outermost middleware; GET and HEAD requests to a probe go straight to its handler."""
 
     app: Starlette
     cors: CORS  # around the application

@@ -19,7 +19,7 @@ _OUTAGES = ("database_unreachable", "database_timeout")
 _LOST = ("starting", *_OUTAGES)
 # A check ends a little before its callers' timeout, so that they get what it found.
 _CHECK_SHARE = 0.95
-# How long after the sessions were renewed an error may come from a plan of before.
+# How long after the sessions were renewed an error may come from a plan prepared before.
 _RENEWED_SECONDS = 5.0
 
 

@@ -12,7 +12,7 @@ from groundwork.core.database.errors import abandon
 from groundwork.core.readiness.result import READY, ReadyRow
 from groundwork.core.tasks import run_with_timeout, spawn
 
-# A kept session is no proof that another can be opened: after so long one is.
+# A kept session is no proof that another can be opened, so after this time one is.
 RENEW_SECONDS = 1.5
 _RENEW_TIMEOUT = 2.0
 _CLOSE_SECONDS = 1.0
@@ -126,7 +126,7 @@ class CheckConnection:
         connected, self._connected = self._connected, asyncio.Future()
         connected.set_result(row)
         for other in {*self._attempts} - {asyncio.current_task()}:
-            other.cancel()  # it may reach a server of before
+            other.cancel()  # it may reach a server that was replaced
         return row
 
     def _take(self) -> Connection | None:
