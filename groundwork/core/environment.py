@@ -15,19 +15,17 @@ DEV_DATABASE_URL = Path(".groundwork/database_url")
 _MAX_BYTES = 65_536
 # Python decodes what is not UTF-8 in a variable as surrogates.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_Texts = dict[str, str]  # by name
 
 
-def read_environment(
-    names: Collection[str], *, running_dev: bool = True
-) -> tuple[dict[str, str], dict[str, str]]:
+def read_environment(names: Collection[str], *, running_dev: bool = True) -> tuple[_Texts, _Texts]:
     """Return the raw value of each variable that is set, and what is wrong with the others.
 
     The environment wins over `.env`, which is read in development only, and `.env` over the
     database of a running `groundwork dev`. Errors have the name of the variable or file as key
     and hold no value.
     """
-    values: dict[str, str] = {}
-    errors: dict[str, str] = {}
+    values, errors = _Texts(), _Texts()
     _add(os.environ, names, values, errors)
     if "ENVIRONMENT" not in errors and values.get("ENVIRONMENT", "development") == "development":
         try:
@@ -52,10 +50,7 @@ def say(line: str, descriptor: int = 1) -> None:
 
 
 def _add(
-    source: Mapping[str, str | None],
-    names: Collection[str],
-    values: dict[str, str],
-    errors: dict[str, str],
+    source: Mapping[str, str | None], names: Collection[str], values: _Texts, errors: _Texts
 ) -> None:
     for name in names:
         file, value = source.get(f"{name}_FILE"), source.get(name)
