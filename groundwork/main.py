@@ -48,7 +48,7 @@ class _Application(Starlette):
     @override
     def build_middleware_stack(self) -> ASGIApp:
         _prepare(self.router)
-        self._routers = routers(self.router.routes)
+        self._routers = routers(self.router)
         app: ASGIApp = self._route
         for cls, args, kwargs in reversed(self.user_middleware):
             app = cls(app, *args, **kwargs)

@@ -1,6 +1,6 @@
 """Routes, those within a Mount or a Host included, and how to find one without trying each."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from starlette.convertors import FloatConvertor, IntegerConvertor, StringConvertor, UUIDConvertor
 from starlette.routing import BaseRoute, Match, Route, Router
@@ -17,14 +17,15 @@ def shape_of(scope: Scope) -> _Shape:
     return _shape(scope.get("method", ""), path)
 
 
-def routers(routes: Sequence[BaseRoute]) -> dict[_Shape, Router]:
+def routers(whole: Router) -> dict[_Shape, Router]:
     """Return a router for each shape: its routes, and those that may have any, in their order.
 
     Starlette tries one route after another; a hundred in vain take a fifth of a small request.
+    What none of the few matches is for the whole router: another method of the path may exist.
     """
-    shapes = [(route, _shapes(route)) for route in routes]
+    shapes = [(route, _shapes(route)) for route in whole.routes]
     return {
-        one: Router([route for route, own in shapes if one in own or not own], False)  # noqa: FBT003
+        one: Router([route for route, own in shapes if one in own or not own], False, whole)  # noqa: FBT003
         for one in set().union(*(own for _, own in shapes))
     }
 
@@ -34,7 +35,7 @@ def _shapes(route: BaseRoute) -> set[_Shape]:
     if not isinstance(route, Route):
         return set()
     shapes = {_shape(method, route.path) for method in route.methods or ()}
-    is_fixed = all(isinstance(one, _SEGMENTS) for one in route.param_convertors.values())
+    is_fixed = all(type(one) in _SEGMENTS for one in route.param_convertors.values())
     return {one for one in shapes if is_fixed and "{" not in one[2]}
 
 

@@ -3,6 +3,7 @@
 import httpx
 import pytest
 from prometheus_client import REGISTRY
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 from starlette.responses import Response
@@ -105,6 +106,14 @@ async def echo(request: Request) -> Response:
     return Response(f"{request.scope['route'].path_format} {request.path_params}")
 
 
+class Words(StringConvertor):
+    """A convertor of one's own, whose values may have slashes."""
+
+    regex = "[a-z/]+"
+
+
+register_url_convertor("words", Words())
+
 MANY = [
     *(Route(f"/feature{one}/{{id}}", echo) for one in range(20)),
     Route("/notes", echo, methods=["POST"]),
@@ -119,6 +128,10 @@ MANY = [
     Route("/v1/x", echo),
     Route("/{page}/{part}", echo),
     Route("/users/{id:int}", echo),
+    Route("/lists/{id}/items", echo),
+    Route("/lists/all/search", echo, methods=["POST"]),
+    Route("/words/{all:words}", echo),
+    Route("/words/a/b", echo),
 ]
 
 
@@ -127,6 +140,7 @@ PATHS = [
     *("/notes/1/files/a/b", "/notes/archive/1", "/notes/archive", "/notes/archive/", "/other/1"),
     *("/feature19/1", "/feature1/", "/feature1/1/1", "/%6eotes/1", "/notes%0a", "/feature1/%2f"),
     *("/notes/1/x", "/notes/1/files/a/raw", "/v1/x", "/v2/x", "/users/1", "/users/a"),
+    *("/lists/1/items", "/words/a/b"),
 ]
 
 
