@@ -52,6 +52,7 @@ class AccessRecord(logging.LogRecord):
         self.__dict__ = self._empty.copy()
         self.created, self.line, self.msg = time.time(), line, line.message
         self.name, self.levelno, self.levelname = line.logger, level, line.level
+        self.msecs = self.created % 1 * 1000 // 1
 
 
 def configure_logging(settings: Settings) -> None:

@@ -247,6 +247,13 @@ def test_any_formatter_takes_the_access_log(field: str) -> None:
     assert text.format(access_record("/%s")).endswith(" INFO groundwork.access GET /%s 200")
 
 
+def test_any_formatter_shows_the_time_of_the_access_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The milliseconds are those of the request, as in another record of this moment."""
+    for now in (1.25, 2.5):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        assert access_record("/").msecs == record().msecs == now % 1 * 1000
+
+
 def test_logging_configured_twice_writes_once(
     settings: Settings, capfd: pytest.CaptureFixture[str]
 ) -> None:
