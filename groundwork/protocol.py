@@ -8,6 +8,7 @@ from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 _MAX_HEAD_BYTES = 1_048_576
+_MAX_COPIED = 65_536  # slow clients share a larger body, if the application has it only once
 _MAX_WAITING = 8  # pipelined requests; while more wait, no more are read
 
 
@@ -25,8 +26,11 @@ class CoalescingTransport:
 
     def write(self, data: bytes) -> None:
         """Write the data, behind a head that waits for it."""
-        if self._head:
+        if self._head and len(data) <= _MAX_COPIED:
             data, self._head = self._head + data, b""
+        elif self._head:
+            self._transport.write(self._head)
+            self._head = b""
         elif data.startswith(b"HTTP/"):
             self._head = data
             asyncio.get_running_loop().call_soon(self._flush)

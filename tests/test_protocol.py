@@ -27,6 +27,16 @@ async def test_head_and_body_are_one_packet(transport: Mock) -> None:
     assert transport.write.mock_calls == [call(one) for one in written]
 
 
+async def test_a_large_body_is_not_copied(transport: Mock) -> None:
+    """Clients that read slowly share the body that each of them waits for."""
+    coalescing, body = CoalescingTransport(transport), b"x" * 100_000
+    coalescing.write(HEAD)
+    coalescing.write(body)
+
+    assert transport.write.mock_calls == [call(HEAD), call(body)]
+    assert transport.write.call_args.args[0] is body
+
+
 async def test_a_head_does_not_wait_for_a_later_body(transport: Mock) -> None:
     """The head of an event stream is written before its first event comes."""
     CoalescingTransport(transport).write(HEAD)
