@@ -33,16 +33,17 @@ class CoalescingTransport:
             self._head = b""
         elif data.startswith(b"HTTP/"):
             self._head = data
-            asyncio.get_running_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self.flush)
             return
         self._transport.write(data)
 
     def close(self) -> None:
         """Close the connection when all is written."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write a head that waits."""
         if self._head and not self.is_closing():
             self.write(b"")
 
@@ -69,6 +70,11 @@ class Protocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._started = cycle
         super()._start_asgi_task(cycle, app)
+
+    @override
+    def on_response_complete(self) -> None:
+        cast("CoalescingTransport", self.transport).flush()  # a response to HEAD is only a head
+        super().on_response_complete()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:

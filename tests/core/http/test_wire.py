@@ -172,6 +172,14 @@ def test_pipelined_requests_get_responses_in_order(server: Server) -> None:
     assert len({response.headers["x-request-id"] for response in responses}) == 4
 
 
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+def test_a_client_that_sends_no_more_gets_its_response(server: Server, method: bytes) -> None:
+    """A client such as `nc -N` closes its side of the connection right after the request."""
+    responses = exchange(server.port, LIVE.replace(b"GET", method), hang_up=True)
+
+    assert [response.status for response in responses] == [200]
+
+
 def test_requests_of_a_client_that_reads_nothing_are_left_with_it(server: Server) -> None:
     """While the responses wait for the client, a few requests wait in the service, not all."""
     one = LIVE.replace(b"/health/live", b"/openapi.json").replace(b"x", b"x" * 4000, 1)
