@@ -70,8 +70,11 @@ def find_password(parts: Mapping[str, str], host: str, port: int) -> str | None:
 def translate_tls(parts: dict[str, str]) -> None:
     """Let asyncpg take what libpq takes: files that are not there, versions in any case.
 
-    Where the environment names such a file, the variable goes: asyncpg reads it by itself.
+    Where the environment names such a file, or a HOME that can't be entered, it names none
+    afterwards: asyncpg reads it by itself, and fails where libpq goes on.
     """
+    if not os.access(os.path.expanduser("~"), os.X_OK):  # noqa: PTH111 - never raises
+        os.environ["HOME"] = os.devnull
     is_verified = (parts.get("sslmode") or os.environ.get("PGSSLMODE", "")).startswith("verify")
     for name in ("sslcert", "sslcrl", "sslrootcert"):
         file = parts.get(name) or os.environ.get(f"PG{name.upper()}", "system")

@@ -491,6 +491,16 @@ async def test_an_error_names_what_it_is_about(settings: Settings, url: str, nam
     assert describe(caught.value).endswith(f": {named}")
 
 
+async def test_a_home_that_cannot_be_read_has_no_files_for_tls(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for libpq: a process whose user was changed may still have the HOME of another."""
+    monkeypatch.setenv("HOME", "/" + "x" * 300)  # the system refuses it, also to root
+
+    with pytest.raises(ConnectionRefusedError):
+        await Connector(dataclasses.replace(settings, database_url="postgresql://us@[::1]:1/db"))()
+
+
 @pytest.mark.usefixtures("loop")
 async def test_an_error_names_the_default_host(connect: AsyncMock) -> None:
     """An address without a host and a port stands for those of libpq."""
