@@ -47,6 +47,7 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
         # It would take 4 s per megabyte, for steps that are not used. yoyo knows one spelling of
         # `-- transactional:`, which it does not use either.
         yoyo.sqlparse = SimpleNamespace(split=lambda sql: [sql.replace("transactional", "")])
+        yoyo.open = partial(open, encoding="utf-8")  # not the locale's
         # yoyo logs the user's name, which a UID without a passwd entry does not have.
         os.environ["USERNAME"] = os.environ.get("USERNAME") or str(os.getuid())
         try:

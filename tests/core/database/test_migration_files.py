@@ -1,6 +1,10 @@
 """Which files are migrations, and how they are split into statements."""
 
+import locale
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from subprocess import CompletedProcess
 from unittest.mock import patch
 
 import pytest
@@ -84,6 +88,22 @@ def test_a_file_that_cannot_be_read_is_refused(
     done = migrate(own_database, copy)
 
     assert (done.returncode, "9003.create-new.sql" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("command", [migrate, partial(yoyo, "apply")], ids=["migrate", "yoyo"])
+def test_a_file_is_utf_8_in_any_locale(
+    command: Callable[..., CompletedProcess[str]], copy: Path, own_database: str
+) -> None:
+    """The encoding of the caller's locale, here ASCII, is not that of the files."""
+    (copy / "sql/migrations/9003.create-new.sql").write_text("SELECT 'ü'", "utf-8")
+    before = locale.setlocale(locale.LC_CTYPE)
+    locale.setlocale(locale.LC_CTYPE, "C")
+    try:
+        done = command(url=own_database, folder=copy)
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
+
+    assert (done.returncode, run(own_database, MARKS)) == (0, [(ALL + 1, ALL + 1)]), done.stderr
 
 
 def test_a_file_that_is_edited_meanwhile_counts_as_it_was(tmp_path: Path) -> None:
