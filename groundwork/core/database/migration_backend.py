@@ -14,7 +14,6 @@ import psycopg2
 from yoyo import internalmigrations
 from yoyo import migrations as yoyo
 from yoyo.backends.core.postgresql import PostgresqlBackend
-from yoyo.config import find_config
 
 from groundwork.core.config import settings_or_exit
 from groundwork.core.database import migration_files as files
@@ -59,7 +58,7 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
     @override
     def init_database(self) -> None:
         """Create nothing: the first change creates the tables. Find the sources of yoyo.ini."""
-        os.chdir(Path(find_config() or "yoyo.ini").parent)
+        os.chdir(files.FOLDER.parents[1])
 
     @contextmanager
     @override

@@ -2,6 +2,7 @@
 
 import locale
 from collections.abc import Callable
+from contextlib import chdir
 from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -12,6 +13,7 @@ import pytest
 from groundwork.core.database import migration_files
 from groundwork.core.database.migration_files import migration_ids, read_sql
 from groundwork.core.database.migration_statements import statements
+from tests import databases
 from tests.databases import MARKS, migrate, run, yoyo
 
 ALL = len(migration_ids())
@@ -104,6 +106,17 @@ def test_a_file_is_utf_8_in_any_locale(
         locale.setlocale(locale.LC_CTYPE, before)
 
     assert (done.returncode, run(own_database, MARKS)) == (0, [(ALL + 1, ALL + 1)]), done.stderr
+
+
+def test_yoyo_finds_the_files_from_any_folder(
+    copy: Path, own_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where `--config` names yoyo.ini, the sources are not those below the current folder."""
+    monkeypatch.setattr(databases, "chdir", lambda _: chdir(tmp_path))
+
+    done = yoyo("list", "--config", str(copy / "yoyo.ini"), url=own_database, folder=copy)
+
+    assert set(migration_ids()) <= set(done.stdout.split())
 
 
 def test_a_file_that_is_edited_meanwhile_counts_as_it_was(tmp_path: Path) -> None:
