@@ -52,7 +52,7 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
         try:
             return Session(settings)
         except psycopg2.Error as error:
-            message = f"the connection failed: {error}"
+            message = f"the connection failed: {error}".strip()
             raise files.MigrationError(message) from None
 
     @override
