@@ -6,6 +6,7 @@ are compared here.
 
 import base64
 from collections import defaultdict
+from collections.abc import Iterable
 from unittest.mock import AsyncMock
 
 import httpx
@@ -13,7 +14,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Match, Route
 
 from groundwork import __version__
 from groundwork.core.http.routing import flatten
@@ -66,6 +67,19 @@ def methods(path: str) -> set[str]:
     return described | {"HEAD"} if "GET" in described else described
 
 
+def hidden(routes: Iterable[BaseRoute]) -> list[str]:
+    """Return the routes whose requests an earlier one serves."""
+    all_routes = [one for one in routes if isinstance(one, Route)]
+    found = []
+    for route in all_routes:
+        for method in sorted(route.methods or ()):
+            scope = {"type": "http", "method": method, "path": route.path_format}
+            first = next((one for one in all_routes if one.matches(scope)[0] is Match.FULL), route)
+            if first is not route:
+                found.append(f"{method} {route.path} is served by {first.path}")
+    return found
+
+
 async def test_the_description_is_openapi(client: httpx.AsyncClient) -> None:
     """The response is a valid OpenAPI 3.1 document, the one that these tests use."""
     from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -92,6 +106,21 @@ def test_every_route_has_an_entry_and_every_entry_a_route(app: Starlette) -> Non
         served[path] |= route.methods or set()
 
     assert served == {path: methods(path) for path in PATHS}
+
+
+def test_no_route_hides_a_later_one(app: Starlette) -> None:
+    """Of /notes/{id} and /notes/search, the second has to stand first in its `routes`."""
+    by_id, search = (
+        Route("/notes/{id}", boom),
+        Route("/notes/search", boom, methods=["POST", "PUT"]),
+    )
+    search_too = Route("/notes/search", boom, methods=["GET"])
+
+    assert hidden(app.routes) == []
+    assert hidden([search_too, by_id, search]) == []
+    assert hidden([by_id, search, search_too]) == [
+        f"{method} /notes/search is served by /notes/{{id}}" for method in ("GET", "HEAD")
+    ]
 
 
 def test_security_schemes_are_described() -> None:
