@@ -204,9 +204,12 @@ class TransactionPool(Pool):
         except TimeoutError:  # a task of the one that has it, which waits for this one
             raise RuntimeError(message) from None
         try:
-            connection = await self.connection()
+            lent = _Lent(await self.connection())
             self._user = asyncio.current_task()
-            yield cast("Connection", _Lent(connection))
+            try:
+                yield cast("Connection", lent)
+            finally:
+                lent.is_released = True
         except Exception as error:
             if self._connection and (translated := unavailable(error, self._connection)):
                 raise translated from translated.__cause__
@@ -255,6 +258,7 @@ class _Lent:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._in_transaction = False
+        self.is_released = False
 
     @asynccontextmanager
     async def transaction(self, **options: Any) -> AsyncGenerator[None]:
@@ -275,6 +279,9 @@ class _Lent:
 
     def __getattr__(self, name: str) -> Any:
         """Return another method of the connection, wrapped in a savepoint."""
+        if self.is_released:
+            message = "the connection has been released: another request may use it"
+            raise RuntimeError(message)
         method = getattr(self._connection, name)
         if self._in_transaction or not inspect.iscoroutinefunction(method):
             return method

@@ -202,6 +202,19 @@ async def test_the_pool_within_a_transaction_is_an_error(pool: Pool) -> None:
     assert await run_once(pool, "SELECT 1") == 1
 
 
+async def test_a_released_connection_is_an_error(pool: Pool) -> None:
+    """In production, the statement would be part of another request's transaction."""
+    async with pool.acquire() as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+
+    with pytest.raises(RuntimeError, match="has been released"):
+        await connection.fetchval("SELECT 1")
+    with pytest.raises(RuntimeError, match="has been released"):
+        async with connection.transaction():
+            await connection.execute("SELECT 1")
+    assert await run_once(pool, "SELECT 1") == 1
+
+
 async def test_a_task_within_a_transaction_that_waits_for_it_is_an_error(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
