@@ -202,7 +202,7 @@ async def test_a_blocked_event_loop_is_named(app: Server) -> None:
         line for line in scrape.splitlines() if line.startswith("groundwork_event_loop_lag_max")
     )
 
-    stacks = [line["stack"] for line in logged(app, "event loop blocked")]
+    stacks = [line["stack_info"] for line in logged(app, "event loop blocked")]
     reasons = [one["reason"] for one in app.get("/health/details").json()["transitions"]]
     assert after.reason in {None, "event_loop_blocked"}
     assert "database_timeout" not in reasons

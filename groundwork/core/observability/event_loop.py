@@ -51,9 +51,9 @@ class LoopMonitor:
 
     def _watch(self, thread: int, stopped: threading.Event) -> None:
         logged = 0.0
-        while not stopped.wait(_LOG_SECONDS / 5):
-            due = self._due
-            if time.monotonic() - due > _LOG_SECONDS and due != logged:
+        while logger.isEnabledFor(logging.WARNING) and not stopped.wait(_LOG_SECONDS / 5):
+            if time.monotonic() - (due := self._due) > _LOG_SECONDS and due != logged:
                 logged = due
                 stack = "".join(traceback.format_stack(sys._current_frames()[thread]))  # noqa: SLF001 - documented, and the one way
-                logger.warning("event loop blocked", extra={"stack": stack})
+                line = (__name__, logging.WARNING, "", 0, "event loop blocked", (), None)
+                logger.handle(logger.makeRecord(*line, sinfo=stack.rstrip()))
