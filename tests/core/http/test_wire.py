@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from groundwork.core.http.receiving import MAX_BODY_BYTES
-from tests.servers import APP, Server, serve, wait_until
+from tests.servers import APP, PATIENCE, Server, serve, wait_until
 from tests.sockets import exchange
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -326,6 +326,20 @@ def test_white_space_around_a_value_is_no_part_of_it(server: Server, space: byte
     (response,) = exchange(server.port, request(b"/nowhere", header))
 
     assert response.headers["x-request-id"] == "given"
+
+
+@pytest.mark.parametrize("value", [b"100-continue", b"100-Continue \t"])
+def test_a_client_that_waits_is_told_to_continue(reader: Server, value: bytes) -> None:
+    """It sends the body then, which the handler waits for."""
+    head = post(b"Content-Length: 5", b"Expect: %b" % value, body=b"", target=b"/echo")
+    with socket.create_connection(("127.0.0.1", reader.port), PATIENCE) as connection:
+        connection.sendall(head)
+        interim = connection.recv(1000)
+        connection.sendall(b"hello")
+        response = connection.recv(1000)
+
+    assert interim == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert response.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 def test_trailers_are_no_headers(reader: Server) -> None:
