@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 
 import pytest
@@ -99,3 +100,18 @@ async def test_who_blocks_the_loop_is_logged_once(
             block_the_loop()
 
     assert blocks() == 2
+
+
+async def test_a_level_above_warning_needs_no_thread(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With LOG_LEVEL=error no line is logged, and nothing looks for what blocks the loop."""
+    monkeypatch.setattr(event_loop, "_LOG_SECONDS", 0.1)
+    caplog.set_level(logging.ERROR)
+    before = set(threading.enumerate())
+    async with background(LoopMonitor().run()):
+        await asyncio.sleep(0.1)
+        block_the_loop(0.3)
+        assert set(threading.enumerate()) <= before  # others may end meanwhile
+
+    assert caplog.records == []
