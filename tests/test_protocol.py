@@ -4,8 +4,11 @@ import asyncio
 from unittest.mock import Mock, call
 
 import pytest
+from starlette.responses import Response
+from uvicorn.config import Config
+from uvicorn.server import ServerState
 
-from groundwork.protocol import CoalescingTransport
+from groundwork.protocol import CoalescingTransport, Protocol
 
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 
@@ -44,6 +47,19 @@ async def test_a_head_does_not_wait_for_a_later_body(transport: Mock) -> None:
     await asyncio.sleep(0)
 
     assert transport.write.mock_calls == [call(HEAD)]
+
+
+async def test_a_response_to_head_is_written_at_once(transport: Mock) -> None:
+    """A turn of the event loop later, a client that sends no more may have ended the connection."""
+    transport.get_extra_info.return_value = None
+    config = Config(Response(), log_config=None)
+    config.load()
+    protocol = Protocol(config, ServerState(), {})
+    protocol.connection_made(transport)
+    protocol.data_received(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+    await asyncio.sleep(0)
+
+    transport.write.assert_called_once()
 
 
 async def test_a_head_is_written_before_the_connection_is_closed(transport: Mock) -> None:
