@@ -63,6 +63,14 @@ def test_no_build_argument_is_in_the_image() -> None:
     assert "ARG " not in PRODUCTION
 
 
+@pytest.mark.parametrize("build", [".github/workflows/ci.yml", "deploy/compose/upgrade"])
+def test_the_image_is_labelled_with_version_and_revision(build: str) -> None:
+    """Whatever builds an image says of which release and commit it is."""
+    labels = re.findall(r"org\.opencontainers\.image\.(\w+)=", (CHECKOUT / build).read_text())
+
+    assert {"version", "revision"} <= set(labels)
+
+
 def test_the_port_is_the_same_everywhere() -> None:
     """Image and compose use the default of PORT."""
     app = [compose["services"]["app"] for compose in COMPOSE]
