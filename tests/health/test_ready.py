@@ -1,8 +1,13 @@
 """GET /health/ready."""
 
+from unittest.mock import AsyncMock
+
 import httpx
+import pytest
 
 from groundwork.core.database.migration_files import migration_ids
+from groundwork.core.readiness.result import Result
+from groundwork.core.state import State
 from tests.conftest import Serving
 from tests.databases import run
 
@@ -14,6 +19,18 @@ async def test_ready_with_a_migrated_database(client: httpx.AsyncClient) -> None
     assert response.status_code == 200
     assert response.json() == {"status": "ok"}
     assert response.headers["cache-control"] == "no-store"
+
+
+async def test_a_degraded_instance_is_ready(
+    client: httpx.AsyncClient, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The response is 200, and its body has the reason."""
+    result = Result("degraded", "pool_saturated")
+    monkeypatch.setattr(state["readiness"], "check", AsyncMock(return_value=result))
+    response = await client.get("/health/ready")
+
+    assert response.status_code == 200
+    assert response.json() == {"status": "degraded", "reason": "pool_saturated"}
 
 
 async def test_not_ready_without_migrations(serving: Serving, empty_database: str) -> None:
