@@ -97,12 +97,14 @@ class Protocol(HttpToolsProtocol):
         super().on_body(body)
 
     @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value.rstrip(b" \t"))  # as uvicorn does with h11
+
+    @override
     def on_headers_complete(self) -> None:
-        # White space after a value is no part of it; uvicorn with h11 leaves it out too.
-        self.headers[:] = [(name, value.rstrip(b" \t")) for name, value in self.headers]
-        self.expect_100_continue = dict(self.headers).get(b"expect", b"").lower() == b"100-continue"
         super().on_headers_complete()
-        self._kept, self.headers = 0, []  # for the trailers
+        self._kept = 0
+        self.headers = []  # for the trailers
 
     @override
     def _should_upgrade(self) -> bool:
