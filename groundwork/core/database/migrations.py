@@ -54,5 +54,5 @@ def _migrate(*, check: bool) -> None:
             if invalid := backend.connection.run(INVALID):
                 logger.warning("not valid, so not used by queries: index %s", invalid)
     except (psycopg2.Error, BadMigration, CycleError) as error:
-        raise files.MigrationError(str(error)) from None
+        raise files.MigrationError(str(error).strip()) from None
     logger.info("the database is up to date")

@@ -345,3 +345,17 @@ def test_a_lost_connection_fails_the_migration(start: Start) -> None:
 
     assert done.returncode == 1
     assert re.search("9003.change-crate failed: (server closed|terminating)", done.stderr)
+
+
+def test_a_connection_lost_while_it_waits_ends_the_wait(
+    start: Start, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The message is the reason alone, without a traceback or an empty line."""
+    with transaction(url, TAKE_LOCK):
+        migration = start(ALTER)
+        wait_until(lambda: "waiting for another" in caplog.text)
+        run(url, RUNNERS.replace("1", "pg_terminate_backend(pid)"))
+        done = migration.result()
+
+    assert done.returncode == 1
+    assert re.fullmatch(r"(?s)(server closed|terminating).*[^\n]\n", done.stderr)
