@@ -30,15 +30,21 @@ AROUND = {
 }
 
 
-def test_an_id_is_the_name_of_the_file() -> None:
+def test_an_id_is_the_name_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Migrations are listed in order, without their rollback files."""
-    assert migration_ids()[:2] == ("0001.create-set-updated-at", "0002.create-installation")
+    names = tuple(f"{number:04}.create-new" for number in range(20))
+    for name in (*reversed(names), "0001.create-new.rollback"):
+        (tmp_path / f"{name}.sql").touch()
+    monkeypatch.setattr(migration_files, "FOLDER", tmp_path)
+
+    assert migration_ids.__wrapped__() == names
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "9003.create.py",
+        "9004.create.py",
+        "9004.create.sql.py",
         "9003.create.SQL",
         "post-apply.sql",
         ".#9003.create.sql",
