@@ -109,6 +109,22 @@ def test_without_json_lines_are_for_people() -> None:
     assert "s3cret" not in done.stderr
 
 
+def test_on_a_terminal_lines_are_for_people(own_database: str) -> None:
+    """A person reads them there, so LOG_JSON does not count."""
+    reading, writing = os.openpty()
+    subprocess.run(
+        [sys.executable, "-m", "groundwork", "migrate"],
+        env=bare_environment() | {"DATABASE_URL": own_database},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=True,
+    )
+    os.close(writing)
+
+    with os.fdopen(reading) as terminal:
+        assert terminal.readline().endswith(f" {UP_TO_DATE}\n")
+
+
 def test_check_names_what_is_pending(copy: Path, own_database: str) -> None:
     """`groundwork migrate --check` exits with 1 until `groundwork migrate` has run."""
     (copy / "sql/migrations/9003.create-new.sql").write_text("CREATE TABLE new ();")
