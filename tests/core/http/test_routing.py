@@ -185,3 +185,4 @@ async def test_few_routes_are_tried(
     monkeypatch.setattr(Route, "matches", record)
     await answers(settings, "GET", prefix)
     assert [one for one, path in tried if path == f"{prefix}/notes"] == ["/notes"]
+    assert {one for one, path in tried if path == f"{prefix}/feature19/1"} == {"/feature19/{id}"}
