@@ -35,6 +35,7 @@ async def test_a_large_body_is_not_copied(transport: Mock) -> None:
     coalescing, body = CoalescingTransport(transport), b"x" * 100_000
     coalescing.write(HEAD)
     coalescing.write(body)
+    await asyncio.sleep(0)
 
     assert transport.write.mock_calls == [call(HEAD), call(body)]
     assert transport.write.call_args.args[0] is body
