@@ -1,5 +1,6 @@
 """The environment that `groundwork dev` serves in, and how it reloads."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -127,6 +128,7 @@ def test_it_reloads_when_a_file_changes(children: Mock, capfd: pytest.CaptureFix
     once = [started, call().start(), call().terminate(), call().join()]
     assert children.mock_calls == once * 2
     assert capfd.readouterr().out == "reload     groundwork/x.sql\n"
+    assert logging.getLogger("watchfiles").level == logging.WARNING
     watch = sys.modules["watchfiles"].watch
     assert watch.mock_calls == [call(Path(dev.__file__).parent, SQL_DIR)]
 
@@ -222,6 +224,15 @@ def test_other_commands_find_its_database(postgres: Mock, served: Mock) -> None:
     assert seen == ["postgresql:///dev"] == [os.environ["DATABASE_URL"]]
     assert not DEV_DATABASE_URL.exists()
     postgres.assert_called_once_with(dev.HOME / "postgres")
+
+
+@pytest.mark.usefixtures("postgres")
+def test_its_address_may_be_deleted_while_it_runs(served: Mock) -> None:
+    """Whoever deletes .groundwork too early sees no traceback when it ends."""
+    served.side_effect = lambda *_: DEV_DATABASE_URL.unlink()
+    dev.dev()
+
+    assert not DEV_DATABASE_URL.exists()
 
 
 @pytest.mark.usefixtures("postgres", "served")
