@@ -176,6 +176,7 @@ def test_files_are_taken_as_psql_takes_them(
     [
         "CREATE TABLE new (); COMMIT; SELECT 1 / 0",
         "CREATE TABLE new (); rollback",
+        "CREATE TABLE new (); ABORT",
         "CREATE TABLE new (); END; SELECT 1 / 0",
         "/* one */ BEGIN; CREATE TABLE new (); END",
         "START TRANSACTION; CREATE TABLE new (); COMMIT AND CHAIN",
@@ -208,7 +209,8 @@ def test_what_is_not_terminated_is_named(sql: str, copy: Path, own_database: str
 def test_a_file_may_have_savepoints(copy: Path, own_database: str) -> None:
     """ROLLBACK TO does not end the transaction."""
     (copy / "sql/migrations/9003.do-nothing.sql").write_text(
-        "SAVEPOINT a; ROLLBACK TO a; ROLLBACK WORK TO a; DO $$ BEGIN PERFORM 1; END $$;"
+        "SAVEPOINT a; ROLLBACK TO a; ROLLBACK WORK TO a; ROLLBACK TRANSACTION TO a;"
+        "DO $$ BEGIN PERFORM 1; END $$;"
     )
 
     assert migrate(own_database, copy).stderr == ""

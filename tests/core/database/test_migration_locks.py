@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from subprocess import CompletedProcess
-from unittest.mock import Mock
+from unittest.mock import Mock, call
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -18,6 +18,7 @@ from groundwork.core.config import Settings
 from groundwork.core.database import migration_session
 from groundwork.core.database.migration_files import migration_ids
 from groundwork.core.database.migration_session import Session
+from groundwork.core.database.migration_statements import run_statements
 from tests.databases import MARKS, migrate, run, transaction, yoyo
 from tests.servers import NOISE, wait_until
 
@@ -140,6 +141,23 @@ def test_an_index_waits_for_old_snapshots_as_long_as_it_must(
     assert f"waiting for pid {pid}" in migration.result().stdout
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        *("DROP INDEX CONCURRENTLY crate_n", "REINDEX TABLE CONCURRENTLY crate"),
+        "REFRESH MATERIALIZED VIEW CONCURRENTLY crates",
+        "ALTER TABLE crate DETACH PARTITION box CONCURRENTLY",
+    ],
+)
+def test_what_runs_concurrently_has_no_timeout(statement: str) -> None:
+    """It may wait, because no query queues behind it."""
+    session = Mock(Session)
+    run_statements(session, [(1, statement)])
+
+    without = call("SET lock_timeout = 0; SET statement_timeout = 0")
+    assert session.run.mock_calls[1:3] == [without, call(statement)]
+
+
 def test_a_deadlock_is_tried_again(url: str) -> None:
     """PostgreSQL may end the migration's transaction instead of the other one."""
     step = Mock(side_effect=[DeadlockDetected, None])
@@ -159,14 +177,14 @@ def test_a_unique_index_over_duplicates_is_not_left_behind(start: Start, url: st
     assert (left, done.returncode, run(url, IS_UNIQUE)) == ([], 0, [(True,)])
 
 
-@pytest.mark.parametrize("option", ["", "IF NOT EXISTS "])
-def test_an_index_of_a_killed_run_is_created_again(option: str, start: Start, url: str) -> None:
+@pytest.mark.parametrize("name", ["crate_n", "IF NOT EXISTS crate_n", '"crate_n"'])
+def test_an_index_of_a_killed_run_is_created_again(name: str, start: Start, url: str) -> None:
     """An index that is not valid, and that a pending migration creates, is dropped first."""
     with pytest.raises(psycopg2.errors.UniqueViolation):
         run(url, "CREATE UNIQUE INDEX CONCURRENTLY crate_n ON crate (n)")
     run(url, "TRUNCATE crate")
 
-    assert start(UNIQUE.replace("crate_n", f"{option}crate_n")).result().returncode == 0
+    assert start(UNIQUE.replace("crate_n", name)).result().returncode == 0
     assert run(url, IS_UNIQUE) == [(True,)]
 
 
