@@ -25,6 +25,11 @@ def block_the_loop(seconds: float) -> None:
     time.sleep(seconds)
 
 
+def watching() -> set[threading.Thread]:
+    """Return the threads that look for what blocks a loop."""
+    return {one for one in threading.enumerate() if one.name.endswith("(_watch)")}
+
+
 async def test_a_blocked_loop_is_measured() -> None:
     """The longest lag is exported, and the sum of all."""
     total = "groundwork_event_loop_lag_seconds_sum"
@@ -108,10 +113,21 @@ async def test_a_level_above_warning_needs_no_thread(
     """With LOG_LEVEL=error no line is logged, and nothing looks for what blocks the loop."""
     monkeypatch.setattr(event_loop, "_LOG_SECONDS", 0.1)
     caplog.set_level(logging.ERROR)
-    before = set(threading.enumerate())
+    before = watching()
     async with background(LoopMonitor().run()):
         await asyncio.sleep(0.1)
         block_the_loop(0.3)
-        assert set(threading.enumerate()) <= before  # others may end meanwhile
+        assert watching() <= before  # others may end meanwhile
 
     assert caplog.records == []
+
+
+async def test_the_thread_that_watches_ends_with_its_loop() -> None:
+    """Nor does it keep the process alive until then."""
+    before = watching()
+    async with background(LoopMonitor().run()):
+        await asyncio.sleep(0.01)
+        (thread,) = watching() - before
+    await asyncio.to_thread(thread.join, 5)
+
+    assert (thread.daemon, thread.is_alive()) == (True, False)
