@@ -80,6 +80,7 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.cycle = self._started or self.cycle  # else only the last pipelined request is notified
         super().connection_lost(exc)
+        del self.flow.resume_reading  # holds the flow, which would wait for garbage collection
 
     @override
     def data_received(self, data: bytes) -> None:

@@ -1,6 +1,8 @@
 """How the head of a response and its body are written."""
 
 import asyncio
+import gc
+import weakref
 from unittest.mock import Mock, call
 
 import pytest
@@ -17,6 +19,16 @@ HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 def transport() -> Mock:
     """Return a transport that records its calls."""
     return Mock(asyncio.Transport, is_closing=Mock(return_value=False))
+
+
+def connect(transport: Mock) -> Protocol:
+    """Return the protocol of a connection to an application that sends an empty response."""
+    transport.get_extra_info.return_value = None
+    config = Config(Response(), log_config=None)
+    config.load()
+    protocol = Protocol(config, ServerState(), {})
+    protocol.connection_made(transport)
+    return protocol
 
 
 async def test_head_and_body_are_one_packet(transport: Mock) -> None:
@@ -52,15 +64,25 @@ async def test_a_head_does_not_wait_for_a_later_body(transport: Mock) -> None:
 
 async def test_a_response_to_head_is_written_at_once(transport: Mock) -> None:
     """A turn of the event loop later, a client that sends no more may have ended the connection."""
-    transport.get_extra_info.return_value = None
-    config = Config(Response(), log_config=None)
-    config.load()
-    protocol = Protocol(config, ServerState(), {})
-    protocol.connection_made(transport)
-    protocol.data_received(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+    connect(transport).data_received(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
     await asyncio.sleep(0)
 
     transport.write.assert_called_once()
+
+
+async def test_a_closed_connection_is_freed_at_once(transport: Mock) -> None:
+    """It does not wait for garbage collection, which is rare: thousands would."""
+    gc.disable()
+    protocol = connect(transport)
+    protocol.data_received(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    await asyncio.sleep(0.01)
+    flow = weakref.ref(protocol.flow)
+    protocol.connection_lost(None)
+    del protocol
+    is_freed = flow() is None
+    gc.enable()
+
+    assert is_freed
 
 
 async def test_a_head_is_written_before_the_connection_is_closed(transport: Mock) -> None:
