@@ -80,6 +80,7 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.cycle = self._started or self.cycle  # else only the last pipelined request is notified
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # its timer runs on after a reset
         del self.flow.resume_reading  # holds the flow, which would wait for garbage collection
 
     @override

@@ -70,14 +70,17 @@ async def test_a_response_to_head_is_written_at_once(transport: Mock) -> None:
     transport.write.assert_called_once()
 
 
-async def test_a_closed_connection_is_freed_at_once(transport: Mock) -> None:
-    """It does not wait for garbage collection, which is rare: thousands would."""
+@pytest.mark.parametrize("error", [None, ConnectionResetError()])
+async def test_a_closed_connection_is_freed_at_once(
+    transport: Mock, error: Exception | None
+) -> None:
+    """It waits neither for garbage collection, which is rare, nor for KEEP_ALIVE_SECONDS."""
     gc.disable()
     protocol = connect(transport)
     protocol.data_received(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     await asyncio.sleep(0.01)
     flow = weakref.ref(protocol.flow)
-    protocol.connection_lost(None)
+    protocol.connection_lost(error)
     del protocol
     is_freed = flow() is None
     gc.enable()
