@@ -63,8 +63,14 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.transport = cast("asyncio.Transport", CoalescingTransport(transport))
+        end = self.timeout_keep_alive_handler
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, end)
         resume, waiting = self.flow.resume_reading, self.pipeline
         self.flow.resume_reading = lambda: len(waiting) > _MAX_WAITING or resume()  # type: ignore[assignment,method-assign]
+
+    @override
+    def _unset_keepalive_if_required(self) -> None:
+        """Do nothing at the first bytes: a client that sends part of a head is idle, too."""
 
     @override
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -80,7 +86,7 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.cycle = self._started or self.cycle  # else only the last pipelined request is notified
         super().connection_lost(exc)
-        self._unset_keepalive_if_required()  # its timer runs on after a reset
+        super()._unset_keepalive_if_required()
         del self.flow.resume_reading  # holds the flow, which would wait for garbage collection
 
     @override
@@ -104,6 +110,7 @@ class Protocol(HttpToolsProtocol):
 
     @override
     def on_headers_complete(self) -> None:
+        super()._unset_keepalive_if_required()
         super().on_headers_complete()
         self._kept = 0
         self.headers = []  # for the trailers

@@ -7,11 +7,13 @@ from unittest.mock import Mock, call
 
 import pytest
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from groundwork.protocol import CoalescingTransport, Protocol
 
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 
 
@@ -21,10 +23,10 @@ def transport() -> Mock:
     return Mock(asyncio.Transport, is_closing=Mock(return_value=False))
 
 
-def connect(transport: Mock) -> Protocol:
-    """Return the protocol of a connection to an application that sends an empty response."""
+def connect(transport: Mock, application: ASGIApp | None = None) -> Protocol:
+    """Return the protocol of a connection that has no time to be idle."""
     transport.get_extra_info.return_value = None
-    config = Config(Response(), log_config=None)
+    config = Config(application or Response(), log_config=None, timeout_keep_alive=0)
     config.load()
     protocol = Protocol(config, ServerState(), {})
     protocol.connection_made(transport)
@@ -104,3 +106,27 @@ async def test_nothing_is_written_to_a_closed_connection(transport: Mock) -> Non
     await asyncio.sleep(0)
 
     assert transport.write.mock_calls == []
+
+
+@pytest.mark.parametrize("data", [b"", b"GE", REQUEST[:-2], REQUEST + b"GE"])
+async def test_a_client_without_a_request_is_idle(transport: Mock, data: bytes) -> None:
+    """A connection on which nothing comes, or part of a head, is closed as an idle one is."""
+    connect(transport).data_received(data)
+    await asyncio.sleep(0.01)
+
+    assert transport.close.called
+
+
+async def test_a_request_under_way_is_not_idle(transport: Mock) -> None:
+    """A response may take longer than KEEP_ALIVE_SECONDS."""
+
+    async def wait(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.02)
+        await Response()(scope, receive, send)
+
+    connect(transport, wait).data_received(REQUEST)
+    await asyncio.sleep(0.01)
+    assert not transport.close.called
+    await asyncio.sleep(0.02)
+
+    assert transport.close.called
