@@ -180,13 +180,16 @@ def test_a_failed_migration_leaves_the_old_release_in_place(host: Host) -> None:
     assert "GROUNDWORK_VERSION=1\n" in host.version()
 
 
-def test_a_release_that_does_not_become_ready_replaces_nothing(host: Host) -> None:
+def test_a_release_that_does_not_become_ready_replaces_nothing(
+    host: Host, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Where the new container ends, it is removed, and the version stays what it was."""
     script = host.folder / "docker"
     script.write_text(DOCKER.replace('"ps "*)', '"exec "*|"ps "*next) exit 1 ;;\n"ps "*)'))
 
     assert host.run("upgrade", "2") == 1
 
+    assert "1 was not replaced." in capfd.readouterr().err
     assert host.calls("up --detach --wait") == host.calls("up --detach --wait db")
     assert not host.calls("--use-aliases")
     assert host.calls("rm --force groundwork-production-next")
@@ -360,11 +363,13 @@ def test_the_first_installation_has_nothing_to_keep(host: Host) -> None:
     assert not host.calls("groundwork-production-next")
 
 
-@pytest.mark.parametrize(("running", "said"), [("", "Nothing serves."), ("app", "1 keeps running")])
-def test_a_failure_says_what_runs(
+@pytest.mark.parametrize(
+    ("running", "said"), [("", "Nothing serves."), ("app", "1 was not replaced;")]
+)
+def test_a_failure_says_what_stays(
     host: Host, capfd: pytest.CaptureFixture[str], running: str, said: str
 ) -> None:
-    """After a failed installation nothing does; a release that runs may serve or not."""
+    """After a failed installation nothing serves; what is kept may serve or crash-loop."""
     (host.folder / "containers").write_text(running)
     (host.folder / "failure").touch()
 
