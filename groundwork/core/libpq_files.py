@@ -35,9 +35,8 @@ def add_service(parts: dict[str, str]) -> dict[str, str]:
 
 def _read(path: str, name: str) -> dict[str, str]:
     """Return the lines key=value below [name]; the first of two with the same key counts."""
-    found: dict[str, str] = {}
+    found, is_ours = dict[str, str](), False
     with suppress(OSError):
-        is_ours = False
         for line in map(str.strip, Path(path).read_text("utf-8", "replace").splitlines()):
             if line.startswith("["):
                 is_ours = not found and line.startswith(f"[{name}]")
@@ -70,11 +69,15 @@ def find_password(parts: Mapping[str, str], host: str, port: int) -> str | None:
 def translate_tls(parts: dict[str, str]) -> None:
     """Let asyncpg take what libpq takes: files that are not there, versions in any case.
 
-    Where the environment names such a file, or a HOME that can't be entered, it names none
+    Where the environment names such a file, or a HOME whose files can't be reached, it names none
     afterwards: asyncpg reads it by itself, and fails where libpq goes on.
     """
-    if not os.access(os.path.expanduser("~"), os.X_OK):  # noqa: PTH111 - never raises
-        os.environ["HOME"] = os.devnull
+    try:
+        Path(os.path.expanduser("~/.postgresql/root.crt")).stat()  # noqa: PTH111 - never raises
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            os.environ.setdefault("PGPASSFILE", os.path.expanduser("~/.pgpass"))  # noqa: PTH111
+            os.environ["HOME"] = os.devnull
     is_verified = (parts.get("sslmode") or os.environ.get("PGSSLMODE", "")).startswith("verify")
     for name in ("sslcert", "sslcrl", "sslrootcert"):
         file = parts.get(name) or os.environ.get(f"PG{name.upper()}", "system")
@@ -89,8 +92,7 @@ def translate_tls(parts: dict[str, str]) -> None:
 
 def unreadable_file(error: Exception, parts: Mapping[str, str]) -> str | None:
     """Return the file for TLS that an error is about; OpenSSL does not say which."""
-    if not isinstance(error, FileNotFoundError | PermissionError):
-        return None
+    is_file = isinstance(error, FileNotFoundError | PermissionError)
     names = ("sslrootcert", "sslcrl", "sslcert", "sslkey")
     files = (parts.get(name) or os.environ.get(f"PG{name.upper()}") for name in names)
-    return next((file for file in files if file and not os.access(file, os.R_OK)), None)
+    return next((file for file in files if is_file and file and not os.access(file, os.R_OK)), None)

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import logging
+import os
 import socket
 import ssl
 from contextlib import nullcontext
@@ -491,11 +492,14 @@ async def test_an_error_names_what_it_is_about(settings: Settings, url: str, nam
     assert describe(caught.value).endswith(f": {named}")
 
 
+@pytest.mark.parametrize("folder", ["home", "home/.postgresql"])
 async def test_a_home_that_cannot_be_read_has_no_files_for_tls(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: str
 ) -> None:
     """As for libpq: a process whose user was changed may still have the HOME of another."""
-    monkeypatch.setenv("HOME", "/" + "x" * 300)  # the system refuses it, also to root
+    (tmp_path / folder).parent.mkdir(exist_ok=True)
+    (tmp_path / folder).symlink_to("x" * 300)  # the system refuses it, also to root
+    monkeypatch.setattr(os, "environ", os.environ | {"HOME": str(tmp_path / "home")})
 
     with pytest.raises(ConnectionRefusedError):
         await Connector(dataclasses.replace(settings, database_url="postgresql://us@[::1]:1/db"))()
