@@ -51,9 +51,9 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
         os.environ["USERNAME"] = os.environ.get("USERNAME") or str(os.getuid())
         try:
             return Session(settings)
-        except psycopg2.Error as error:
-            message = f"the connection failed: {error}".strip()
-            raise files.MigrationError(message) from None
+        except (psycopg2.Error, UnicodeDecodeError) as error:
+            text = str(getattr(error, "object", b""), "utf-8", "replace") or error
+            raise files.MigrationError(f"the connection failed: {text}".strip()) from None
 
     @override
     def init_database(self) -> None:

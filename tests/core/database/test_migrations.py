@@ -5,10 +5,12 @@ import os
 import pwd
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -107,6 +109,23 @@ def test_without_json_lines_are_for_people() -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch("(?s)the connection failed: .*[^\n]\n", done.stderr)
     assert "s3cret" not in done.stderr
+
+
+def test_a_message_in_another_encoding_is_shown() -> None:
+    """Before a session begins, a server or OpenSSL may say what is not UTF-8."""
+    text = b"SFATAL\0C28000\0MZugang f\xfcr u verboten\0\0"
+    message = b"E" + (len(text) + 4).to_bytes(4, "big") + text
+
+    def refuse(server: socket.socket) -> None:
+        with server.accept()[0] as client:
+            client.sendall(message)
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor() as pool:
+        pool.submit(refuse, server)
+        done = migrate(f"postgresql://u@127.0.0.1:{server.getsockname()[1]}/d?sslmode=disable")
+
+    assert done.returncode == 1
+    assert re.fullmatch("the connection failed: .*Zugang f\ufffdr u verboten\n", done.stderr)
 
 
 def test_on_a_terminal_lines_are_for_people(own_database: str) -> None:
