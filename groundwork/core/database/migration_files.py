@@ -16,7 +16,7 @@ FOLDER = SQL_DIR / "migrations"
 _NAME = re.compile(
     r"(?!post-apply|.*\.(?!rollback\.)(?i:down|undo|rollback)\.)[A-Za-z0-9][\w.-]*\.sql"
 )
-_TRANSACTIONAL = re.compile(r"(?i)(?:\s*--.*\n)*?\s*--\s*transactional\s*:(.*)")
+_TRANSACTIONAL = re.compile(r"(?im)^[ \t]*--[ \t]*transactional[ \t]*:(.*)")
 _CHANGED = (
     "{0} has changed since it was applied: restore the file, and put the change into a new "
     "migration. In development, undo it with `yoyo rollback --revision {0}` and apply it again, "
@@ -64,8 +64,8 @@ def read_sql(path: Path) -> str:
 
 
 def directive(sql: str) -> str:
-    """Return the value of the comment `-- transactional:` on top of a file, "true" without it."""
-    match = _TRANSACTIONAL.match(sql)
+    """Return the value of a file's first comment `-- transactional:`, "true" without it."""
+    match = _TRANSACTIONAL.search(sql)
     return match[1].strip().lower() if match else "true"
 
 

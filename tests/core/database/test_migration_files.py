@@ -20,6 +20,8 @@ ALL = len(migration_ids())
 INDEX = "-- transactional: false\nCREATE INDEX CONCURRENTLY new ON installation (created_at)"
 TWICE = "-- transactional: false\n-- transactional: false"
 AFTER_A_COMMENT = "-- An index.\n\n -- transactional: false"
+AFTER_A_BLOCK = "/* A licence:\nfree */\n-- transactional: false"
+IN_THE_MIDDLE = "SELECT 1;\n-- transactional: false"
 # What psql takes around a statement.
 AROUND = {
     "a comment": "{};\n-- the end; really",
@@ -273,11 +275,19 @@ def test_a_rollback_file_may_be_outside_a_transaction(copy: Path, own_database: 
 
 
 @pytest.mark.parametrize(
-    "line", ["-- transactional: false ", "--Transactional : FALSE\t", TWICE, AFTER_A_COMMENT]
+    "top",
+    [
+        "-- transactional: false ",
+        "--Transactional : FALSE\t",
+        TWICE,
+        AFTER_A_COMMENT,
+        AFTER_A_BLOCK,
+        IN_THE_MIDDLE,
+    ],
 )
-def test_a_directive_is_read_in_any_spelling(line: str, copy: Path, own_database: str) -> None:
-    """Upper case and white space at the end of the line do not count, nor does another one."""
-    (copy / "sql/migrations/9003.vacuum.sql").write_text(f"{line}\r\nVACUUM installation")
+def test_a_directive_is_read_in_any_spelling(top: str, copy: Path, own_database: str) -> None:
+    """Upper case and white space do not count, nor does another one or what stands before it."""
+    (copy / "sql/migrations/9003.vacuum.sql").write_text(f"{top}\r\nVACUUM installation")
 
     assert migrate(own_database, copy).stderr == ""
 
