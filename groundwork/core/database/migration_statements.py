@@ -19,9 +19,9 @@ _TOKEN = (
     rf"(?is){_QUOTED}|{_COMMENT}|(?P<stop>;)|(?P<end>\Z)"
     r"|(?P<open>\(|(?<![\w$.])(?:CASE|BEGIN\s+ATOMIC)\b)|(?P<close>\)|(?<![\w$.])END\b)"
 )
-# COMMIT would separate a change from its mark, ROLLBACK would mark what has been undone.
+# COMMIT separates a change from its mark, ROLLBACK marks what is undone, DISCARD ALL unlocks.
 _TRANSACTION = re.compile(
-    r"(?i)(ABORT|BEGIN|COMMIT|END|PREPARE\s+TRANSACTION|START"
+    r"(?i)(ABORT|BEGIN|COMMIT|DISCARD\s+ALL|END|PREPARE\s+TRANSACTION|START"
     r"|ROLLBACK(?!(\s+(WORK|TRANSACTION))?\s+TO))\b"
 )
 # No query queues behind what runs CONCURRENTLY, and the snapshots it waits for may last.
@@ -47,13 +47,13 @@ type Statements = list[tuple[int, str]]  # each with the line of the file on whi
 
 
 def read_statements(path: Path) -> Statements:
-    """Return the statements of a file; raise MigrationError if one begins or ends a transaction."""
+    """Return a file's statements; raise MigrationError if one ends a transaction or the lock."""
     found = statements(read_sql(path))
     for line, statement in found:
         if _TRANSACTION.match(statement):
             message = (
-                f"{path.name} line {line}: remove BEGIN, COMMIT and ROLLBACK; a file is one "
-                "transaction, or, after `-- transactional: false`, each statement is one"
+                f"{path.name} line {line}: remove BEGIN, COMMIT, ROLLBACK and DISCARD ALL; a file "
+                "is one transaction, or, after `-- transactional: false`, each statement is one"
             )
             raise MigrationError(message)
     return found

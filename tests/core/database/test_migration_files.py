@@ -183,6 +183,7 @@ def test_files_are_taken_as_psql_takes_them(
         "/* one */ BEGIN; CREATE TABLE new (); END",
         "START TRANSACTION; CREATE TABLE new (); COMMIT AND CHAIN",
         "CREATE TABLE new (); PREPARE TRANSACTION 'new'",
+        "CREATE TABLE new (); DISCARD ALL",  # releases the lock of the runners
     ],
 )
 def test_a_file_does_not_end_its_transaction(
