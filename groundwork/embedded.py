@@ -64,8 +64,7 @@ def postgres(data: Path) -> Iterator[str]:
             with _running(data, program, *_INITDB) as initdb:
                 if initdb.wait():
                     _fail(data)
-        program = binaries() / "postgres"
-        with _running(data, program, "-k", folder, "-p5432", "-h", "") as server:
+        with _running(data, binaries() / "postgres", "-k", folder, "-p5432", "-h", "") as server:
             address = f"postgresql://postgres@/postgres?host={folder}&port=5432"
             _wait_until_ready(server, address, data)
             yield address
@@ -137,11 +136,10 @@ def _stop_left_over(data: Path) -> None:
     """Stop the server of these data that a killed run left behind, and no other user's process."""
     import psutil
 
-    owner = data.stat().st_uid
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or [""]
         number = _STOP.get(Path(command[0]).name)
-        if number and str(data) in command and process.uids().real == owner:
+        if number and str(data) in command and process.uids().real == data.stat().st_uid:
             process.send_signal(number)
             process.wait(STOP_SECONDS)
     (data / "postmaster.pid").unlink(missing_ok=True)  # it may name another process by now
