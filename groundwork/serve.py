@@ -41,8 +41,7 @@ def serve(sockets: list[socket.socket] | None = None) -> None:
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=settings.shutdown_grace_seconds,  # type: ignore[arg-type]  # works
     )
-    # What has been imported is no garbage, and a request leaves little: without this, garbage
-    # collection takes a tenth of a busy process' time.
+    # Without this, garbage collection takes a tenth of a busy process' time, and finds little.
     gc.freeze()
     gc.set_threshold(10_000)
     gc.enable()
