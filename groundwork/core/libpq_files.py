@@ -94,5 +94,6 @@ def unreadable_file(error: Exception, parts: Mapping[str, str]) -> str | None:
     """Return the file for TLS that an error is about; OpenSSL does not say which."""
     is_file = isinstance(error, FileNotFoundError | PermissionError)
     names = ("sslrootcert", "sslcrl", "sslcert", "sslkey")
-    files = (parts.get(name) or os.environ.get(f"PG{name.upper()}") for name in names)
+    files = [parts.get(name) or os.environ.get(f"PG{name.upper()}") for name in names]
+    files += map(str, Path(os.path.expanduser("~/.postgresql")).glob("*"))  # noqa: PTH111
     return next((file for file in files if is_file and file and not os.access(file, os.R_OK)), None)

@@ -85,10 +85,15 @@ def test_the_password_is_found_beside_a_folder_that_cannot_be_read(
 
 @pytest.mark.parametrize("error", [FileNotFoundError(), PermissionError()])
 def test_the_file_for_tls_that_cannot_be_read_is_named(
-    monkeypatch: pytest.MonkeyPatch, error: OSError
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: OSError
 ) -> None:
-    """The address or the environment has it; one that can be read is not to blame."""
-    monkeypatch.setenv("PGSSLKEY", "/nowhere")
+    """The address, the environment or HOME has it; one that can be read is not to blame."""
+    (folder := tmp_path / ".postgresql").mkdir()
+    (folder / "root.crt").touch()
+    (folder / "postgresql.key").symlink_to("x" * 300)  # the system refuses it, also to root
+    monkeypatch.setenv("HOME", str(tmp_path))
 
+    assert unreadable_file(error, {"sslrootcert": "/"}) == str(folder / "postgresql.key")
+    monkeypatch.setenv("PGSSLKEY", "/nowhere")
     assert unreadable_file(error, {"sslrootcert": "/"}) == "/nowhere"
     assert unreadable_file(ConnectionResetError(), {}) is None
