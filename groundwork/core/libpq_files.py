@@ -76,7 +76,8 @@ def translate_tls(parts: dict[str, str]) -> None:
         Path(os.path.expanduser("~/.postgresql/root.crt")).stat()  # noqa: PTH111 - never raises
     except OSError as error:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):
-            os.environ.setdefault("PGPASSFILE", os.path.expanduser("~/.pgpass"))  # noqa: PTH111
+            for variable, file in (("PGPASSFILE", "pgpass"), ("PGSERVICEFILE", "pg_service.conf")):
+                os.environ.setdefault(variable, os.path.expanduser(f"~/.{file}"))  # noqa: PTH111
             os.environ["HOME"] = os.devnull
     is_verified = (parts.get("sslmode") or os.environ.get("PGSSLMODE", "")).startswith("verify")
     for name in ("sslcert", "sslcrl", "sslrootcert"):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from groundwork.core.libpq_files import find_password, translate_tls, unreadable_file
+from groundwork.core.libpq_files import add_service, find_password, translate_tls, unreadable_file
 
 PARTS = {"user": "u", "dbname": "d"}
 
@@ -69,18 +69,20 @@ def test_the_database_has_the_name_of_the_user(
     assert find_password({"user": "u"}, "h", 1) == "b"
 
 
-def test_the_password_is_found_beside_a_folder_that_cannot_be_read(
+def test_other_files_are_found_beside_a_folder_that_cannot_be_read(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """~/.postgresql of another user hides the files for TLS alone."""
     monkeypatch.setattr(os, "environ", dict(os.environ))
     file.write_text("*:*:*:*:secret")
+    file.with_name(".pg_service.conf").write_text("[s]\nhost=h")
     file.with_name(".postgresql").symlink_to("x" * 300)  # the system refuses it, also to root
 
     translate_tls({})
 
     assert os.environ["HOME"] == os.devnull
     assert find_password(PARTS, "h", 5432) == "secret"
+    assert add_service({"service": "s"}) == {"host": "h"}
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError(), PermissionError()])
