@@ -34,13 +34,15 @@ _CONCURRENT = re.compile(
     r"(?is)((CREATE|DROP)\s+(UNIQUE\s+)?INDEX\s+|(REINDEX|REFRESH|ALTER.*\sDETACH)\s.*\b)CONCURRENTLY\b"
 )
 _CREATED = re.compile(
-    r'\bINDEX\s+CONCURRENTLY\s+(?:IF\s+NOT\s+EXISTS\s+)?("[^"]+"|[\w$]+)\s+ON\b', re.IGNORECASE
+    r'(?i)\bINDEX\s+CONCURRENTLY\s+(?:IF\s+NOT\s+EXISTS\s+)?("[^"]+"|[\w$]+)\s+ON\s+(?:ONLY\s+)?'
+    r'((?:"[^"]+"|[\w$.])+)'
 )
 # That of a partitioned table, of the kind "I", is not valid until each partition has one.
 INVALID = """
     SELECT string_agg(indexrelid::regclass::text, ', ')
     FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE NOT indisvalid AND relkind = 'i'
 """
+_NAMED = "AND indrelid = to_regclass(%(table)s) AND relname = (parse_ident(%(name)s))[1]"
 _NOT_NAMED = "AND lower(relname) <> ALL (regexp_split_to_array(lower(%(sql)s), '[^[:word:]$]+'))"
 
 type Statements = list[tuple[int, str]]  # each with the line of the file on which it begins
@@ -105,9 +107,9 @@ def _run(session: Session, statement: str) -> None:
 
 
 def _drop_invalid(session: Session, statement: str) -> None:
-    for name in _CREATED.findall(statement):
-        if session.run(f"{INVALID} AND indexrelid = to_regclass(%(name)s)", name=name):
-            session.run(f"DROP INDEX CONCURRENTLY {name}")
+    for name, table in _CREATED.findall(statement):
+        if index := session.run(INVALID + _NAMED, name=name, table=table):
+            session.run(f"DROP INDEX CONCURRENTLY {index}")
 
 
 def refuse_invalid(session: Session, sql: str = "") -> None:

@@ -188,6 +188,17 @@ def test_an_index_of_a_killed_run_is_created_again(name: str, start: Start, url:
     assert run(url, IS_UNIQUE) == [(True,)]
 
 
+def test_an_index_outside_the_search_path_is_not_left_behind(start: Start, url: str) -> None:
+    """A failed index is dropped from the schema of its table."""
+    run(url, 'CREATE SCHEMA "a yard"; ALTER TABLE crate SET SCHEMA "a yard"')
+    unique = UNIQUE.replace("ON crate", 'ON ONLY "a yard".crate')
+
+    failed, left = start(unique).result(), run(url, INVALID)
+    run(url, 'TRUNCATE "a yard".crate')
+
+    assert (failed.returncode, left, start(unique).result().returncode) == (1, [], 0)
+
+
 @pytest.mark.parametrize("sql", [ALTER, INDEX], ids=["in a transaction", "concurrently"])
 def test_nothing_is_applied_beside_an_invalid_index(sql: str, start: Start, url: str) -> None:
     """An index that the pending migration does not name is left to the operator."""
