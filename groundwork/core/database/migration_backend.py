@@ -14,6 +14,7 @@ import psycopg2
 from yoyo import internalmigrations
 from yoyo import migrations as yoyo
 from yoyo.backends.core.postgresql import PostgresqlBackend
+from yoyo.topologicalsort import CycleError
 
 from groundwork.core.config import settings_or_exit
 from groundwork.core.database import migration_files as files
@@ -65,9 +66,12 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
     def lock(self, timeout: float = 10) -> Iterator[None]:
         """Take no lock: a change does. Close the connection afterwards, which releases it."""
         with closing(self.connection) as session:
-            pid = session.run("SELECT pg_backend_pid()")
-            Thread(target=session.watch, args=(pid,), daemon=True).start()
-            yield
+            try:
+                pid = session.run("SELECT pg_backend_pid()")
+                Thread(target=session.watch, args=(pid,), daemon=True).start()
+                yield
+            except (psycopg2.Error, yoyo.exceptions.BadMigration, CycleError) as error:
+                raise files.MigrationError(str(error).strip()) from None
 
     @override
     def ensure_internal_schema_updated(self) -> None:

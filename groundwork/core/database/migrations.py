@@ -7,11 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from glob import escape
 
-import psycopg2
 from yoyo.connections import parse_uri
-from yoyo.exceptions import BadMigration
 from yoyo.migrations import default_migration_table, read_migrations
-from yoyo.topologicalsort import CycleError
 
 from groundwork.core.config import settings_or_exit
 from groundwork.core.database import migration_files as files
@@ -40,19 +37,16 @@ def migrate(*, check: bool = False) -> None:
 def _migrate(*, check: bool) -> None:
     migrations = read_migrations(escape(str(files.FOLDER)))
     backend = Backend(parse_uri("groundwork://"), default_migration_table)
-    try:
-        with backend.lock():
-            pending = backend.to_apply(migrations)
-            if not check:
-                backend.apply_migrations(pending)
-            else:
-                files.compare(backend.connection.read_applied())
-                if pending:
-                    backend.connection.refuse_other_schema()
-                    message = f"pending: {', '.join(migration.id for migration in pending)}"
-                    raise files.MigrationError(message)
-            if invalid := backend.connection.run(INVALID):
-                logger.warning("not valid, so not used by queries: index %s", invalid)
-    except (psycopg2.Error, BadMigration, CycleError) as error:
-        raise files.MigrationError(str(error).strip()) from None
+    with backend.lock():
+        pending = backend.to_apply(migrations)
+        if not check:
+            backend.apply_migrations(pending)
+        else:
+            files.compare(backend.connection.read_applied())
+            if pending:
+                backend.connection.refuse_other_schema()
+                message = f"pending: {', '.join(migration.id for migration in pending)}"
+                raise files.MigrationError(message)
+        if invalid := backend.connection.run(INVALID):
+            logger.warning("not valid, so not used by queries: index %s", invalid)
     logger.info("the database is up to date")

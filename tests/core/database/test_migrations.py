@@ -418,9 +418,12 @@ def test_an_unresolved_dependency_is_an_error(name: str, copy: Path, own_databas
     """A migration that depends on an unknown one or on itself is refused; yoyo would skip it."""
     (copy / "sql/migrations/9003.create-odd.sql").write_text(f"-- depends: {name}\nSELECT 1;")
 
-    done = migrate(own_database, copy)
-
-    assert (done.returncode, "9003.create-odd" in done.stderr) == (1, True)
+    for done in (
+        migrate(own_database, copy),
+        yoyo("list", url=own_database, folder=copy),
+        yoyo("apply", url=own_database, folder=copy),
+    ):
+        assert (done.returncode, "9003.create-odd" in done.stderr) == (1, True)
 
 
 def test_a_user_without_a_name(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
