@@ -17,8 +17,8 @@ from typing import Any
 from groundwork.core.config import Settings, settings_or_exit
 from groundwork.core.database.connections import SQL_DIR
 from groundwork.core.database.migrations import migrate
-from groundwork.core.environment import DEV_DATABASE_URL, exit_with, read_environment, say
-from groundwork.embedded import binaries, postgres, remove_pg_variables
+from groundwork.core.environment import DEV_DATABASE_URL, exit_with, read_environment, say, unset_pg
+from groundwork.embedded import binaries, postgres
 from groundwork.probe import local_address
 from groundwork.serve import listen, serve
 
@@ -51,7 +51,7 @@ def dev() -> None:
     if given.get("ENVIRONMENT") in {"staging", "production"}:
         exit_with("`groundwork dev` is for ENVIRONMENT=development")
     if "DATABASE_URL" not in given:
-        remove_pg_variables()
+        unset_pg()
     os.environ |= {name: value for name, value in _DEFAULTS.items() if name not in given | unread}
     settings = settings_or_exit()
     with ExitStack() as stack:

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 import psycopg2
 
-from groundwork.core.environment import exit_with
+from groundwork.core.environment import exit_with, unset_pg
 
 STOP_SECONDS = 10.0
 _START_SECONDS = 60.0
@@ -41,12 +41,6 @@ def binaries() -> Path:
     return Path(spec.origin).parent / "pginstall/bin"
 
 
-def remove_pg_variables() -> None:
-    """Remove PG* from the environment: libpq, asyncpg and PostgreSQL itself read them."""
-    for name in [name for name in os.environ if name.startswith("PG")]:
-        del os.environ[name]
-
-
 @contextmanager
 def postgres(data: Path) -> Iterator[str]:
     """Run PostgreSQL on a Unix socket, yield its address, and stop it afterwards.
@@ -54,7 +48,7 @@ def postgres(data: Path) -> Iterator[str]:
     The socket is in a folder of its own: the path of `data` may be too long for one, or have a
     comma. If PostgreSQL does not start, print the reason and exit with 2.
     """
-    remove_pg_variables()
+    unset_pg()
     data = data.resolve()
     data.mkdir(exist_ok=True)
     _stop_left_over(data)

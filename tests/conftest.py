@@ -20,13 +20,13 @@ from starlette.types import Receive, Scope, Send
 from groundwork import main
 from groundwork.core.config import Settings
 from groundwork.core.database import Connection, Connector, Pool
+from groundwork.core.environment import unset_pg
 from groundwork.core.http.middleware import RequestContext
 from groundwork.core.lifecycle import Lifecycle
 from groundwork.core.observability.event_loop import LoopMonitor
 from groundwork.core.observability.recent import Recent
 from groundwork.core.readiness.check import Readiness
 from groundwork.core.state import State
-from groundwork.embedded import remove_pg_variables
 from tests.databases import TransactionPool, migrate, new_database, throwaway_server
 from tests.loop import Loop
 from tests.openapi import description
@@ -50,7 +50,7 @@ def pytest_configure() -> None:
         for name in (item.name.upper(), f"{item.name.upper()}_FILE"):
             os.environ.pop(name, None)
     if "TEST_DATABASE_URL" not in os.environ:
-        remove_pg_variables()
+        unset_pg()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

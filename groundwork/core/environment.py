@@ -32,9 +32,16 @@ def read_environment(names: Collection[str], *, running_dev: bool = True) -> tup
             _add(_read_dotenv(), names, values, errors)
         except ValueError as error:
             errors[".env"] = str(error)
-        if running_dev and os.path.lexists(DEV_DATABASE_URL):
+        if running_dev and "DATABASE_URL" not in values and os.path.lexists(DEV_DATABASE_URL):
+            unset_pg()  # as dev.py does
             _add({"DATABASE_URL_FILE": str(DEV_DATABASE_URL)}, names, values, errors)
     return values, errors
+
+
+def unset_pg() -> None:
+    """Remove PG* from the environment: libpq, asyncpg and PostgreSQL itself read them."""
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
 
 
 def exit_with(message: str) -> NoReturn:

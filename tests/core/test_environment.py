@@ -55,8 +55,22 @@ def test_a_running_dev_gives_the_database() -> None:
 
     assert read_environment(NAMES) == ({"DATABASE_URL": "postgresql:///dev"}, {})
     assert read_environment(NAMES, running_dev=False) == ({}, {})
-    Path(".env").write_text("DATABASE_URL=postgresql:///mine")
-    assert read_environment(NAMES)[0] == {"DATABASE_URL": "postgresql:///mine"}
+
+
+@pytest.mark.parametrize("own", ["", "DATABASE_URL=postgresql:///mine"])
+def test_variables_of_libpq_count_for_your_own_server(
+    own: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PG* variables, meant for another server, are no part of a running `groundwork dev`'s."""
+    monkeypatch.setenv("PGSERVICE", "another")
+    DEV_DATABASE_URL.parent.mkdir()
+    DEV_DATABASE_URL.write_text("postgresql:///dev")
+    Path(".env").write_text(own)
+
+    address = read_environment(NAMES)[0]["DATABASE_URL"]
+
+    assert address == f"postgresql:///{'mine' if own else 'dev'}"
+    assert ("PGSERVICE" in os.environ) is bool(own)
 
 
 @pytest.mark.parametrize(
