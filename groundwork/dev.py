@@ -31,7 +31,7 @@ _DEFAULTS = {
     "SHUTDOWN_DRAIN_SECONDS": "0",
     "SHUTDOWN_GRACE_SECONDS": "1",
 }
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _NOT_MIGRATED = """\
 migrations were not applied; the service runs on the database as it is. To edit or rename one:
            `uv run yoyo rollback --revision NAME` before, `uv run groundwork migrate` afterwards;
@@ -40,7 +40,7 @@ migrations were not applied; the service runs on the database as it is. To edit 
 
 
 def dev() -> None:
-    """Serve until Ctrl-C, SIGTERM or SIGHUP, then stop the database too."""
+    """Serve until Ctrl-C, SIGTERM, SIGHUP or SIGQUIT, then stop the database too."""
     binaries()  # or exit, where this is no checkout, before anything is done
     if SQL_DIR.parent in Path.cwd().parents:  # psql would not find a database in a subfolder
         exit_with(f"run `groundwork dev` in {SQL_DIR.parent}")

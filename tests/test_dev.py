@@ -186,7 +186,7 @@ def test_it_takes_signals_before_it_serves(
     environment_of()
 
     taken = {one.args[0] for one in handle.mock_calls}
-    assert taken >= {signal.SIGTERM, signal.SIGINT}
+    assert taken >= {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
     assert (signal.SIGHUP in taken) is (found is signal.SIG_DFL)
 
 
@@ -309,4 +309,4 @@ def test_a_second_ctrl_c_does_no_harm(handle: Mock) -> None:
     with pytest.raises(SystemExit, match="0"):
         leave()
 
-    assert handle.mock_calls == [call(number, signal.SIG_IGN) for number in (15, 2, 1)]
+    assert handle.mock_calls == [call(number, signal.SIG_IGN) for number in (15, 2, 1, 3)]
