@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from groundwork.core.config import Settings
@@ -44,7 +44,8 @@ class Lifecycle:
             delay = self._drain if waits else 0
             watchdog = threading.Timer(delay + self._grace + _MARGIN_SECONDS, _end)
             watchdog.daemon = True
-            watchdog.start()
+            with suppress(RuntimeError):  # the system allows no more threads
+                watchdog.start()
             self.draining = True
             loop.call_soon_threadsafe(on_drain)
             loop.call_soon_threadsafe(loop.call_later, delay, pass_on, number)

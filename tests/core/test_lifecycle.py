@@ -100,6 +100,20 @@ async def test_an_instance_that_has_served_drains_at_any_age(
     assert not end.is_set()
 
 
+@pytest.mark.usefixtures("end")
+async def test_without_a_thread_for_the_watchdog_it_shuts_down(
+    settings: Settings, server: Mock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system allows no more threads, the signal is not lost."""
+    cannot_start = Mock(side_effect=RuntimeError("can't start new thread"))
+    monkeypatch.setattr(threading.Timer, "start", cannot_start)
+    with Lifecycle(settings).handle_signals(Mock()):
+        signal.raise_signal(signal.SIGTERM)
+        await eventually(lambda: server.called)
+
+    assert cannot_start.called
+
+
 async def test_a_second_signal_skips_the_drain(
     patient: Settings, server: Mock, end: threading.Event
 ) -> None:
