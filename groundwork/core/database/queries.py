@@ -56,7 +56,7 @@ class Query[Row, *Parameters]:
     @cached_property
     def text(self) -> str:
         """Return the SQL."""
-        return (SQL_DIR / f"{self.name}.sql").read_text("utf-8")
+        return (SQL_DIR / f"{self.name}.sql").read_text("utf-8-sig")
 
     @cached_property
     def types(self) -> tuple[Any, ...]:

@@ -419,6 +419,13 @@ async def test_rows_are_structs(connection: Connection, sql: Path) -> None:
     assert await query.first(connection, "c") is None
 
 
+async def test_a_file_may_have_a_byte_order_mark(connection: Connection, sql: Path) -> None:
+    """Editors on Windows write one, and psql skips it."""
+    (sql / "one.sql").write_text("SELECT 1", "utf-8-sig")
+
+    assert await Query[int]("box/one").one(connection) == 1
+
+
 @pytest.mark.usefixtures("box")
 async def test_a_single_column_is_its_value(connection: Connection, sql: Path) -> None:
     """A Query of a plain type has the value of its only column."""
