@@ -31,7 +31,7 @@ _TIMEOUTS = """
         current_setting('lock_timeout'), current_setting('statement_timeout'))
 """
 _CONCURRENT = re.compile(
-    r"(?is)((CREATE|DROP)\s+(UNIQUE\s+)?INDEX\s+|(REINDEX|REFRESH|ALTER.*\sDETACH)\s.*\b)CONCURRENTLY\b"
+    r"(?is)((CREATE|DROP)\s+(UNIQUE\s+)?INDEX\s+|(REINDEX|REFRESH|ALTER.*\sDETACH)\b.*\b)CONCURRENTLY\b"
 )
 _CREATED = re.compile(
     r'(?i)\bINDEX\s+CONCURRENTLY\s+(?:IF\s+NOT\s+EXISTS\s+)?("[^"]+"|[\w$]+)\s+ON\s+(?:ONLY\s+)?'
@@ -92,18 +92,19 @@ def run_statements(session: Session, statements: Statements) -> None:
 
 def _run(session: Session, statement: str) -> None:
     """Run a statement; an index that it creates CONCURRENTLY is valid, or is not there."""
-    if not _CONCURRENT.match(statement):
+    head = re.sub(r"--.*|(?s:/\*.*?\*/)", " ", statement[:1000])  # without comments
+    if not _CONCURRENT.match(head):
         session.run(statement)
         return
     timeouts = session.run(_TIMEOUTS)  # the file may have SET them
     session.run(_NO_TIMEOUTS)
     try:
-        _drop_invalid(session, statement)  # of a run that was killed
+        _drop_invalid(session, head)  # of a run that was killed
         session.run(statement)
     finally:
         with suppress(psycopg2.Error):
             session.run(timeouts)
-            _drop_invalid(session, statement)
+            _drop_invalid(session, head)
 
 
 def _drop_invalid(session: Session, statement: str) -> None:
