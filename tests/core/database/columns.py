@@ -65,6 +65,9 @@ async def differences(query: Query[Any, *tuple[Any, ...]], connection: Connectio
         return [str(error)]
     row, *given = query.types
     domains = dict(map(tuple, await connection.fetch(DOMAINS)))
+    names = [one.name for one in prepared.get_attributes()]
+    if len(names) > len({*names}):
+        return [f"returns {', '.join(names)}: give each column a name of its own"]
     columns = {one.name: _base(one.type, domains) for one in prepared.get_attributes()}
     parameters = [_base(one, domains) for one in prepared.get_parameters()]
     labels = {name: set(found) for name, found in await connection.fetch(LABELS)}

@@ -198,6 +198,11 @@ def test_a_changed_session_is_found(text: str, changes: bool) -> None:  # noqa: 
             Query[Row]("box/x"),
             ["returns lower, size, data; Row has name, size, data"],
         ),
+        (
+            "SELECT b.name, b.size, b.data, c.size FROM box AS b JOIN box AS c USING (name)",
+            Query[Row]("box/x"),
+            ["returns name, size, data, size: give each column a name of its own"],
+        ),
         ("SELECT size FROM box", Query[int]("box/x"), ["size may be NULL; int has int"]),
         ("SELECT coalesce(size, 0) AS size FROM box", Query[int]("box/x"), []),
         (
