@@ -77,7 +77,7 @@ async def differences(query: Query[Any, *tuple[Any, ...]], connection: Connectio
     nullable = await _nullable(query.text, len(parameters), connection)
     fields = _fields(row, columns)
     return [
-        f"{name} may be NULL; {_name(row)} has {_name(fields[name])}"
+        f"{name} may be NULL; {_owner(row)} has {_name(fields[name])}"
         for name, is_nullable in zip(columns, nullable, strict=False)
         if is_nullable and NoneType not in get_args(fields[name])
     ]
@@ -86,11 +86,11 @@ async def differences(query: Query[Any, *tuple[Any, ...]], connection: Connectio
 def _columns(row: Any, columns: dict[str, str], labels: dict[str, set[str]]) -> Iterator[str]:
     fields = _fields(row, columns)
     if [*fields] != [*columns]:
-        yield f"returns {', '.join(columns) or 'nothing'}; {_name(row)} has {', '.join(fields)}"
+        yield f"returns {', '.join(columns) or 'nothing'}; {_owner(row)} has {', '.join(fields)}"
         return
     for name, column in columns.items():
         if not _fits(fields[name], column, labels, eq):
-            yield f"{name} is {_type(column, labels)}; {_name(row)} has {_name(fields[name])}"
+            yield f"{name} is {_type(column, labels)}; {_owner(row)} has {_name(fields[name])}"
 
 
 def _parameters(
@@ -193,7 +193,7 @@ def _fields(row: Any, columns: dict[str, str]) -> dict[str, Any]:
         return {}
     if isinstance(row, type) and issubclass(row, msgspec.Struct):
         return {field.name: field.type for field in msgspec.structs.fields(row)}
-    return {next(iter(columns), "one column"): row}
+    return {next(iter(columns)) if len(columns) == 1 else "one column": row}
 
 
 def _fits(
@@ -234,6 +234,11 @@ def _type(column: str, labels: dict[str, set[str]]) -> str:
     """Return the name of a column's type, with the labels of an enum."""
     known = sorted(labels.get(column.removesuffix("[]"), ()))
     return f"{column} of {', '.join(known)}" if known else column
+
+
+def _owner(row: Any) -> str:
+    """Return what declares the columns: the name of a Struct, else the Query."""
+    return row.__name__ if isinstance(row, msgspec.StructMeta) else "the Query"
 
 
 def _name(kind: Any) -> str:

@@ -203,17 +203,17 @@ def test_a_changed_session_is_found(text: str, changes: bool) -> None:  # noqa: 
             Query[Row]("box/x"),
             ["returns name, size, data, size: give each column a name of its own"],
         ),
-        ("SELECT size FROM box", Query[int]("box/x"), ["size may be NULL; int has int"]),
+        ("SELECT size FROM box", Query[int]("box/x"), ["size may be NULL; the Query has int"]),
         ("SELECT coalesce(size, 0) AS size FROM box", Query[int]("box/x"), []),
         (
             "SELECT b.size FROM box AS b, box AS c",
             Query[int]("box/x"),
-            ["size may be NULL; int has int"],
+            ["size may be NULL; the Query has int"],
         ),
         (
             "SELECT c.name FROM box AS b LEFT JOIN box AS c ON c.size = b.size",
             Query[str]("box/x"),
-            ["name may be NULL; str has str"],
+            ["name may be NULL; the Query has str"],
         ),
         ("SELECT b.name FROM box AS b LEFT JOIN box AS c USING (size)", Query[str]("box/x"), []),
         (
@@ -224,10 +224,14 @@ def test_a_changed_session_is_found(text: str, changes: bool) -> None:  # noqa: 
         (
             "SELECT b.name FROM box AS b FULL JOIN box AS c USING (size)",
             Query[str]("box/x"),
-            ["name may be NULL; str has str"],
+            ["name may be NULL; the Query has str"],
         ),
         ("SELECT name FROM box ORDER BY size", Query[str]("box/x"), []),
-        ("SELECT size FROM box FOR UPDATE", Query[int]("box/x"), ["size may be NULL; int has int"]),
+        (
+            "SELECT size FROM box FOR UPDATE",
+            Query[int]("box/x"),
+            ["size may be NULL; the Query has int"],
+        ),
         (
             "SELECT b.name FROM box AS b UNION ALL SELECT c.data::text FROM box AS c",
             Query[str]("box/x"),
@@ -241,7 +245,7 @@ def test_a_changed_session_is_found(text: str, changes: bool) -> None:  # noqa: 
         (
             "SELECT name FROM box UNION SELECT label FROM tags ORDER BY 1 LIMIT 2",
             Query[str]("box/x"),
-            ["name may be NULL; str has str"],
+            ["name may be NULL; the Query has str"],
         ),
         (
             (
@@ -249,18 +253,18 @@ def test_a_changed_session_is_found(text: str, changes: bool) -> None:  # noqa: 
                 " JOIN box AS b ON b.size = length(c.name)"
             ),
             Query[str]("box/x"),
-            ["name may be NULL; str has str"],
+            ["name may be NULL; the Query has str"],
         ),
         (
             "SELECT name FROM box GROUP BY ROLLUP (name)",
             Query[str]("box/x"),
-            ["name may be NULL; str has str"],
+            ["name may be NULL; the Query has str"],
         ),
         ("SELECT code FROM tags", Query[str]("box/x"), []),
         (
             "SELECT 1 AS size UNION ALL SELECT size FROM box",
             Query[int]("box/x"),
-            ["size may be NULL; int has int"],
+            ["size may be NULL; the Query has int"],
         ),
         (
             (
@@ -269,7 +273,7 @@ def test_a_changed_session_is_found(text: str, changes: bool) -> None:  # noqa: 
                 " SELECT size FROM c ORDER BY name"
             ),
             Query[int]("box/x"),
-            ["size may be NULL; int has int"],
+            ["size may be NULL; the Query has int"],
         ),
         (
             "WITH c AS (DELETE FROM box RETURNING name, size) SELECT name FROM c",
@@ -282,7 +286,7 @@ def test_a_changed_session_is_found(text: str, changes: bool) -> None:  # noqa: 
                 " SELECT c.name FROM box AS b LEFT JOIN c ON c.name = b.data::text"
             ),
             Query[str]("box/x"),
-            ["name may be NULL; str has str"],
+            ["name may be NULL; the Query has str"],
         ),
         (
             (
@@ -295,18 +299,18 @@ def test_a_changed_session_is_found(text: str, changes: bool) -> None:  # noqa: 
         (
             "SELECT size FROM (SELECT size, row_number() OVER () AS n FROM box) AS c WHERE n < 3",
             Query[int]("box/x"),
-            ["size may be NULL; int has int"],
+            ["size may be NULL; the Query has int"],
         ),
         (
             "SELECT p.size FROM piece AS p ORDER BY p.name",
             Query[int]("box/x"),
-            ["size may be NULL; int has int"],
+            ["size may be NULL; the Query has int"],
         ),
         ("SELECT name FROM piece ORDER BY size", Query[str]("box/x"), []),
         (
             "SELECT size FROM piece WHERE name = $1",
             Query[int, str]("box/x"),
-            ["size may be NULL; int has int"],
+            ["size may be NULL; the Query has int"],
         ),
         ("SELECT count(*) FROM piece", Query[int]("box/x"), []),
         ("SELECT array_agg(weight) FROM piece", Query[list[Decimal]]("box/x"), []),
@@ -315,46 +319,50 @@ def test_a_changed_session_is_found(text: str, changes: bool) -> None:  # noqa: 
             Query[bool, list[str]]("box/x"),
             ["$1 is numeric[]; the Query has list[str]"],
         ),
-        ('SELECT "end" FROM box', Query[int]("box/x"), ["end may be NULL; int has int"]),
+        ('SELECT "end" FROM box', Query[int]("box/x"), ["end may be NULL; the Query has int"]),
         ("SELECT name FROM box", Query[Literal["a", "b"]]("box/x"), []),
         (
             "SELECT 1 AS size",
             Query[Literal["a"]]("box/x"),
-            ["size is int4; typing.Literal['a'] has typing.Literal['a']"],
+            ["size is int4; the Query has typing.Literal['a']"],
         ),
         (
             "SELECT '::1'::inet AS address",
             Query[str]("box/x"),
-            ["address is inet; str has str"],
+            ["address is inet; the Query has str"],
         ),
         (
             "SELECT tstzrange(NULL, NULL) AS during",
             Query[str]("box/x"),
-            ["during is tstzrange; str has str"],
+            ["during is tstzrange; the Query has str"],
         ),
         (
             "SELECT array_agg(data) FROM box",
             Query[list[dict[str, int]]]("box/x"),
-            ["array_agg is jsonb[]; list[dict[str, int]] has list[dict[str, int]]"],
+            ["array_agg is jsonb[]; the Query has list[dict[str, int]]"],
         ),
         ("SELECT colour FROM box", Query[str]("box/x"), ['column "colour" does not exist']),
         ("SELECT array_agg(name) FROM box", Query[list[str]]("box/x"), []),
         (
             "SELECT array_agg(size) FROM box",
             Query[list[str]]("box/x"),
-            ["array_agg is int4[]; list[str] has list[str]"],
+            ["array_agg is int4[]; the Query has list[str]"],
         ),
-        ("SELECT m AS row FROM marks AS m", Query[str]("box/x"), ["row is marks; str has str"]),
+        (
+            "SELECT m AS row FROM marks AS m",
+            Query[str]("box/x"),
+            ["row is marks; the Query has str"],
+        ),
         (
             "SELECT '{}'::datemultirange AS days",
             Query[str]("box/x"),
-            ["days is datemultirange; str has str"],
+            ["days is datemultirange; the Query has str"],
         ),
         ("SELECT mark FROM marks", Query[Literal["open", "done"]]("box/x"), []),
         (
             "SELECT mark FROM marks",
             Query[Literal["open"]]("box/x"),
-            ["mark is mark of done, open; typing.Literal['open'] has typing.Literal['open']"],
+            ["mark is mark of done, open; the Query has typing.Literal['open']"],
         ),
         ("SELECT $1::mark[] IS NULL", Query[bool, list[Literal["open"]]]("box/x"), []),
         (
@@ -366,7 +374,7 @@ def test_a_changed_session_is_found(text: str, changes: bool) -> None:  # noqa: 
         (
             "SELECT now() AS at",
             Query[datetime]("box/x"),
-            ["at is timestamptz; datetime has datetime"],
+            ["at is timestamptz; the Query has datetime"],
         ),
         ("SELECT localtimestamp AS at", Query[datetime]("box/x"), []),
         (
@@ -389,16 +397,21 @@ def test_a_changed_session_is_found(text: str, changes: bool) -> None:  # noqa: 
         (
             "DELETE FROM box RETURNING name",
             Query[None]("box/x"),
-            ["name is text; NoneType has NoneType"],
+            ["name is text; the Query has NoneType"],
         ),
         ("SELECT xmin FROM box", Query[int]("box/x"), []),
         ("SELECT pg_notify('boxes', $1)", Query[None, str]("box/x"), []),
         (
             "SELECT pg_notify('boxes', $1)",
             Query[str, str]("box/x"),
-            ["pg_notify is void; str has str"],
+            ["pg_notify is void; the Query has str"],
         ),
-        ("DELETE FROM box", Query[int]("box/x"), ["returns nothing; int has one column"]),
+        ("DELETE FROM box", Query[int]("box/x"), ["returns nothing; the Query has one column"]),
+        (
+            "SELECT name, size FROM box",
+            Query[str]("box/x"),
+            ["returns name, size; the Query has one column"],
+        ),
     ],
 )
 async def test_a_difference_is_found(
