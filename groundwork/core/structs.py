@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeAliasType, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from msgspec import Meta, Raw, Struct, UnsetType
 
@@ -24,9 +24,9 @@ class IdPath(Input):
 
 
 def bare_type(kind: Any) -> Any:
-    """Return a type without its aliases and constraints, and without None where it is optional."""
-    if isinstance(kind, TypeAliasType):
-        return bare_type(kind.__value__)
+    """Return a type without alias, NewType and constraints, and without None where optional."""
+    if inner := getattr(kind, "__value__", getattr(kind, "__supertype__", None)):
+        return bare_type(inner)
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return bare_type(arguments[0])

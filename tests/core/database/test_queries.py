@@ -9,7 +9,7 @@ from collections import Counter
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NewType
 from unittest.mock import Mock
 
 import asyncpg
@@ -41,6 +41,7 @@ QUERIES = {
 }.values()
 
 
+BoxId = NewType("BoxId", int)
 Later = Annotated[DateTime, msgspec.Meta(description="When.")]
 
 
@@ -369,6 +370,12 @@ def test_a_changed_session_is_found(text: str, changes: bool) -> None:  # noqa: 
             "SELECT $1::mark IS NULL",
             Query[bool, Literal["shut"]]("box/x"),
             ["$1 is mark of done, open; the Query has typing.Literal['shut']"],
+        ),
+        ("SELECT $1::int AS size", Query[BoxId, BoxId]("box/x"), []),
+        (
+            "SELECT $1::text IS NULL",
+            Query[bool, list[BoxId]]("box/x"),
+            ["$1 is text; the Query has list[tests.core.database.test_queries.BoxId]"],
         ),
         ("SELECT now() AS at", Query[DateTime]("box/x"), []),
         (
