@@ -101,9 +101,9 @@ async def box(connection: Connection) -> None:
 def changes_session(text: str) -> bool:
     """Return whether a statement leaves its session changed."""
     statement = re.sub("--.*", "", text).strip()
-    begin = r"\A(re)?set\s+(?!local|constraints|transaction)|\Adiscard"
+    begin = r"\A(re)?set\s+(?!local|constraints|transaction)|\A(discard|listen|declare|prepare)\b"
     kept = r"set_config\((?![^()]*,\s*true\s*\))|pg_(try_)?advisory_(lock|unlock)"
-    within = rf"{kept}|\b(listen|declare|prepare|temp)\b"
+    within = rf"{kept}|\b(create|(?<!insert )into)\s+((local|global)\s+)?temp(orary)?\s"
     return bool(re.search(f"{begin}|{within}", statement, re.IGNORECASE))
 
 
@@ -172,6 +172,11 @@ def test_no_query_changes_its_session(path: Path) -> None:
         ("-- Sets whose rows are seen.\nSELECT set_config('app.id', $1, true)", False),
         ("-- Sets whose rows are seen.\nSELECT set_config('app.id', $1, false)", True),
         ("-- Renames a box.\nUPDATE box\nSET name = $1", False),
+        ("-- Lists what is hot.\nWITH temp AS (SELECT 1 AS listen) SELECT listen FROM temp", False),
+        ("-- Copies boxes.\nCREATE LOCAL TEMPORARY TABLE copy AS SELECT name FROM box", True),
+        ("-- Copies boxes.\nSELECT name INTO TEMP copy FROM box", True),
+        ("-- Measures.\nINSERT INTO temp (degrees) VALUES ($1)", False),
+        ("-- Listens.\nLISTEN boxes", True),
     ],
 )
 def test_a_changed_session_is_found(text: str, changes: bool) -> None:  # noqa: FBT001
