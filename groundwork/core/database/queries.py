@@ -15,7 +15,7 @@ from groundwork.core.database.connections import SQL_DIR
 from groundwork.core.database.errors import abandon
 from groundwork.core.database.pool import Executor, Pool
 from groundwork.core.observability.metrics import OPERATIONS, Histogram
-from groundwork.core.structs import is_json
+from groundwork.core.structs import bare_type, is_json
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +90,7 @@ class Query[Row, *Parameters]:
     def _place(self, position: str | None) -> str:
         """Return the file, and line and column of the character that PostgreSQL points at."""
         lines = self.text[: int(position or 0)].split("\n")
-        place = f":{len(lines)}:{len(lines[-1])}" if position else ""
-        return f"sql/{self.name}.sql{place}"
+        return f"sql/{self.name}.sql" + (f":{len(lines)}:{len(lines[-1])}" if position else "")
 
     def _encode(self, parameters: tuple[Any, ...]) -> Sequence[Any]:
         if not any(self._json_parameters):
@@ -124,7 +123,8 @@ class Query[Row, *Parameters]:
 def _decoder(kind: Any) -> Callable[[Any], Any]:
     if not is_json(kind):
         return _as_it_is
-    decode = msgspec.json.Decoder(kind).decode
+    # Of a Raw or None msgspec reads None alone.
+    decode = msgspec.json.Decoder(msgspec.Raw if bare_type(kind) is msgspec.Raw else kind).decode
     return lambda value: None if value is None else decode(value)
 
 

@@ -485,6 +485,16 @@ async def test_a_struct_is_json(connection: Connection, sql: Path) -> None:
 
 
 @pytest.mark.usefixtures("box")
+async def test_json_stays_as_it_is(connection: Connection, sql: Path) -> None:
+    """A column that may be NULL may be msgspec.Raw, which is not parsed."""
+    (sql / "list.sql").write_text("SELECT data FROM box ORDER BY name")
+
+    found = await Query[msgspec.Raw | None]("box/list").all(connection)
+
+    assert msgspec.json.encode(found) == b'[{"a": 1},null]'
+
+
+@pytest.mark.usefixtures("box")
 @pytest.mark.parametrize("shape", [Circle(1), Square(2), None])
 async def test_a_union_is_json(connection: Connection, sql: Path, shape: Circle | Square) -> None:
     """A column may hold one of several Structs, which their tags distinguish."""
