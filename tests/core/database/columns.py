@@ -201,7 +201,7 @@ def _fits(
 ) -> bool:
     """Return whether a type is what asyncpg converts; compare a Literal with the enum's labels."""
     if column in {"json", "jsonb"}:
-        return is_json(kind) or bare_type(kind) is Any
+        return is_json(kind)
     if column in {"timestamp", "timestamptz"} and _has_zone(kind) != (column == "timestamptz"):
         return False
     bare = bare_type(kind)

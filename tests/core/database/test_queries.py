@@ -347,6 +347,11 @@ def test_a_changed_session_is_found(text: str, changes: bool) -> None:  # noqa: 
             Query[list[dict[str, int]]]("box/x"),
             ["array_agg is jsonb[]; the Query has list[dict[str, int]]"],
         ),
+        (
+            "SELECT $1::jsonb AS data",
+            Query[Any, Any]("box/x"),
+            ["data is jsonb; the Query has Any", "$1 is jsonb; the Query has Any"],
+        ),
         ("SELECT colour FROM box", Query[str]("box/x"), ['column "colour" does not exist']),
         ("SELECT array_agg(name) FROM box", Query[list[str]]("box/x"), []),
         (
