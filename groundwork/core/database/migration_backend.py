@@ -44,8 +44,7 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
     def connect(self, dburi: Any) -> Session:
         settings = settings_or_exit()
         files.check_files()
-        # It would take 4 s per megabyte, for steps that are not used. yoyo knows one spelling of
-        # `-- transactional:`, which it does not use either.
+        # It takes 4 s per megabyte, for steps that are not used, as yoyo's `transactional` is not.
         yoyo.sqlparse = SimpleNamespace(split=lambda sql: [sql.replace("transactional", "")])
         yoyo.open = partial(open, encoding="utf-8")  # not the locale's
         # yoyo logs the user's name, which a UID without a passwd entry does not have.
