@@ -137,5 +137,8 @@ class Readiness:
         spawn(self.check())
 
     def _publish(self, result: Result) -> None:
-        if self.history.latest.reason != "draining":
+        latest = self.history.latest
+        # A late check of a blocked event loop is no proof that an outage is over.
+        is_proof = result.reason != "event_loop_blocked" or latest.status != "unavailable"
+        if is_proof and latest.reason != "draining":
             Context().run(self.history.publish, result)  # its log line is of no request

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import logging
 import time
+from math import inf
 from types import SimpleNamespace
 from unittest.mock import AsyncMock, Mock
 
@@ -588,21 +589,44 @@ async def test_a_late_check_of_a_blocked_loop_is_no_fault_of_the_database(
     settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What timed out while the event loop was blocked is named as that, whatever the pool has."""
-    settings = dataclasses.replace(settings, readiness_timeout=4)
-    monitor = LoopMonitor()
-    readiness = Readiness(settings, pool, AsyncMock(), monitor)
+    readiness = Readiness(settings, pool, Connector(settings), LoopMonitor())
+    await readiness.check()
 
-    async def block(*_: float) -> ReadyRow:
-        monitor._blocked += 2  # noqa: SLF001
-        raise TimeoutError
-
-    monkeypatch.setattr(readiness._connection, "query", block)  # noqa: SLF001
-    result = await readiness.check()
-    readiness.close()
+    result = await checked_while_blocked(readiness, monkeypatch)
 
     assert pool.get_idle_size()
     assert (result.status, result.reason) == ("degraded", "event_loop_blocked")
-    assert result.cause == "the event loop was blocked for 2.00 s"
+    assert result.cause == "the event loop was blocked for 15.00 s"
+
+
+async def test_a_blocked_loop_is_no_proof_of_the_database(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a database has been reached, or during an outage, it keeps the instance unready."""
+    readiness = Readiness(settings, pool, AsyncMock(side_effect=OSError), LoopMonitor())
+    starting = await checked_while_blocked(readiness, monkeypatch)
+    monkeypatch.undo()
+    monkeypatch.setattr(pool, "get_idle_size", lambda: 0)
+    readiness._begun = -inf  # noqa: SLF001
+    await readiness.check()
+    outage = await checked_while_blocked(readiness, monkeypatch)
+
+    assert (starting.status, starting.reason) == ("unavailable", "starting")
+    assert (outage.status, outage.reason) == ("unavailable", "database_unreachable")
+
+
+async def checked_while_blocked(readiness: Readiness, monkeypatch: pytest.MonkeyPatch) -> Result:
+    """Return the result after a check that was late because the event loop was blocked."""
+
+    async def block(*_: float) -> ReadyRow:
+        readiness.loop_monitor._blocked += 15  # noqa: SLF001
+        raise TimeoutError
+
+    monkeypatch.setattr(readiness._connection, "query", block)  # noqa: SLF001
+    readiness._begun = -inf  # noqa: SLF001
+    result = await readiness.check()
+    readiness.close()
+    return result
 
 
 async def test_a_check_that_is_due_waits_for_no_second_to_pass(
