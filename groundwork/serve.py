@@ -7,10 +7,12 @@ import os
 import signal
 import socket
 import sys
+from typing import NoReturn
 
 from groundwork.core.config import settings_or_exit
 from groundwork.core.environment import exit_with
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # A machine without IPv6 still listens on IPv4.
 _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
@@ -19,8 +21,8 @@ def serve(sockets: list[socket.socket] | None = None) -> None:
     """Serve until SIGTERM or SIGINT; exit with 0 after a clean shutdown."""
     settings = settings_or_exit()
     runs = False  # an import discards an exception in one of its callbacks
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0) if runs else os._exit(0))
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: _exit() if runs else os._exit(0))
     sockets = sockets or listen(settings.host, settings.port)
     gc.disable()
     import uvicorn  # slow, as the next two: invalid settings are reported first
@@ -69,3 +71,10 @@ def listen(host: str, port: int) -> list[socket.socket]:
             if not sockets or getattr(error, "errno", None) not in _NO_IPV6:
                 exit_with(f"cannot listen on HOST {host}, PORT {port}: {error}")
     return sockets
+
+
+def _exit() -> NoReturn:
+    """Exit with 0; ignore more signals, which would end Python's own exit."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(0)

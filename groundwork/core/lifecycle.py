@@ -60,7 +60,8 @@ class Lifecycle:
             yield
         finally:
             for number, handler in found.items():
-                signal.signal(number, handler)
+                if signal.getsignal(number) is handle:  # else uvicorn has ended before the lifespan
+                    signal.signal(number, handler)
 
 
 def flush_log() -> None:

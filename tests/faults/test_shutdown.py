@@ -161,6 +161,20 @@ async def test_a_second_interrupt_cancels_requests(database_url: str) -> None:
     assert not [line for line in lines if "Traceback" in line]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_signals_up_to_the_end_change_nothing(database_url: str, number: int) -> None:
+    """Until the process is gone, more of the same signal cost neither exit code nor log lines."""
+    with serve(DATABASE_URL=database_url) as server:
+        await until(server.port, 200)
+        while server.process.poll() is None:
+            server.send(number)
+            await asyncio.sleep(0.003)
+        lines = server.lines()
+
+    assert server.process.returncode == 0
+    assert not [line for line in lines if not line.startswith("{")]
+
+
 @pytest.mark.parametrize("after", [0.05, 0.2, 0.4, 0.7])
 def test_shutdown_in_the_first_second(database_url: str, after: float) -> None:
     """An instance that has just started exits at once, at any point of its startup."""
