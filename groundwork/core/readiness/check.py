@@ -5,6 +5,8 @@ import time
 from contextvars import Context
 from math import inf
 
+from msgspec.structs import replace
+
 from groundwork.core.config import Settings
 from groundwork.core.database.connections import Connect
 from groundwork.core.database.errors import reason_of
@@ -17,10 +19,10 @@ from groundwork.core.tasks import run_with_timeout, spawn
 
 _OUTAGES = ("database_unreachable", "database_timeout")
 _LOST = ("starting", *_OUTAGES)
-# A check ends a little before its callers' timeout, so that they get what it found.
-_CHECK_SHARE = 0.95
+_CHECK_SHARE = 0.95  # it ends a little before its callers' timeout: they get what it found
 # How long after the sessions were renewed an error may come from a plan prepared before.
 _RENEWED_SECONDS = 5.0
+_MAX_LATE = 4  # late checks in a row: the database may be gone, too
 
 
 class Readiness:
@@ -36,6 +38,7 @@ class Readiness:
         self._connection = CheckConnection(connect, settings.db_connect_timeout, self._recheck)
         self._check: asyncio.Task[None] | None = None
         self._row: ReadyRow | None = None
+        self._late = 0  # checks in a row that a blocked event loop made late
         self._renewed_at = -_RENEWED_SECONDS
         self._begun = -inf  # when the latest check began; -inf: the next is due
 
@@ -89,6 +92,9 @@ class Readiness:
             result = Result.of(row, self._pool, failure, time.monotonic() - started)
             is_stale = failure is None and self._are_stale(row)
         metrics.READINESS_CHECKS.observe(time.monotonic() - started)
+        self._late = (self._late + 1) * (result.reason == "event_loop_blocked")
+        if self._late >= _MAX_LATE:
+            result = replace(result, status="unavailable")
         self.history.results.append(result)
         is_lost = result.status == "unavailable" and result.reason in _LOST
         if is_stale or is_lost or (self._connection.reconnected and failure is None):

@@ -615,6 +615,19 @@ async def test_a_blocked_loop_is_no_proof_of_the_database(
     assert (outage.status, outage.reason) == ("unavailable", "database_unreachable")
 
 
+async def test_late_checks_in_a_row_are_unavailable(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An instance that is too slow for any check may have no database: 503 from the fourth on."""
+    readiness = Readiness(settings, pool, Connector(settings), LoopMonitor())
+    await readiness.check()
+
+    results = [await checked_while_blocked(readiness, monkeypatch) for _ in range(5)]
+
+    assert {one.reason for one in results} == {"event_loop_blocked"}
+    assert [one.status for one in results] == ["degraded"] * 3 + ["unavailable"] * 2
+
+
 async def checked_while_blocked(readiness: Readiness, monkeypatch: pytest.MonkeyPatch) -> Result:
     """Return the result after a check that was late because the event loop was blocked."""
 
