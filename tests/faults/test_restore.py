@@ -1,4 +1,4 @@
-"""The script that restores a backup on a server, run against a cluster of its own."""
+"""The scripts that make and restore a backup on a server, run against a cluster of its own."""
 
 import os
 import re
@@ -17,6 +17,14 @@ from tests.servers import wait_until
 SCRIPTS = Path(__file__).parents[2] / "deploy/compose/database"
 EXCHANGE = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'DO %' AND state = 'active'"
 
+
+# The owner of a database chooses where a session of anybody looks for functions first.
+SEARCH_PATH = "ALTER DATABASE groundwork SET search_path = s, pg_catalog, public; CREATE SCHEMA s;"
+BODY = """RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    ALTER ROLE groundwork SUPERUSER;
+    RETURN NULL;
+END $$"""
 
 # What the service's role may write, to become superuser when its backup is restored.
 HOSTILE = {
@@ -37,6 +45,7 @@ HOSTILE = {
 GRANT ALL ON installation TO "a$r$; ALTER ROLE groundwork SUPERUSER; --";
 '
     """,
+    "a search_path": f"{SEARCH_PATH} CREATE FUNCTION s.format(text, text, name, name) {BODY}",
 }
 
 # Grants that the service's role could not repeat.
@@ -51,12 +60,15 @@ GRANTS = {
 }
 
 
-def start(cluster: Cluster, folder: Path, dump: bytes) -> subprocess.Popen[bytes]:
-    """Run restore.sh with a dump, as in its container."""
+def start(
+    cluster: Cluster, folder: Path, dump: bytes, name: str = "restore"
+) -> subprocess.Popen[bytes]:
+    """Run restore.sh with a dump, as in its container; or backup.sh, but for its proof."""
     (folder / "password").write_text("unused")
-    script = (SCRIPTS / "restore.sh").read_text()
+    script = (SCRIPTS / f"{name}.sh").read_text().partition("# The proof")[0]
     script = script.replace("PGHOST=db", "PGHOST=127.0.0.1")
     script = re.sub(r"/run/secrets/\w+", str(folder / "password"), script)
+    script = re.sub(r"/\w+/tmp/", f"{folder}/", script)
     script = script.replace('$(dirname "$0")', str(SCRIPTS))
     path = f"{PROGRAMS}:{os.environ['PATH']}"
     process = subprocess.Popen(
@@ -130,6 +142,15 @@ def test_no_code_in_a_dump_is_run_by_a_superuser(
     cluster.run("CREATE ROLE groundwork LOGIN")
     cluster.run(statement)
     assert restore(cluster, tmp_path) == 0
+
+    assert cluster.run("SELECT rolsuper FROM pg_roles WHERE rolname = 'groundwork'") == [(False,)]
+
+
+def test_no_code_in_the_database_is_run_by_a_backup(cluster: Cluster, tmp_path: Path) -> None:
+    """A backup finds PostgreSQL's own functions, whatever search_path the service's role sets."""
+    cluster.run("CREATE ROLE groundwork LOGIN")
+    cluster.run(f"{SEARCH_PATH} CREATE FUNCTION s.format(text, name) {BODY}")
+    assert start(cluster, tmp_path, b"unused", "backup").wait() == 0
 
     assert cluster.run("SELECT rolsuper FROM pg_roles WHERE rolname = 'groundwork'") == [(False,)]
 

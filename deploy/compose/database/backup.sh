@@ -12,7 +12,9 @@ schema() { # what pg_dump prints, without comments and its random key
 }
 
 # The source: dump, schema and row counts of one snapshot, while the service goes on writing. A
-# superuser reads the tables of every role, and rows that policies hide from their owner.
+# superuser reads the tables of every role, and rows that policies hide from their owner; it must not
+# call the functions of a schema that the owner has put first.
+export PGOPTIONS=--search-path=pg_catalog
 export PGHOST=db PGUSER=postgres PGDATABASE=groundwork PGCONNECT_TIMEOUT=30
 (
     PGPASSWORD=$(cat)

@@ -4,7 +4,8 @@
 # compose.production.yaml.
 set -eu
 export PGHOST=db PGUSER=postgres PGDATABASE=postgres PGCONNECT_TIMEOUT=30
-export PGOPTIONS=--client-min-messages=warning
+# A superuser must not call the functions of a schema that the database's owner has put first.
+export PGOPTIONS="--client-min-messages=warning --search-path=pg_catalog"
 PGPASSWORD=$(cat /run/secrets/superuser_password)
 export PGPASSWORD
 
