@@ -9,7 +9,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 _MAX_HEAD_BYTES = 1_048_576
 _MAX_COPIED = 65_536  # slow clients share a larger body, if the application has it only once
-_MAX_WAITING = 8  # pipelined requests; while more wait, no more are read
+_MAX_WAITING = 8  # pipelined requests; while more wait, no more are parsed
+_PIECE = 8192  # bytes that are parsed at once: a parsed request may take 60 times its bytes
 
 
 class CoalescingTransport:
@@ -55,7 +56,7 @@ class Protocol(HttpToolsProtocol):
     lost, or be taken for the next request, and uvicorn adds trailers to the headers.
     """
 
-    _data = _again = b""
+    _data = _rest = b""  # what is being parsed, and what is not parsed yet
     _kept = 0  # bytes since the end of a request's headers, or since a piece of its body
     _started: RequestResponseCycle | None = None
 
@@ -65,8 +66,8 @@ class Protocol(HttpToolsProtocol):
         self.transport = cast("asyncio.Transport", CoalescingTransport(transport))
         end = self.timeout_keep_alive_handler
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, end)
-        resume, waiting = self.flow.resume_reading, self.pipeline
-        self.flow.resume_reading = lambda: len(waiting) > _MAX_WAITING or resume()  # type: ignore[assignment,method-assign]
+        parse, resume, waiting = self.data_received, self.flow.resume_reading, self.pipeline
+        self.flow.resume_reading = lambda: (parse(b""), len(waiting) > _MAX_WAITING or resume())  # type: ignore[assignment,method-assign]
 
     @override
     def _unset_keepalive_if_required(self) -> None:
@@ -91,11 +92,11 @@ class Protocol(HttpToolsProtocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        while data:
-            self._data, self._again = data, b""
-            self._kept += len(data)
-            super().data_received(data)
-            data = self._again
+        self._rest += data
+        while self._rest and len(self.pipeline) <= _MAX_WAITING and not self.transport.is_closing():
+            self._data, self._rest = self._rest[:_PIECE], self._rest[_PIECE:]
+            self._kept += len(self._data)
+            super().data_received(self._data)
         if self._kept > _MAX_HEAD_BYTES:
             self.send_400_response(f"The headers have more than {_MAX_HEAD_BYTES} bytes.")
 
@@ -129,6 +130,6 @@ class Protocol(HttpToolsProtocol):
         method, version = self.scope["method"].encode(), self.scope["http_version"].encode()
         lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
         lines += [b"%b: %b" % one for one in self.scope["headers"] if one[0] != b"upgrade"]
-        self._again = b"\r\n".join((*lines, b"", self._data[offset:]))
+        self._rest = b"\r\n".join((*lines, b"", self._data[offset:] + self._rest))
         self.parser = HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does

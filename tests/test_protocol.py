@@ -72,6 +72,31 @@ async def test_a_response_to_head_is_written_at_once(transport: Mock) -> None:
     transport.write.assert_called_once()
 
 
+async def test_pipelined_requests_wait_as_bytes(transport: Mock) -> None:
+    """What a client sends at once is not parsed as a whole: each request takes a kilobyte."""
+    protocol, resumed = connect(transport), []
+    transport.resume_reading.side_effect = lambda: resumed.append(len(protocol.pipeline))
+    protocol.data_received(REQUEST * 5000)
+    waiting = [len(protocol.pipeline)]
+    while protocol.pipeline:
+        await asyncio.sleep(0)
+        waiting.append(len(protocol.pipeline))
+
+    await asyncio.sleep(0.1)
+    assert max(waiting) < 400
+    assert max(resumed) <= 8
+    assert transport.write.call_count == 5000
+
+
+async def test_an_invalid_request_gets_one_response(transport: Mock) -> None:
+    """After the piece of it that is invalid nothing is parsed, nor logged for each piece."""
+    transport.is_closing.side_effect = lambda: transport.close.called
+    connect(transport).data_received(b"\0" * 100_000)
+
+    transport.write.assert_called_once()
+    transport.close.assert_called_once()
+
+
 @pytest.mark.parametrize("error", [None, ConnectionResetError()])
 async def test_a_closed_connection_is_freed_at_once(
     transport: Mock, error: Exception | None
