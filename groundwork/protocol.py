@@ -7,7 +7,7 @@ from typing import Any, cast, override
 from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-_MAX_HEAD_BYTES = 1_048_576
+_MAX_HEAD_BYTES = 65_536  # parsed, short headers take 19 times their bytes
 _MAX_COPIED = 65_536  # slow clients share a larger body, if the application has it only once
 _MAX_WAITING = 8  # pipelined requests; while more wait, no more are parsed
 _PIECE = 8192  # bytes that are parsed at once: a parsed request may take 60 times its bytes
