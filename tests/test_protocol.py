@@ -88,10 +88,11 @@ async def test_pipelined_requests_wait_as_bytes(transport: Mock) -> None:
     assert transport.write.call_count == 5000
 
 
-async def test_an_invalid_request_gets_one_response(transport: Mock) -> None:
+@pytest.mark.parametrize("start", [b"", REQUEST[:-2] + b"X: " + b"x" * 70_000])
+async def test_an_invalid_request_gets_one_response(transport: Mock, start: bytes) -> None:
     """After the piece of it that is invalid nothing is parsed, nor logged for each piece."""
     transport.is_closing.side_effect = lambda: transport.close.called
-    connect(transport).data_received(b"\0" * 100_000)
+    connect(transport).data_received(start + b"\0" * 100_000)
 
     transport.write.assert_called_once()
     transport.close.assert_called_once()
