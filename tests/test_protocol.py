@@ -12,6 +12,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from groundwork.protocol import CoalescingTransport, Protocol
+from tests.loop import eventually
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
@@ -23,10 +24,10 @@ def transport() -> Mock:
     return Mock(asyncio.Transport, is_closing=Mock(return_value=False))
 
 
-def connect(transport: Mock, application: ASGIApp | None = None) -> Protocol:
-    """Return the protocol of a connection that has no time to be idle."""
+def connect(transport: Mock, application: ASGIApp | None = None, keep_alive: int = 75) -> Protocol:
+    """Return the protocol of a connection to an application, else to one that responds at once."""
     transport.get_extra_info.return_value = None
-    config = Config(application or Response(), log_config=None, timeout_keep_alive=0)
+    config = Config(application or Response(), log_config=None, timeout_keep_alive=keep_alive)
     config.load()
     protocol = Protocol(config, ServerState(), {})
     protocol.connection_made(transport)
@@ -82,10 +83,9 @@ async def test_pipelined_requests_wait_as_bytes(transport: Mock) -> None:
         await asyncio.sleep(0)
         waiting.append(len(protocol.pipeline))
 
-    await asyncio.sleep(0.1)
+    await eventually(lambda: transport.write.call_count == 5000)
     assert max(waiting) < 400
     assert max(resumed) <= 8
-    assert transport.write.call_count == 5000
 
 
 @pytest.mark.parametrize("start", [b"", REQUEST[:-2] + b"X: " + b"x" * 70_000])
@@ -105,8 +105,8 @@ async def test_a_closed_connection_is_freed_at_once(
     """It waits neither for garbage collection, which is rare, nor for KEEP_ALIVE_SECONDS."""
     gc.disable()
     protocol = connect(transport)
-    protocol.data_received(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    await asyncio.sleep(0.01)
+    protocol.data_received(REQUEST)
+    await eventually(lambda: transport.write.called)
     flow = weakref.ref(protocol.flow)
     protocol.connection_lost(error)
     del protocol
@@ -137,22 +137,22 @@ async def test_nothing_is_written_to_a_closed_connection(transport: Mock) -> Non
 @pytest.mark.parametrize("data", [b"", b"GE", REQUEST[:-2], REQUEST + b"GE"])
 async def test_a_client_without_a_request_is_idle(transport: Mock, data: bytes) -> None:
     """A connection on which nothing comes, or part of a head, is closed as an idle one is."""
-    connect(transport).data_received(data)
-    await asyncio.sleep(0.01)
+    connect(transport, keep_alive=0).data_received(data)
 
-    assert transport.close.called
+    await eventually(lambda: transport.close.called)
 
 
 async def test_a_request_under_way_is_not_idle(transport: Mock) -> None:
     """A response may take longer than KEEP_ALIVE_SECONDS."""
+    is_due = asyncio.Event()
 
-    async def wait(scope: Scope, receive: Receive, send: Send) -> None:
-        await asyncio.sleep(0.02)
+    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+        await is_due.wait()
         await Response()(scope, receive, send)
 
-    connect(transport, wait).data_received(REQUEST)
+    connect(transport, respond, keep_alive=0).data_received(REQUEST)
     await asyncio.sleep(0.01)
     assert not transport.close.called
-    await asyncio.sleep(0.02)
+    is_due.set()
 
-    assert transport.close.called
+    await eventually(lambda: transport.close.called)
