@@ -58,7 +58,7 @@ class Protocol(HttpToolsProtocol):
 
     _data = _rest = b""  # what is being parsed, and what is not parsed yet
     _kept = 0  # bytes since the end of a request's headers, or since a piece of its body
-    _started: RequestResponseCycle | None = None
+    _started: Any = None
 
     @override
     def connection_made(self, transport: Any) -> None:
@@ -85,7 +85,7 @@ class Protocol(HttpToolsProtocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self.cycle = self._started or self.cycle  # else only the last pipelined request is notified
+        self.cycle = self._started  # else only the last pipelined request is notified
         super().connection_lost(exc)
         super()._unset_keepalive_if_required()
         del self.flow.resume_reading  # holds the flow, which would wait for garbage collection
