@@ -249,7 +249,7 @@ def test_a_password_to_encode_is_a_hint_without_the_password(url: str) -> None:
             "libpq does not take the value of the parameter 'hostaddr'.",
         ),
         (
-            "postgresql://a,b/d?hostaddr=192.0.2.1,localhost",
+            "postgresql://a,b/d?hostaddr=192.0.2.1,1db1",
             "libpq does not take the value of the parameter 'hostaddr'.",
         ),
     ],

@@ -26,6 +26,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (b"#h:5432:d:u:no\n\nxx\n\xff\xfe\nh:5432:d:u:yes\r\n", "h", "yes"),
         (rb"h:5432:d:u:a\:b\\c\d", "h", r"a:b\cd"),
         (b"h:5432:d:u:a:b", "h", "a"),
+        (b"h:5432:d:u:\n*:*:*:*:no", "h", ""),
         ("h:5432:d:u:süß".encode(), "h", "süß"),
         (rb"\:\:1:5432:d:u:six", "::1", "six"),
         (b"localhost:*:*:*:local", "/var/run/postgresql", "local"),
@@ -85,9 +86,10 @@ def test_other_files_are_found_beside_a_folder_that_cannot_be_read(
     assert add_service({"service": "s"}) == {"host": "h"}
 
 
+@pytest.mark.parametrize("name", ["sslrootcert", "sslcrl", "sslcert", "sslkey"])
 @pytest.mark.parametrize("error", [FileNotFoundError(), PermissionError()])
 def test_the_file_for_tls_that_cannot_be_read_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: OSError
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: OSError, name: str
 ) -> None:
     """The address, the environment or HOME has it; one that can be read is not to blame."""
     (folder := tmp_path / ".postgresql").mkdir()
@@ -96,6 +98,7 @@ def test_the_file_for_tls_that_cannot_be_read_is_named(
     monkeypatch.setenv("HOME", str(tmp_path))
 
     assert unreadable_file(error, {"sslrootcert": "/"}) == str(folder / "postgresql.key")
-    monkeypatch.setenv("PGSSLKEY", "/nowhere")
-    assert unreadable_file(error, {"sslrootcert": "/"}) == "/nowhere"
+    assert unreadable_file(error, {name: "/nowhere"}) == "/nowhere"
+    monkeypatch.setenv(f"PG{name.upper()}", "/nowhere")
+    assert unreadable_file(error, {}) == "/nowhere"
     assert unreadable_file(ConnectionResetError(), {}) is None
