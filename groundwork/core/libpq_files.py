@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 # host:port:database:user:password; a backslash escapes a character.
-_PASSWORD = re.compile(":".join([r"((?:\\.|[^:\\])*)"] * 5) + "(?::|$)")
+_PASSWORD = re.compile(":".join([r"((?:\\.|[^:])*+)"] * 5))
 _SOCKETS = {"", "/tmp", "/var/run/postgresql"}  # noqa: S108 - in the file these are localhost
 
 

@@ -25,6 +25,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (b"other:*:*:*:no\n*:5432:d:*:a b ", "h", "a b "),
         (b"#h:5432:d:u:no\n\nxx\n\xff\xfe\nh:5432:d:u:yes\r\n", "h", "yes"),
         (rb"h:5432:d:u:a\:b\\c\d", "h", r"a:b\cd"),
+        (b"h:5432:d:u:a\\", "h", "a\\"),
         (b"h:5432:d:u:a:b", "h", "a"),
         (b"h:5432:d:u:\n*:*:*:*:no", "h", ""),
         ("h:5432:d:u:süß".encode(), "h", "süß"),
