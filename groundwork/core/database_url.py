@@ -77,7 +77,7 @@ def _parse(url: str) -> dict[str, str]:
     try:
         parts: dict[str, str] = parse_dsn(url)
     except (psycopg2.Error, UnicodeError) as error:
-        named = re.search(r'(?:parameter|option):? "([A-Za-z_]{1,40})"\s*$', str(error))
+        named = re.search(r'(?:parameter|option):? "([A-Za-z_]{1,40})"$', str(error))
         if named and not re.search(rf"\?.*@|password\s*=.*{named[1]}", url):  # a piece of one
             verb = "requires %3D for = in" if "extra" in str(error) else "does not know"
             message = f"libpq {verb} the parameter {named[1]!r}."

@@ -75,7 +75,7 @@ def translate_tls(parts: dict[str, str]) -> None:
     try:
         Path(os.path.expanduser("~/.postgresql/root.crt")).stat()  # noqa: PTH111 - never raises
     except OSError as error:
-        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        if not isinstance(error, FileNotFoundError):
             for variable, file in (("PGPASSFILE", "pgpass"), ("PGSERVICEFILE", "pg_service.conf")):
                 os.environ.setdefault(variable, os.path.expanduser(f"~/.{file}"))  # noqa: PTH111
             os.environ["HOME"] = os.devnull
