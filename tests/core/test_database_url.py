@@ -188,6 +188,7 @@ def test_a_password_is_read_as_psql_reads_it(password: str) -> None:
         "postgresql://u:s3cret%ff@h/d",
         "postgresql://u:p/s3cret@h/d",
         "postgresql://u:1/s3cret@h/d",
+        "postgresql://u:1/@h/s3cret",
         "postgresql://u:p@s3/cret@h/d",
         "postgresql://u:s3cret@[::1/d",
         "postgresql://u:s3cret@h:x/d",

@@ -46,7 +46,7 @@ def test_the_first_line_that_fits_has_the_password(
     assert find_password(PARTS, host, 5432) == password
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604])
+@pytest.mark.parametrize("mode", [0o640, 0o610, 0o604, 0o601])
 def test_a_file_that_others_may_read_is_ignored(file: Path, mode: int) -> None:
     """As psql does, and so is a pipe, or a file that does not exist."""
     file.write_text("*:*:*:*:secret")

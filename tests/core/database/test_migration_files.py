@@ -320,7 +320,7 @@ def test_a_file_of_comments_alone_is_applied(directive: str, copy: Path, own_dat
     [
         "SELECT ';', 'it''s; \\', E'\\';', \";\", $$;$$, $a$ $$;$$ $a$, $é1$;$é1$, a$b, 1",
         r"SELECT E'it''s \'; one', E'\''';', e'', date'\', ';'",
-        "SELECT a$b$, 'a$b$;'",
+        "SELECT a$b$, 'a$b$;', '', ';'",
         "DO $$ BEGIN PERFORM 1; -- it's\nEND $$",
     ],
 )
