@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -85,7 +86,7 @@ def test_the_programs_are_in_a_folder_of_any_name(
 def test_data_are_the_same_on_every_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Folder name, locale, time zone and PG* variables of the caller do not count."""
+    """Folder names, locale, time zone and PG* variables of the caller do not count."""
     for name in ("LC_ALL", "LANG"):
         monkeypatch.setenv(name, "xx_YY.UTF-8")
     monkeypatch.setenv("TZ", "Asia/Tokyo")
@@ -93,6 +94,7 @@ def test_data_are_the_same_on_every_machine(
         monkeypatch.setenv(name, value)
     folder = tmp_path / "my projects (1), [it's] a&b 50% $HOME ü" / ("x" * 150)
     folder.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
     with postgres(folder / "postgres") as url:
         found = run(
             url,

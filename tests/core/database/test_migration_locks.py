@@ -146,7 +146,7 @@ def test_an_index_waits_for_old_snapshots_as_long_as_it_must(
     [
         *("DROP INDEX CONCURRENTLY crate_n", "REINDEX TABLE CONCURRENTLY crate"),
         *("DROP INDEX -- why\nCONCURRENTLY crate_n", "REINDEX(CONCURRENTLY) TABLE crate"),
-        "CREATE  UNIQUE  INDEX  CONCURRENTLY ON crate (n)",
+        "create  unique  index  concurrently ON crate (n)",
         "REFRESH MATERIALIZED VIEW CONCURRENTLY crates",
         "ALTER TABLE crate DETACH PARTITION box CONCURRENTLY",
     ],
@@ -182,7 +182,7 @@ def test_a_unique_index_over_duplicates_is_not_left_behind(start: Start, url: st
 
 
 @pytest.mark.parametrize(
-    "name", ["crate_n", "IF  NOT  EXISTS  crate_n ", '"crate_n"', "/* */crate_n"]
+    "name", ["crate_n", "if  not  exists  crate_n ", '"crate_n"', "/* */crate_n"]
 )
 def test_an_index_of_a_killed_run_is_created_again(name: str, start: Start, url: str) -> None:
     """An index that is not valid, and that a pending migration creates, is dropped first."""

@@ -457,6 +457,15 @@ def test_a_new_schema_of_the_role_hides_no_tables(copy: Path, own_database: str,
         assert f"in schema public, but new tables would be created in schema {role}" in done.stderr
 
 
+def test_another_application_may_use_yoyo_too(copy: Path, own_database: str) -> None:
+    """Its tables, in a schema of their own, hide none and stop nothing."""
+    run(own_database, "CREATE SCHEMA other; CREATE TABLE other._yoyo_migration ()")
+    (copy / "sql/migrations/9003.create-new.sql").write_text("CREATE TABLE new ();")
+
+    assert migrate(own_database, copy).stderr == ""
+    assert run(own_database, MARKS) == ONE_MORE
+
+
 def test_tables_outside_the_search_path_are_found(own_database: str, role: str) -> None:
     """A second set of tables is not created beside the first."""
     run(own_database, f"CREATE SCHEMA other; ALTER SCHEMA public RENAME TO {role}_old")
