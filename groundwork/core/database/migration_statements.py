@@ -21,8 +21,8 @@ _TOKEN = (
 )
 # COMMIT separates a change from its mark, ROLLBACK marks what is undone, DISCARD ALL unlocks.
 _TRANSACTION = re.compile(
-    r"(?i)(ABORT|BEGIN|COMMIT|DISCARD\s+ALL|END|PREPARE\s+TRANSACTION|START"
-    r"|ROLLBACK(?!(\s+(WORK|TRANSACTION))?\s+TO))\b"
+    r"(?i)ABORT|BEGIN|COMMIT|DISCARD\s+ALL|END|PREPARE\s+TRANSACTION|START"
+    r"|ROLLBACK(?!(\s+(WORK|TRANSACTION))?\s+TO)"
 )
 # No query queues behind what runs CONCURRENTLY, and the snapshots it waits for may last.
 _NO_TIMEOUTS = "SET lock_timeout = 0; SET statement_timeout = 0"

@@ -182,8 +182,8 @@ def test_files_are_taken_as_psql_takes_them(
         "CREATE TABLE new (); END; SELECT 1 / 0",
         "/* one */ BEGIN; CREATE TABLE new (); END",
         "START TRANSACTION; CREATE TABLE new (); COMMIT AND CHAIN",
-        "CREATE TABLE new (); PREPARE TRANSACTION 'new'",
-        "CREATE TABLE new (); DISCARD ALL",  # releases the lock of the runners
+        "CREATE TABLE new (); PREPARE  TRANSACTION 'new'",
+        "CREATE TABLE new (); DISCARD  ALL",  # releases the lock of the runners
     ],
 )
 def test_a_file_does_not_end_its_transaction(
@@ -212,7 +212,7 @@ def test_what_is_not_terminated_is_named(sql: str, copy: Path, own_database: str
 def test_a_file_may_have_savepoints(copy: Path, own_database: str) -> None:
     """ROLLBACK TO does not end the transaction."""
     (copy / "sql/migrations/9003.do-nothing.sql").write_text(
-        "SAVEPOINT a; ROLLBACK TO a; ROLLBACK WORK TO a; ROLLBACK TRANSACTION TO a;"
+        "SAVEPOINT a; ROLLBACK  TO a; ROLLBACK  WORK  TO a; ROLLBACK TRANSACTION TO a;"
         "DO $$ BEGIN PERFORM 1; END $$;"
     )
 
@@ -328,6 +328,6 @@ def test_a_file_of_comments_alone_is_applied(directive: str, copy: Path, own_dat
 )
 def test_a_semicolon_in_quotes_separates_nothing(statement: str) -> None:
     """Strings, names, dollar quotes and bodies stay whole."""
-    found = statements(f"-- ;\n{statement}; /* it's; */ SELECT 2")
+    found = statements(f"-- ;\n{statement}; /* it's; */ SELECT $$2$$")
 
-    assert found == [(2, statement), (2 + statement.count("\n"), "SELECT 2")]
+    assert found == [(2, statement), (2 + statement.count("\n"), "SELECT $$2$$")]
