@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import psycopg2
 import pytest
-from psycopg2.errors import DeadlockDetected
+from psycopg2.errors import DeadlockDetected, LockNotAvailable, UniqueViolation
 
 from groundwork.core.config import Settings
 from groundwork.core.database import migration_session
@@ -145,7 +145,7 @@ def test_an_index_waits_for_old_snapshots_as_long_as_it_must(
     "statement",
     [
         *("DROP INDEX CONCURRENTLY crate_n", "REINDEX TABLE CONCURRENTLY crate"),
-        *("DROP INDEX -- why\nCONCURRENTLY crate_n", "REINDEX(CONCURRENTLY) TABLE crate"),
+        *("DROP /*\n*/ INDEX /* */-- why\nCONCURRENTLY n", "REINDEX(CONCURRENTLY) TABLE crate"),
         "create  unique  index  concurrently ON crate (n)",
         "REFRESH MATERIALIZED VIEW CONCURRENTLY crates",
         "ALTER TABLE crate DETACH PARTITION box\nCONCURRENTLY",
@@ -158,6 +158,16 @@ def test_what_runs_concurrently_has_no_timeout(statement: str) -> None:
 
     without = call("SET lock_timeout = 0; SET statement_timeout = 0")
     assert session.run.mock_calls[1:3] == [without, call(statement)]
+
+
+def test_an_index_that_cannot_be_dropped_hides_no_error() -> None:
+    """The statement's error counts, and is not tried again; the next run drops the index."""
+    session = Mock(Session)
+    session.run.side_effect = [None, None, None, UniqueViolation, LockNotAvailable]
+
+    with pytest.raises(UniqueViolation):
+        run_statements(session, [(1, INDEX.partition("\n")[2])])
+    assert session.run.call_count == 5
 
 
 def test_a_deadlock_is_tried_again(url: str) -> None:
