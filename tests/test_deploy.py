@@ -140,6 +140,12 @@ def test_production_starts_after_a_reboot(name: str) -> None:
     assert SERVER[name]["restart"] == "always"
 
 
+@pytest.mark.parametrize("name", ["db", "app", "caddy"])
+def test_a_service_that_keeps_restarting_is_not_started(name: str) -> None:
+    """`up --wait` takes a container that has no health check as started while it restarts."""
+    assert SERVER[name]["healthcheck"]["start_interval"] == "1s"
+
+
 def test_a_production_image_is_named_by_its_version() -> None:
     """`compose up` neither builds nor guesses a version, so the previous image stays as it was."""
     assert "build" not in SERVER["app"]
