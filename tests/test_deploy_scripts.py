@@ -249,6 +249,16 @@ def test_caddy_gets_the_configuration_of_a_release(host: Host, mounted: str, res
     assert len(host.calls("restart caddy")) == restarts
 
 
+def test_caddy_keeps_its_configuration_if_that_of_a_release_is_invalid(host: Host) -> None:
+    """A restart would be an outage: Caddy would restart for ever."""
+    script = host.folder / "docker"
+    script.write_text(DOCKER.replace('"ps "*)', '*"caddy validate"*) exit 1 ;;\n"ps "*)', 1))
+
+    assert host.run("upgrade", "2") == 1
+
+    assert not host.calls("restart caddy")
+
+
 @pytest.mark.skipif(shutil.which("flock") is None, reason="only Linux has flock")
 @pytest.mark.parametrize("second", ["backup", "restore dump", "upgrade 3"])
 def test_one_script_runs_at_a_time(
