@@ -4,8 +4,9 @@
 # compose.production.yaml.
 set -eu
 export PGHOST=db PGUSER=postgres PGDATABASE=postgres PGCONNECT_TIMEOUT=30
-# A superuser must not call the functions of a schema that the database's owner has put first.
-export PGOPTIONS="--client-min-messages=warning --search-path=pg_catalog"
+# As in backup.sh, a superuser must not call what the database's owner has written.
+export PGOPTIONS="--client-min-messages=warning --search-path=pg_catalog --role=none"
+export PGCLIENTENCODING=UTF8
 PGPASSWORD=$(cat /run/secrets/superuser_password)
 export PGPASSWORD
 
