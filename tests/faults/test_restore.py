@@ -150,6 +150,19 @@ def test_what_only_a_superuser_may_create_is_restored(cluster: Cluster, tmp_path
     assert ("groundwork",) in cluster.run(copies)
 
 
+def test_an_extension_may_have_a_schema(cluster: Cluster, tmp_path: Path) -> None:
+    """An extension that only a superuser may create is restored into the schema that it was in."""
+    cluster.run("CREATE ROLE groundwork LOGIN")
+    cluster.run("CREATE SCHEMA extensions")
+    cluster.run("CREATE EXTENSION pg_stat_statements SCHEMA extensions")
+    assert restore(cluster, tmp_path) == 0
+
+    assert cluster.run("SELECT count(*) > 0 FROM extensions.pg_stat_statements") == [(True,)]
+    assert cluster.run(
+        "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'extensions'"
+    ) == [("groundwork",)]
+
+
 @pytest.mark.parametrize("script", ["backup", "restore"])
 @pytest.mark.parametrize("statement", HOSTILE.values(), ids=HOSTILE)
 def test_no_code_of_the_role_is_run_by_a_superuser(

@@ -48,21 +48,30 @@ fi
 dump=$(mktemp /var/tmp/restore.XXXXXX)
 cat >"$dump"
 
+as_role() { # LIST: the functions of constraints and indexes run here, and could undo a SET ROLE
+    PGUSER=groundwork PGPASSWORD=$(cat /run/secrets/database_password) pg_restore --exit-on-error \
+        --no-owner --dbname=groundwork_restored --use-list="$1" "$dump"
+}
+
 restore_objects() { # into groundwork_restored; the objects belong to the service's role
     pg_restore --list "$dump" >"$dump.list" || return
-    # Only a superuser may create the extensions that are not trusted, and comment on them.
+    # Only a superuser may create the extensions that are not trusted, and comment on them. They come
+    # after the schemas, which they may be in.
     sql >"$dump.untrusted" --command="SELECT DISTINCT name FROM pg_available_extension_versions
         WHERE superuser AND NOT trusted" || return
     awk 'NR == FNR { untrusted[$1] = 1; next }
         $4 == "EXTENSION" && $6 in untrusted || $4 $6 == "COMMENTEXTENSION" && $7 in untrusted' \
         "$dump.untrusted" "$dump.list" >"$dump.superuser"
+    grep -E '^[0-9]+; [0-9]+ [0-9]+ SCHEMA ' "$dump.list" >"$dump.schemas" || :
     # Only a superuser may create these, too, when the tables and functions are there. A grant may be
     # another role's, or on an object of the system; it runs no function of the dump.
     grep -E '^[0-9]+; [0-9]+ [0-9]+ ((DEFAULT )?ACL|(COMMENT - )?(PUBLICATION|SUBSCRIPTION)) ' "$dump.list" >"$dump.last" || :
     # An event trigger would let the service's role, which owns its function here, act as superuser.
     grep -E '^[0-9]+; [0-9]+ [0-9]+ (COMMENT - )?EVENT TRIGGER ' "$dump.list" >"$dump.omitted" || :
     sed 's/^/left out: /' "$dump.omitted"
-    grep -vxF -f "$dump.superuser" -f "$dump.last" -f "$dump.omitted" "$dump.list" >"$dump.role" || :
+    grep -vxF -f "$dump.schemas" -f "$dump.superuser" -f "$dump.last" -f "$dump.omitted" \
+        "$dump.list" >"$dump.role" || :
+    as_role "$dump.schemas" || return
     pg_restore --exit-on-error --dbname=groundwork_restored --use-list="$dump.superuser" "$dump" || return
     # A new server lacks the roles that the dump grants something to; they get no login. A line of a
     # function or comment may look like a grant, too: so no error counts, and there is no $ in a name.
@@ -70,10 +79,7 @@ restore_objects() { # into groundwork_restored; the objects belong to the servic
     name='([a-z_][a-z0-9_]*|"[^"$]+")'
     sed -nE "s/^(ALTER DEFAULT PRIVILEGES .*)?GRANT .* TO $name( WITH GRANT OPTION)?;\$/\
 SELECT \$r\$CREATE ROLE \2\$r\$ WHERE to_regrole(\$r\$\2\$r\$) IS NULL \\\\gexec/p" "$dump.sql" | sql --set=ON_ERROR_STOP=0 || return
-    # As the role: the functions of its constraints and indexes run here, and could undo a SET ROLE.
-    PGUSER=groundwork PGPASSWORD=$(cat /run/secrets/database_password) \
-        pg_restore --exit-on-error --no-owner --dbname=groundwork_restored \
-        --use-list="$dump.role" "$dump" || return
+    as_role "$dump.role" || return
     pg_restore --exit-on-error --no-owner --dbname=groundwork_restored --use-list="$dump.last" "$dump"
 }
 
