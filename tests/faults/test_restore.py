@@ -163,6 +163,15 @@ def test_an_extension_may_have_a_schema(cluster: Cluster, tmp_path: Path) -> Non
     ) == [("groundwork",)]
 
 
+def test_what_is_in_the_template_is_not_copied(cluster: Cluster, tmp_path: Path) -> None:
+    """A large object, which any role may put into template1, is in no restored database twice."""
+    cluster.run("CREATE ROLE groundwork LOGIN")
+    for database in ("template1", "groundwork"):
+        run(cluster.url("groundwork", database=database), "SELECT lo_create(4242)")
+
+    assert restore(cluster, tmp_path) == 0
+
+
 @pytest.mark.parametrize("script", ["backup", "restore"])
 @pytest.mark.parametrize("statement", HOSTILE.values(), ids=HOSTILE)
 def test_no_code_of_the_role_is_run_by_a_superuser(

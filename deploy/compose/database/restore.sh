@@ -84,7 +84,7 @@ SELECT \$r\$CREATE ROLE \2\$r\$ WHERE to_regrole(\$r\$\2\$r\$) IS NULL \\\\gexec
 }
 
 sql --command="DROP DATABASE IF EXISTS groundwork_restored" \
-    --command="CREATE DATABASE groundwork_restored OWNER groundwork" \
+    --command="CREATE DATABASE groundwork_restored OWNER groundwork TEMPLATE template0" \
     --command="REVOKE ALL ON DATABASE groundwork_restored FROM public"
 if ! restore_objects; then
     sql --command="DROP DATABASE groundwork_restored"
