@@ -122,14 +122,14 @@ def test_what_is_set_for_the_database_stays(cluster: Cluster, tmp_path: Path, du
     cluster.run("GRANT CONNECT ON DATABASE groundwork TO reader")
     cluster.run("ALTER DATABASE groundwork SET work_mem = '17MB'")
     cluster.run("ALTER ROLE reader IN DATABASE groundwork SET search_path = \"$user\", 'a, b'")
+    cluster.run("ALTER ROLE postgres IN DATABASE groundwork SET statement_timeout = 1")
 
     assert start(cluster, tmp_path, dump).wait() == 0
 
-    assert cluster.run("SELECT count(*) FROM pg_database WHERE datname LIKE '%before%'") == [(1,)]
-    assert cluster.run("SHOW work_mem") == [("17MB",)]
-    with closing(psycopg2.connect(cluster.url("reader"))) as reader, reader.cursor() as cursor:
-        cursor.execute("SHOW search_path")
-        assert cursor.fetchall() == [('"$user", "a, b"',)]
+    before = "SELECT count(*) FROM pg_database WHERE datname LIKE '%before%'"
+    assert cluster.run(before, database="postgres") == [(1,)]
+    settings = "SELECT current_setting('work_mem'), current_setting('search_path')"
+    assert run(cluster.url("reader"), settings) == [("17MB", '"$user", "a, b"')]
 
 
 def test_what_only_a_superuser_may_create_is_restored(cluster: Cluster, tmp_path: Path) -> None:

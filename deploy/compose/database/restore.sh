@@ -91,6 +91,7 @@ if ! restore_objects; then
     echo "refused: the dump cannot be restored, see above; the database is as it was"
     exit 1
 fi
+sql --dbname=groundwork_restored --command="ANALYZE" --file="$(dirname "$0")/row-counts.sql"
 # What is in no dump: who may connect, and what ALTER DATABASE and ALTER ROLE ... IN DATABASE have set.
 # The latter are copied in the catalog, as a list such as search_path is quoted there already.
 sql <<SQL
@@ -104,5 +105,4 @@ JOIN pg_database AS present ON present.oid = setdatabase,
     pg_database AS restored
 WHERE present.datname = 'groundwork' AND restored.datname = 'groundwork_restored';
 SQL
-sql --dbname=groundwork_restored --command="ANALYZE" --file="$(dirname "$0")/row-counts.sql"
 put_in_place groundwork_restored
