@@ -186,6 +186,20 @@ def test_no_code_of_the_role_is_run_by_a_superuser(
     assert not (cluster.data / "taken").exists()
 
 
+def test_no_timeout_of_the_database_ends_a_backup(cluster: Cluster, tmp_path: Path) -> None:
+    """A backup takes as long as it needs, for example for a lock, whatever ALTER DATABASE sets."""
+    cluster.run("CREATE ROLE groundwork LOGIN")
+    with closing(psycopg2.connect(cluster.url("postgres"))) as session, session.cursor() as cursor:
+        cursor.execute("LOCK TABLE installation")
+        timeouts = "SELECT name FROM pg_settings WHERE name LIKE '%transaction%timeout'"
+        for (name,) in cluster.run(timeouts, database="postgres"):
+            cluster.run(f"ALTER DATABASE groundwork SET {name} = '500ms'", database="postgres")
+        process = start(cluster, tmp_path, b"unused", "backup")
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.5)
+    assert process.wait() == 0
+
+
 def test_the_rows_of_each_table_are_counted(cluster: Cluster) -> None:
     """Tables have a line for the name and one for the rows, in any schema; views have none."""
     cluster.run("CREATE SCHEMA pgx")

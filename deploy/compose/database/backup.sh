@@ -21,8 +21,8 @@ export PGHOST=db PGUSER=postgres PGDATABASE=groundwork PGCONNECT_TIMEOUT=30
     PGPASSWORD=$(cat)
     export PGPASSWORD
     psql --no-psqlrc --quiet --no-align --tuples-only --set=ON_ERROR_STOP=1 >rows.source <<SQL
-SET statement_timeout = 0;
-SET idle_in_transaction_session_timeout = 0;
+SELECT set_config(name, '0', false) FROM pg_settings
+WHERE name LIKE '%_timeout' AND context = 'user' \g /dev/null
 BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
 SELECT pg_export_snapshot() AS "SNAPSHOT" \gset
 \setenv SNAPSHOT :SNAPSHOT
