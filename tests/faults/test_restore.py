@@ -186,6 +186,19 @@ def test_no_code_of_the_role_is_run_by_a_superuser(
     assert not (cluster.data / "taken").exists()
 
 
+def test_the_schema_is_compared_in_one_time_zone(cluster: Cluster, tmp_path: Path) -> None:
+    """A backup's proof compares the same text, whatever ALTER DATABASE sets."""
+    cluster.run("CREATE ROLE groundwork LOGIN")
+    cluster.run("CREATE TABLE t (a timestamptz DEFAULT '2026-01-01 00:00:00+00')")
+    cluster.run("ALTER DATABASE groundwork SET timezone = 'Europe/Berlin'")
+    cluster.run("ALTER DATABASE groundwork SET standard_conforming_strings = off")
+    assert start(cluster, tmp_path, b"unused", "backup").wait() == 0
+
+    (schema,) = tmp_path.glob("backup.*/schema.source")
+    assert "'2026-01-01 00:00:00+00'" in schema.read_text()
+    assert "SET standard_conforming_strings = on;" in schema.read_text()
+
+
 def test_no_timeout_of_the_database_ends_a_backup(cluster: Cluster, tmp_path: Path) -> None:
     """A backup takes as long as it needs, for example for a lock, whatever ALTER DATABASE sets."""
     cluster.run("CREATE ROLE groundwork LOGIN")

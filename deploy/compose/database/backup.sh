@@ -15,7 +15,9 @@ schema() { # what pg_dump prints, without comments and its random key
 # superuser reads the tables of every role, and rows that policies hide from their owner; it must not
 # call what the owner has written. These win over the owner's ALTER DATABASE: a schema that is put
 # first, a role to whom policies apply, an encoding in which another character becomes a backslash.
-export PGOPTIONS="--search-path=pg_catalog --role=none" PGCLIENTENCODING=UTF8
+# In another time zone, or with other strings, pg_dump would print another schema than in the proof.
+export PGOPTIONS="--search-path=pg_catalog --role=none --standard-conforming-strings=on"
+export PGCLIENTENCODING=UTF8 PGTZ=UTC
 export PGHOST=db PGUSER=postgres PGDATABASE=groundwork PGCONNECT_TIMEOUT=30
 (
     PGPASSWORD=$(cat)
