@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import subprocess
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 
@@ -161,6 +161,21 @@ def test_an_extension_may_have_a_schema(cluster: Cluster, tmp_path: Path) -> Non
     assert cluster.run(
         "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'extensions'"
     ) == [("groundwork",)]
+
+
+def test_the_role_finds_the_extensions(cluster: Cluster, tmp_path: Path) -> None:
+    """The service's role can plant nothing for a superuser's extensions in a restored database."""
+    cluster.run("CREATE ROLE groundwork LOGIN")
+    cluster.run("CREATE EXTENSION pg_stat_statements")
+    process = start(cluster, tmp_path, dumped(cluster))
+    url = cluster.url("groundwork", database="groundwork_restored")
+    found: list[tuple[object, ...]] = []
+    while not found and process.poll() is None:
+        with suppress(psycopg2.OperationalError):  # not yet
+            found = run(url, "SELECT extname FROM pg_extension")
+
+    assert ("pg_stat_statements",) in found
+    assert process.wait() == 0
 
 
 def test_what_is_in_the_template_is_not_copied(cluster: Cluster, tmp_path: Path) -> None:

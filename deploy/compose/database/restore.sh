@@ -48,11 +48,6 @@ fi
 dump=$(mktemp /var/tmp/restore.XXXXXX)
 cat >"$dump"
 
-as_role() { # LIST: the functions of constraints and indexes run here, and could undo a SET ROLE
-    PGUSER=groundwork PGPASSWORD=$(cat /run/secrets/database_password) pg_restore --exit-on-error \
-        --no-owner --dbname=groundwork_restored --use-list="$1" "$dump"
-}
-
 restore_objects() { # into groundwork_restored; the objects belong to the service's role
     pg_restore --list "$dump" >"$dump.list" || return
     # Only a superuser may create the extensions that are not trusted, and comment on them. They come
@@ -71,21 +66,29 @@ restore_objects() { # into groundwork_restored; the objects belong to the servic
     sed 's/^/left out: /' "$dump.omitted"
     grep -vxF -f "$dump.schemas" -f "$dump.superuser" -f "$dump.last" -f "$dump.omitted" \
         "$dump.list" >"$dump.role" || :
-    as_role "$dump.schemas" || return
+    pg_restore --exit-on-error --no-owner --role=groundwork --dbname=groundwork_restored \
+        --use-list="$dump.schemas" "$dump" || return
     pg_restore --exit-on-error --dbname=groundwork_restored --use-list="$dump.superuser" "$dump" || return
+    # The role comes in now: before, it could have planted what an extension's script calls.
+    sql --command="ALTER DATABASE groundwork_restored OWNER TO groundwork" \
+        --command="ALTER DATABASE groundwork_restored CONNECTION LIMIT -1" || return
     # A new server lacks the roles that the dump grants something to; they get no login. A line of a
     # function or comment may look like a grant, too: so no error counts, and there is no $ in a name.
     pg_restore --schema-only --file="$dump.sql" "$dump" || return
     name='([a-z_][a-z0-9_]*|"[^"$]+")'
     sed -nE "s/^(ALTER DEFAULT PRIVILEGES .*)?GRANT .* TO $name( WITH GRANT OPTION)?;\$/\
 SELECT \$r\$CREATE ROLE \2\$r\$ WHERE to_regrole(\$r\$\2\$r\$) IS NULL \\\\gexec/p" "$dump.sql" | sql --set=ON_ERROR_STOP=0 || return
-    as_role "$dump.role" || return
+    # As the role: the functions of its constraints and indexes run here, and could undo a SET ROLE.
+    PGUSER=groundwork PGPASSWORD=$(cat /run/secrets/database_password) \
+        pg_restore --exit-on-error --no-owner --dbname=groundwork_restored \
+        --use-list="$dump.role" "$dump" || return
     pg_restore --exit-on-error --no-owner --dbname=groundwork_restored --use-list="$dump.last" "$dump"
 }
 
 sql --command="DROP DATABASE IF EXISTS groundwork_restored" \
-    --command="CREATE DATABASE groundwork_restored OWNER groundwork TEMPLATE template0" \
-    --command="REVOKE ALL ON DATABASE groundwork_restored FROM public"
+    --command="CREATE DATABASE groundwork_restored TEMPLATE template0 CONNECTION LIMIT 0" \
+    --command="REVOKE ALL ON DATABASE groundwork_restored FROM public" \
+    --command="GRANT CREATE ON DATABASE groundwork_restored TO groundwork"
 if ! restore_objects; then
     sql --command="DROP DATABASE groundwork_restored"
     echo "refused: the dump cannot be restored, see above; the database is as it was"
