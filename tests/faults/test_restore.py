@@ -178,6 +178,15 @@ def test_the_role_finds_the_extensions(cluster: Cluster, tmp_path: Path) -> None
     assert process.wait() == 0
 
 
+def test_a_session_of_an_interrupted_restore_is_ended(
+    cluster: Cluster, tmp_path: Path, dump: bytes
+) -> None:
+    """A restore begins anew, also while a session is still in the database of the one before."""
+    cluster.run("CREATE DATABASE groundwork_restored")
+    with closing(psycopg2.connect(cluster.url("postgres", database="groundwork_restored"))):
+        assert start(cluster, tmp_path, dump).wait() == 0
+
+
 def test_what_is_in_the_template_is_not_copied(cluster: Cluster, tmp_path: Path) -> None:
     """A large object, which any role may put into template1, is in no restored database twice."""
     cluster.run("CREATE ROLE groundwork LOGIN")

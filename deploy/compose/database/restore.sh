@@ -85,12 +85,12 @@ SELECT \$r\$CREATE ROLE \2\$r\$ WHERE to_regrole(\$r\$\2\$r\$) IS NULL \\\\gexec
     pg_restore --exit-on-error --no-owner --dbname=groundwork_restored --use-list="$dump.last" "$dump"
 }
 
-sql --command="DROP DATABASE IF EXISTS groundwork_restored" \
+sql --command="DROP DATABASE IF EXISTS groundwork_restored WITH (FORCE)" \
     --command="CREATE DATABASE groundwork_restored TEMPLATE template0 CONNECTION LIMIT 0" \
     --command="REVOKE ALL ON DATABASE groundwork_restored FROM public" \
     --command="GRANT CREATE ON DATABASE groundwork_restored TO groundwork"
 if ! restore_objects; then
-    sql --command="DROP DATABASE groundwork_restored"
+    sql --command="DROP DATABASE groundwork_restored WITH (FORCE)"
     echo "refused: the dump cannot be restored, see above; the database is as it was"
     exit 1
 fi
