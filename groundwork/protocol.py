@@ -97,8 +97,8 @@ class Protocol(HttpToolsProtocol):
             self._data, self._rest = self._rest[:_PIECE], self._rest[_PIECE:]
             self._kept += len(self._data)
             super().data_received(self._data)
-        if self._kept > _MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response(f"The headers have more than {_MAX_HEAD_BYTES} bytes.")
+            if self._kept > _MAX_HEAD_BYTES and not self.transport.is_closing():
+                self.send_400_response(f"The headers have more than {_MAX_HEAD_BYTES} bytes.")
 
     @override
     def on_body(self, body: bytes) -> None:

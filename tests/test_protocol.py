@@ -15,6 +15,7 @@ from groundwork.protocol import CoalescingTransport, Protocol
 from tests.loop import eventually
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+LONG = REQUEST[:-2] + b"X: " + b"x" * 80_000
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 
 
@@ -88,11 +89,11 @@ async def test_pipelined_requests_wait_as_bytes(transport: Mock) -> None:
     assert max(resumed) <= 8
 
 
-@pytest.mark.parametrize("start", [b"", REQUEST[:-2] + b"X: " + b"x" * 70_000])
-async def test_an_invalid_request_gets_one_response(transport: Mock, start: bytes) -> None:
-    """After the piece of it that is invalid nothing is parsed, nor logged for each piece."""
+@pytest.mark.parametrize("data", [b"\0" * 100_000, LONG + b"\0" * 100_000, LONG + b"\r\n\r\n"])
+async def test_an_invalid_request_gets_one_response(transport: Mock, data: bytes) -> None:
+    """After the piece of it that is invalid, or one too many, nothing is parsed, nor logged."""
     transport.is_closing.side_effect = lambda: transport.close.called
-    connect(transport).data_received(start + b"\0" * 100_000)
+    connect(transport).data_received(data)
 
     transport.write.assert_called_once()
     transport.close.assert_called_once()

@@ -77,7 +77,7 @@ def test_a_hostile_path_is_not_found(server: Server, target: bytes) -> None:
         request(b"/\x00"),
         request(b"/a b"),
         request(b"no-slash"),
-        request(b"/?" + b"a" * 100_000),
+        request(b"/?" + b"a" * 65_540),
         request(method=b"BREW"),
         request(method=b"get"),
         request(method=b"M" * 10_000),
