@@ -42,7 +42,7 @@ INVALID = """
     SELECT string_agg(indexrelid::regclass::text, ', ')
     FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE NOT indisvalid AND relkind = 'i'
 """
-_NAMED = "AND indrelid = to_regclass(%(table)s) AND relname = (parse_ident(%(name)s))[1]"
+_NAMED = "AND indrelid = to_regclass(%(table)s) AND relname = (parse_ident(%(name)s))[1]::name"
 _NOT_NAMED = "AND lower(relname) <> ALL (regexp_split_to_array(lower(%(sql)s), '[^[:word:]$]+'))"
 
 type Statements = list[tuple[int, str]]  # each with the line of the file on which it begins

@@ -204,10 +204,13 @@ def test_an_index_of_a_killed_run_is_created_again(name: str, start: Start, url:
     assert run(url, IS_UNIQUE) == [(True,)]
 
 
-def test_an_index_outside_the_search_path_is_not_left_behind(start: Start, url: str) -> None:
-    """A failed index is dropped from the schema of its table."""
+@pytest.mark.parametrize("name", ["crate_n", "n" * 64])
+def test_an_index_outside_the_search_path_is_not_left_behind(
+    name: str, start: Start, url: str
+) -> None:
+    """A failed index is dropped from its table's schema, also if PostgreSQL shortened its name."""
     run(url, 'CREATE SCHEMA "a yard"; ALTER TABLE crate SET SCHEMA "a yard"')
-    unique = UNIQUE.replace("ON crate", 'ON ONLY "a yard".crate')
+    unique = UNIQUE.replace("ON crate", 'ON ONLY "a yard".crate').replace("crate_n", name)
 
     failed, left = start(unique).result(), run(url, INVALID)
     run(url, 'TRUNCATE "a yard".crate')
