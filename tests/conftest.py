@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanag
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import httpx
@@ -252,12 +253,13 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
 
 @pytest.fixture(autouse=True)
 def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Run each test in an empty folder; restore logging afterwards."""
+    """Run each test in an empty folder; restore logging and environment afterwards."""
     description.record_reads(monkeypatch)
     monkeypatch.chdir(tmp_path)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    yield
+    with patch.dict(os.environ):  # TEST_DATABASE_URL may need the PG* that a test unsets
+        yield
     for handler in root.handlers:
         if handler not in handlers:
             handler.close()

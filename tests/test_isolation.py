@@ -357,6 +357,19 @@ def test_a_run_of_no_test_misses_no_response(option: str, monkeypatch: pytest.Mo
     assert done.returncode == 0, done.stdout
 
 
+def test_a_variable_that_a_test_removes_is_there_for_the_next(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, server_url: str
+) -> None:
+    """TEST_DATABASE_URL may need PGPASSWORD or the like, which some of our code removes."""
+    monkeypatch.setenv("TEST_DATABASE_URL", server_url)
+    monkeypatch.setenv("PGPASSWORD", "secret")
+    pytester.makeconftest("from tests.conftest import *")
+    removes = "from os import environ\ndef test_a(): del environ['PGPASSWORD']\n"
+    file = pytester.makepyfile(f"{removes}def test_b(): assert environ['PGPASSWORD']")
+
+    pytester.runpytest_inprocess(file).assert_outcomes(passed=2)
+
+
 def test_a_migration_that_fails_ends_the_run(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, server_url: str
 ) -> None:
