@@ -16,7 +16,11 @@ FOLDER = SQL_DIR / "migrations"
 _NAME = re.compile(
     r"(?!post-apply|.*\.(?!rollback\.)(?i:down|undo|rollback)\.)[A-Za-z0-9][\w.-]*\.sql"
 )
-_TRANSACTIONAL = re.compile(r"(?im)^[ \t]*--[ \t]*transactional[ \t]*:(.*)")
+# On top with any value, so that a typo is refused. Below, any other value is prose.
+_TRANSACTIONAL = re.compile(
+    r"(?i)\A(?:\s*--.*\n)*?\s*--\s*transactional\s*:(.*)"
+    r"|(?m:^[ \t]*--[ \t]*transactional[ \t]*:[ \t]*(true|false)\s*$)"
+)
 _CHANGED = (
     "{0} has changed since it was applied: restore the file, and put the change into a new "
     "migration. In development, undo it with `yoyo rollback --revision {0}` and apply it again, "
@@ -66,7 +70,7 @@ def read_sql(path: Path) -> str:
 def directive(sql: str) -> str:
     """Return the value of a file's first comment `-- transactional:`, "true" without it."""
     match = _TRANSACTIONAL.search(sql)
-    return match[1].strip().lower() if match else "true"
+    return match[match.lastindex or 1].strip().lower() if match else "true"
 
 
 def checksum(path: Path) -> str:

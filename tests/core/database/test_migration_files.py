@@ -293,6 +293,14 @@ def test_a_directive_is_read_in_any_spelling(top: str, copy: Path, own_database:
     assert migrate(own_database, copy).stderr == ""
 
 
+def test_a_sentence_is_no_directive(copy: Path, own_database: str) -> None:
+    """A comment that happens to begin with the same word is one."""
+    text = "SELECT 1;\n-- transactional: all or nothing\nSELECT 2;"
+    (copy / "sql/migrations/9003.select.sql").write_text(text)
+
+    assert migrate(own_database, copy).stderr == ""
+
+
 def test_a_large_file_is_not_parsed_by_yoyo(copy: Path, own_database: str) -> None:
     """Its parser takes seconds for each megabyte, and only comments on top are used."""
     depends = "-- depends: 9004.create-new\n"
