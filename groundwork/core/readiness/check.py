@@ -92,7 +92,7 @@ class Readiness:
             result = Result.of(row, self._pool, failure, time.monotonic() - started)
             is_stale = failure is None and self._are_stale(row)
         metrics.READINESS_CHECKS.observe(time.monotonic() - started)
-        self._late = (self._late + 1) * (result.reason == "event_loop_blocked")
+        self._late = self._late + 1 if result.reason == "event_loop_blocked" else 0
         if self._late >= _MAX_LATE:
             result = replace(result, status="unavailable")
         self.history.results.append(result)
