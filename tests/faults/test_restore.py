@@ -163,6 +163,20 @@ def test_an_extension_may_have_a_schema(cluster: Cluster, tmp_path: Path) -> Non
     ) == [("groundwork",)]
 
 
+def test_a_materialized_view_is_filled_under_policies(cluster: Cluster, tmp_path: Path) -> None:
+    """A view of a table whose policies apply to its owner has the rows that these let through."""
+    cluster.run("CREATE ROLE groundwork LOGIN")
+    cluster.run("ALTER TABLE installation ENABLE ROW LEVEL SECURITY")
+    cluster.run("ALTER TABLE installation FORCE ROW LEVEL SECURITY")
+    cluster.run("CREATE POLICY everything ON installation USING (true)")
+    cluster.run("CREATE MATERIALIZED VIEW copy AS SELECT * FROM installation")
+    assert restore(cluster, tmp_path) == 0
+
+    assert cluster.run("SELECT count(*) FROM copy") == [(1,)]
+    proof = (SCRIPTS / "backup.sh").read_text().partition("# The proof")[2]
+    assert "pg_restore --exit-on-error --enable-row-security --dbname" in proof
+
+
 def test_the_role_finds_the_extensions(cluster: Cluster, tmp_path: Path) -> None:
     """The service's role can plant nothing for a superuser's extensions in a restored database."""
     cluster.run("CREATE ROLE groundwork LOGIN")

@@ -79,8 +79,9 @@ restore_objects() { # into groundwork_restored; the objects belong to the servic
     sed -nE "s/^(ALTER DEFAULT PRIVILEGES .*)?GRANT .* TO $name( WITH GRANT OPTION)?;\$/\
 SELECT \$r\$CREATE ROLE \2\$r\$ WHERE to_regrole(\$r\$\2\$r\$) IS NULL \\\\gexec/p" "$dump.sql" | sql --set=ON_ERROR_STOP=0 || return
     # As the role: the functions of its constraints and indexes run here, and could undo a SET ROLE.
+    # Policies may hide rows from its materialized views, as they do in the present database.
     PGUSER=groundwork PGPASSWORD=$(cat /run/secrets/database_password) \
-        pg_restore --exit-on-error --no-owner --dbname=groundwork_restored \
+        pg_restore --exit-on-error --enable-row-security --no-owner --dbname=groundwork_restored \
         --use-list="$dump.role" "$dump" || return
     pg_restore --exit-on-error --no-owner --dbname=groundwork_restored --use-list="$dump.last" "$dump"
 }
