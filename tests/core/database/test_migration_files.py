@@ -294,7 +294,7 @@ def test_a_directive_is_read_in_any_spelling(top: str, copy: Path, own_database:
 
 
 def test_a_sentence_is_no_directive(copy: Path, own_database: str) -> None:
-    """A comment that happens to begin with the same word is one."""
+    """A comment that happens to begin with the same word stops nothing."""
     text = "SELECT 1;\n-- transactional: all or nothing\nSELECT 2;"
     (copy / "sql/migrations/9003.select.sql").write_text(text)
 
