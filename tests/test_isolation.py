@@ -5,8 +5,10 @@ import contextlib
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -27,7 +29,9 @@ from groundwork.core.state import State
 from tests import databases
 from tests.databases import CHECKOUT, TransactionPool, database_of, run
 from tests.factories.installation import create_installation
+from tests.faults.proxy import Proxy
 from tests.loop import Loop
+from tests.servers import PATIENCE
 
 TAKEN = UUID(int=1)
 
@@ -384,3 +388,20 @@ def test_a_migration_that_fails_ends_the_run(
 
     result.assert_outcomes(errors=1)
     assert failed.stderr in result.outlines
+
+
+def test_a_proxy_ends_though_a_client_has_reset_its_connection() -> None:
+    """What the client sent is still delayed, so the proxy has the closed connection."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as upstream,
+        Proxy(upstream.getsockname()[1]).running() as proxy,
+    ):
+        proxy.set("pass", PATIENCE)
+        with socket.create_connection(address := ("127.0.0.1", proxy.port)) as client:
+            client.sendall(b"x")
+            time.sleep(0.2)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        time.sleep(0.2)
+
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)

@@ -51,7 +51,7 @@ class Proxy:
     def running(self) -> Iterator["Proxy"]:
         """Run the proxy until the block ends."""
         ready = threading.Event()
-        thread = threading.Thread(target=lambda: asyncio.run(self._run(ready)))
+        thread = threading.Thread(target=lambda: asyncio.run(self._run(ready)), daemon=True)
         thread.start()
         ready.wait(PATIENCE)
         try:
@@ -89,7 +89,8 @@ class Proxy:
             self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
 
     def _cut(self, writer: asyncio.StreamWriter) -> None:
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
+        with suppress(OSError):  # the client may have closed it
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
         writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
