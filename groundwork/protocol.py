@@ -58,7 +58,7 @@ class Protocol(HttpToolsProtocol):
 
     _data = _rest = b""  # what is being parsed, and what is not parsed yet
     _kept = 0  # bytes since the end of a request's headers, or since a piece of its body
-    _started: Any = None
+    _started: RequestResponseCycle = None  # type: ignore[assignment]  # before a request
 
     @override
     def connection_made(self, transport: Any) -> None:

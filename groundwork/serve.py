@@ -22,7 +22,7 @@ def serve(sockets: list[socket.socket] | None = None) -> None:
     settings = settings_or_exit()
     runs = False  # an import discards an exception in one of its callbacks
     for number in _SIGNALS:
-        signal.signal(number, lambda *_: _exit() if runs else os._exit(0))
+        signal.signal(number, lambda *_: _exit_cleanly() if runs else os._exit(0))
     sockets = sockets or listen(settings.host, settings.port)
     gc.disable()
     import uvicorn  # slow, as the next two: invalid settings are reported first
@@ -73,7 +73,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
-def _exit() -> NoReturn:
+def _exit_cleanly() -> NoReturn:
     """Exit with 0; ignore more signals, which would end Python's own exit."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)

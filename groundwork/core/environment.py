@@ -22,8 +22,8 @@ def read_environment(names: Collection[str], *, running_dev: bool = True) -> tup
     """Return the raw value of each variable that is set, and what is wrong with the others.
 
     The environment wins over `.env`, which is read in development only, and `.env` over the
-    database of a running `groundwork dev`. Errors have the name of the variable or file as key
-    and hold no value.
+    database of a running `groundwork dev`, which removes PG* from the environment: they are for
+    another server. Errors have the name of the variable or file as key and hold no value.
     """
     values, errors = _Texts(), _Texts()
     _add(os.environ, names, values, errors)
