@@ -20,11 +20,9 @@ SELECT
         current_setting('default_transaction_read_only'),
         array(
             SELECT given.setconfig::text
-            FROM pg_db_role_setting AS given
-            LEFT JOIN pg_database ON given.setdatabase = pg_database.oid
-            LEFT JOIN pg_roles ON given.setrole = pg_roles.oid
-            WHERE
-                coalesce(pg_database.datname, current_database()) = current_database()
-                AND coalesce(pg_roles.rolname, session_user) = session_user
+            -- Not pg_database and pg_authid: a lock on these holds up new sessions alone.
+            FROM pg_stat_get_activity(pg_backend_pid()) AS own
+            INNER JOIN pg_db_role_setting AS given
+                ON given.setdatabase IN (0, own.datid) AND given.setrole IN (0, own.usesysid)
         )::text
     ) AS session_properties

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 
 import pytest
 
+from tests.databases import transaction
 from tests.faults.cluster import PASSWORD, Cluster, taken_slots
 from tests.faults.probes import Watch, burst, get, until
 from tests.servers import APP, NOISE, Server, serve
@@ -132,6 +133,22 @@ async def test_refused_connections_are_unavailable_without_a_session(
 
     print(f"{name}, empty pool: noticed {noticed:.2f} s, recovered {recovered:.2f} s")
     assert {response.status for response in refused} == {503}
+    assert {response.status for response in served} == {200}
+    assert max(noticed, recovered) < DETECTION_SECONDS
+
+
+@pytest.mark.parametrize("catalog", ["pg_authid", "pg_database"])
+async def test_a_lock_on_what_a_login_reads_is_degraded(
+    cluster: Cluster, app: Server, catalog: str
+) -> None:
+    """While VACUUM FULL of a shared catalog holds up new sessions, those of the pool serve."""
+    await until(app.port, 200)
+    assert (await get(app.port, "/query")).status == 200
+    with transaction(cluster.url("postgres"), f"LOCK TABLE {catalog}"):
+        noticed = await until(app.port, 200, "database_timeout")
+        served = await burst(app.port, "/query", total=20)
+    recovered = await until(app.port, 200)
+
     assert {response.status for response in served} == {200}
     assert max(noticed, recovered) < DETECTION_SECONDS
 
