@@ -14,7 +14,7 @@ import pytest
 from tests.databases import groundwork
 from tests.faults.cluster import Cluster
 from tests.faults.probes import get, until
-from tests.servers import PATIENCE, serve
+from tests.servers import PATIENCE, serve, wait_until
 
 HAS_TLS = "SELECT 1 FROM pg_config() WHERE name = 'CONFIGURE' AND setting ~ 'openssl'"
 NAMES = "subjectAltName=DNS:localhost,DNS:db.example"  # not 127.0.0.1
@@ -157,6 +157,17 @@ async def test_a_client_certificate_is_sent(
         await until(server.port, 200)
 
     assert migrated.returncode == 0, migrated.stderr
+
+
+async def test_the_log_says_that_a_client_certificate_is_refused(
+    tls: Cluster, authority: Authority, other: Authority
+) -> None:
+    """With TLS 1.3 the server refuses it after the handshake, when it closes the connection."""
+    other.issue("app", "basicConstraints=CA:FALSE")
+    parameters = f"{FULL}&sslcert={other.folder}/app.crt&sslkey={other.folder}/app.key"
+    with serve(**environment_of(tls, "localhost", parameters, authority, "reader")) as server:
+        await until(server.port, 503, "database_unreachable")
+        wait_until(lambda: "alert unknown ca" in server.log.read_text(), server)
 
 
 @pytest.mark.parametrize(

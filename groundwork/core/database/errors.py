@@ -44,9 +44,7 @@ class UnavailableError(Exception):
 
 def reason_of(error: BaseException) -> Reason | None:
     """Return why the database cannot serve now; None for an error in the statement or the code."""
-    if isinstance(error, asyncpg.ConnectionDoesNotExistError):
-        error = error.__cause__ or error  # what the server said when it closed the connection
-    match error:
+    match error := _what_closed(error):
         case UnavailableError():
             return error.reason
         case TimeoutError():
@@ -60,6 +58,10 @@ def reason_of(error: BaseException) -> Reason | None:
     return None
 
 
+def _what_closed(error: BaseException) -> BaseException:
+    return (isinstance(error, asyncpg.ConnectionDoesNotExistError) and error.__cause__) or error
+
+
 def connect_reason_of(error: BaseException) -> Reason:
     """Return why no connection was made; whatever else the server says is a rejection."""
     return reason_of(error) or "database_rejected"
@@ -68,6 +70,7 @@ def connect_reason_of(error: BaseException) -> Reason:
 def describe(error: BaseException) -> str:
     """Return an error for the log, with its notes: the server it is about, the file of a query."""
     notes = dict.fromkeys(getattr(error, "__notes__", ()))  # a lookup may be that of two attempts
+    error = _what_closed(error)
     return ": ".join(filter(None, [type(error).__name__, str(error), *notes]))
 
 

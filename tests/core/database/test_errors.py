@@ -1,5 +1,7 @@
 """One classification of database errors."""
 
+from ssl import SSLError
+
 import asyncpg
 import pytest
 
@@ -77,3 +79,13 @@ def test_an_error_is_described_for_the_log(error: Exception, text: str) -> None:
     error.add_note("db:5432")
 
     assert describe(error) == f"{text}: db:5432"
+
+
+def test_what_closed_a_connection_is_described() -> None:
+    """That it was closed says nothing: the log has why, and still the server it is about."""
+    error = asyncpg.ConnectionDoesNotExistError("closed")
+    error.add_note("db:5432")
+    assert describe(error) == "ConnectionDoesNotExistError: closed: db:5432"
+
+    error.__cause__ = SSLError(1, "alert certificate expired")
+    assert describe(error) == "SSLError: alert certificate expired: db:5432"
