@@ -1,6 +1,7 @@
 """One classification of database errors, for requests and readiness."""
 
 import asyncio
+from itertools import chain
 from traceback import walk_tb
 from typing import Literal
 
@@ -82,8 +83,7 @@ def unavailable(error: BaseException, connection: Connection) -> UnavailableErro
     """
     if isinstance(error, TimeoutError):
         # asyncio.timeout() makes one of the CancelledError that it sends to what is under way.
-        is_drivers = any(map(_is_drivers, (error, error.__cause__)))
-        return UnavailableError("database_timeout", error) if is_drivers else None
+        return UnavailableError("database_timeout", error) if is_drivers(error) else None
     broken = isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError)
     if not (broken and connection.is_closed()):
         return None
@@ -95,8 +95,9 @@ def unavailable(error: BaseException, connection: Connection) -> UnavailableErro
     return UnavailableError(reason_of(error) or "database_unreachable", error)
 
 
-def _is_drivers(error: BaseException | None) -> bool:
-    frames = walk_tb(error.__traceback__) if error else ()
+def is_drivers(error: BaseException) -> bool:
+    """Return whether an error, or its cause, has come through the driver."""
+    frames = chain(*(walk_tb(one.__traceback__) for one in (error, error.__cause__) if one))
     return any(frame.f_globals["__name__"].startswith("asyncpg.") for frame, _ in frames)
 
 

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from groundwork.core.database.errors import UnavailableError, describe, reason_of
+from groundwork.core.database.errors import UnavailableError, describe, is_drivers, reason_of
 from groundwork.core.http.responses import MAX_ERRORS, InvalidPart, problem
 from groundwork.core.http.routing import methods_of
 
@@ -88,7 +88,7 @@ async def database_error(request: Request, error: Exception) -> Response:
         raise decisive
     if isinstance(decisive, HTTPException):
         return await http_exception(request, decisive)
-    reason: str | None = reason_of(decisive)
+    reason: str | None = _reason(decisive)
     if reason is None:
         # What was prepared before a migration may not fit the tables any more.
         is_of_plan = isinstance(decisive, _PLAN_ERRORS)
@@ -119,7 +119,12 @@ def _decisive(error: Exception) -> Exception:
     if not isinstance(error, ExceptionGroup):
         return error
     found = map(_decisive, error.exceptions)
-    return min(found, key=lambda one: 2 if reason_of(one) else isinstance(one, HTTPException))
+    return min(found, key=lambda one: 2 if _reason(one) else isinstance(one, HTTPException))
+
+
+def _reason(error: Exception) -> str | None:
+    is_databases = isinstance(error, DATABASE_ERRORS) or is_drivers(error)
+    return reason_of(error) if is_databases else None  # a feature's own TimeoutError is a bug
 
 
 def _allowed(request: Request) -> str:

@@ -40,6 +40,12 @@ async def fail(_: Request[State]) -> JSONResponse:
     raise ConnectionResetError
 
 
+async def wait_in_group(request: Request[State]) -> None:
+    """Run a statement that times out in a TaskGroup."""
+    async with request.state["pool"].acquire() as connection, asyncio.TaskGroup() as group:
+        group.create_task(connection.execute("SELECT pg_sleep(20)", timeout=0.1))
+
+
 async def await_cancelled(_: Request[State]) -> JSONResponse:
     """Wait for what is cancelled meanwhile."""
     future = asyncio.get_running_loop().create_future()
@@ -81,6 +87,7 @@ def app(app: Starlette) -> Starlette:
         Route("/fail", fail),
         Route("/plan", use_old_plan),
         Route("/cancelled", await_cancelled),
+        Route("/group", wait_in_group),
         Route("/early", leave_early),
         Route("/stream", stream_early),
     ]
@@ -107,6 +114,11 @@ async def test_another_lost_connection_is_500(client: httpx.AsyncClient) -> None
     response = await client.get("/fail")
 
     assert (response.status_code, is_a_problem(response)) == (500, True)
+
+
+async def test_a_timeout_of_a_statement_in_a_task_group_is_503(client: httpx.AsyncClient) -> None:
+    """It is the database's, while a TimeoutError of the feature's own is a bug."""
+    assert (await client.get("/group")).status_code == 503
 
 
 @pytest.mark.parametrize("error", ["InvalidCachedStatementError", "InternalServerError"])

@@ -215,6 +215,7 @@ class Guard:
         (ExceptionGroup("both", [LOST, ExceptionGroup("inner", [LOST])]), 503),
         (ExceptionGroup("one is a bug", [LOST, HTTPException(404), ValueError()]), 500),
         (ExceptionGroup("one is missing", [LOST, HTTPException(404)]), 404),
+        (ExceptionGroup("not the database's", [TimeoutError(), FileNotFoundError()]), 500),
         (asyncpg.UndefinedTableError("no table"), 500),
         (caused(ValueError()), 500),
         (caused(RuntimeError()), 500),
