@@ -31,7 +31,7 @@ def page_headers(template: str) -> dict[str, str]:
         f"script-src {_source(template, 'script')}; img-src data:; connect-src 'self'; "
         f"base-uri 'none'; form-action {forms}; frame-ancestors 'none'"
     )
-    return NO_STORE | {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
+    return NO_STORE | {"Content-Security-Policy": policy, "Referrer-Policy": "same-origin"}
 
 
 def _source(template: str, tag: str) -> str:
