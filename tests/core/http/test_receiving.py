@@ -8,7 +8,8 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from groundwork.core.http.receiving import Client
+from groundwork.core.http import receiving
+from groundwork.core.http.receiving import Body, Client
 
 SCOPE = {"type": "http", "headers": []}
 PART = {"type": "http.request", "body": b"a", "more_body": True}
@@ -68,3 +69,20 @@ async def test_a_response_that_has_started_goes_on() -> None:
     await client.send(START)
 
     assert await client.receive() == LAST
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_a_body_that_does_not_end_costs_no_response(
+    monkeypatch: pytest.MonkeyPatch, *, is_cancelled: bool
+) -> None:
+    """The response goes on after a limited time, or when the shutdown cancels the request."""
+    monkeypatch.setattr(receiving, "_DISCARD_SECONDS", 60 if is_cancelled else 0.01)
+    body = Body(AsyncMock(side_effect=asyncio.Event().wait))
+    discarding = asyncio.create_task(body.discard())
+    await asyncio.sleep(0)
+    if is_cancelled:
+        discarding.cancel()
+
+    await asyncio.wait_for(discarding, 1)
+
+    assert body.has_more
