@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from groundwork.core.config import Settings
 from groundwork.core.database import UnavailableError
+from groundwork.core.database.waiters import client_disconnect
 from groundwork.core.http import middleware
 from groundwork.core.http.error_boundary import ErrorBoundary
 from groundwork.core.http.middleware import RequestContext
@@ -164,6 +165,13 @@ async def test_each_request_gets_its_own_id(client: httpx.AsyncClient) -> None:
     assert request_id.get() is None
 
 
+async def test_a_request_leaves_no_client_behind(client: httpx.AsyncClient) -> None:
+    """What its task does afterwards, as a test may, depends on no client that has gone."""
+    await client.get("/nowhere")
+
+    assert client_disconnect.get() is None
+
+
 @pytest.mark.parametrize("path", ["/", "/health/live", "/metrics", "/unknown", "/boom"])
 async def test_no_response_is_sniffed(client: httpx.AsyncClient, path: str) -> None:
     """A browser takes no response, errors included, for another type than it has."""
@@ -293,10 +301,10 @@ async def test_debug_shows_the_traceback(client: httpx.AsyncClient) -> None:
     assert "hunter2" in page.text
 
 
-@pytest.mark.parametrize("accept", [b"text/html", b"*/*"])
-def test_debug_shows_any_text(accept: bytes) -> None:
+@pytest.mark.parametrize("headers", [[(b"accept", b"text/html")], []])
+def test_debug_shows_any_text(headers: list[tuple[bytes, bytes]]) -> None:
     """What an exception quotes may have characters that UTF-8 cannot encode."""
-    request = Request({"type": "http", "headers": [(b"accept", accept)]})
+    request = Request({"type": "http", "headers": headers})
     response = ErrorBoundary(AsyncMock(), debug=True).debug_response(request, ValueError("\ud800"))
 
     assert b"ValueError: \\ud800" in bytes(response.body)
