@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tests.databases import bare_environment
 CHECKOUT = Path(__file__).parents[1]
 DECLARED = yaml.safe_load((CHECKOUT / "compose.production.yaml").read_text())
 DOCKER = """#!/bin/sh
+: "${GROUNDWORK_VERSION:?}"
 echo "$*" >>calls
 case "$*" in
 *"config --volumes") echo database-18 ;;
@@ -440,6 +442,7 @@ def test_a_backup_is_private_and_has_a_checksum(host: Host) -> None:
     dump, checksum = sorted((host.folder / "backups").iterdir())
     assert (dump.read_text(), stat.S_IMODE(dump.stat().st_mode)) == ("dump", 0o600)
     assert checksum.name == f"{dump.name}.sha256"
+    assert checksum.read_text() == f"{sha256(b'dump').hexdigest()}  {dump.name}\n"
     metric = (host.folder / "groundwork.prom").read_text()
     assert "\ngroundwork_backup_last_success_timestamp_seconds " in metric
 
@@ -487,7 +490,8 @@ def test_what_a_crash_left_is_removed(host: Host) -> None:
 
     assert host.run("backup", "backups") == 0
 
-    assert host.calls("rm --force --volumes groundwork-production-backup")
+    removed = host.calls("rm --force --volumes groundwork-production-backup")
+    assert removed[0] < host.calls("run ")[0]
     assert not list((host.folder / "backups").glob("*.part"))
 
 
@@ -511,17 +515,27 @@ def test_old_backups_are_removed_from_their_folder_only(host: Host) -> None:
     """BACKUP_KEEP_DAYS works where the folder is a link, and leaves subfolders alone."""
     (host.folder / "disk/archive").mkdir(parents=True)
     (host.folder / "backups").symlink_to("disk")
-    old, kept = (
-        host.folder / name / "groundwork-20250101T000000Z.dump" for name in ("disk", "disk/archive")
-    )
-    for file in (old, kept):
+    names = ("old.dump", "old.dump.sha256", "archive/old.dump")
+    files = [host.folder / "disk" / name.replace("old", "groundwork-2025") for name in names]
+    for file in files:
         file.touch()
         os.utime(file, (0, 0))
 
     assert host.run("backup", "backups") == 0
 
-    assert not old.exists()
-    assert kept.exists()
+    assert [file.exists() for file in files] == [False, False, True]
+
+
+def test_zero_days_keep_all_backups(host: Host) -> None:
+    """BACKUP_KEEP_DAYS=0 removes none, however old it is."""
+    old = host.folder / "backups/groundwork-20250101T000000Z.dump"
+    old.parent.mkdir()
+    old.touch()
+    os.utime(old, (0, 0))
+
+    assert host.run("backup", "backups", BACKUP_KEEP_DAYS="0") == 0
+
+    assert old.exists()
 
 
 def test_an_invalid_number_of_days_is_refused(host: Host) -> None:
