@@ -86,9 +86,8 @@ def _running(data: Path, program: Path, *arguments: str) -> Iterator[subprocess.
     finally:
         for number in (_STOP[program.name], signal.SIGQUIT):
             with suppress(subprocess.TimeoutExpired):
-                process.send_signal(number)
+                process.send_signal(number)  # does nothing to a process that has ended
                 process.wait(STOP_SECONDS)
-                break
 
 
 def as_owner(data: Path) -> list[str]:
