@@ -26,9 +26,8 @@ class Client:
 
     async def receive(self) -> Message:
         """Return the next message, or raise 413 if the body is over the limit of the route."""
-        if not self._size:
-            declared = dict(self._scope["headers"]).get(b"content-length", b"")
-            self._check(float(declared) if declared.isdigit() else 0)
+        declared = dict(self._scope["headers"]).get(b"content-length", b"")
+        self._check(float(declared) if declared.isdigit() else 0)
         message = self._read.pop(0) if self._read else await self._receive()
         self._size += len(message.get("body", b""))
         self._check(self._size)
