@@ -237,11 +237,13 @@ def test_no_process_of_another_user_is_signalled(
 
 def test_no_process_of_other_data_is_signalled(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server of the same user with other data, as of another checkout, goes on."""
-    command, owner = ["postgres", "-c", "read line", "-D", str(data / "base")], data.stat().st_uid
+    monkeypatch.chdir(data.parent)
+    others, owner = (str(data / "base"), data.name), data.stat().st_uid
+    command = ["postgres", "-c", "read line", "-D", *others]
     with subprocess.Popen(command, executable="/bin/sh", user=owner, stdin=PIPE) as process:
         found = [one for one in psutil.process_iter(["cmdline"]) if one.pid == process.pid]
         monkeypatch.setattr(psutil, "process_iter", Mock(return_value=found))
-        with postgres(data):
+        with postgres(Path(data.name)):
             assert process.poll() is None
         process.kill()
 
