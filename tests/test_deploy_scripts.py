@@ -399,13 +399,15 @@ def test_a_failure_says_what_stays(
 
 
 def test_the_version_is_noted_where_a_link_leads(host: Host) -> None:
-    """Settings that are kept elsewhere, with .env as a link to them, stay there."""
+    """Settings that are kept elsewhere, with .env as a link to them, stay there, and private."""
     (host.folder / "settings").write_text("LOG_LEVEL=INFO\n")
     (host.folder / ".env").unlink()
     (host.folder / ".env").symlink_to("settings")
+    (host.folder / "settings").chmod(0o600)
 
     assert host.run("upgrade", "2") == 0
 
+    assert stat.S_IMODE((host.folder / "settings").stat().st_mode) == 0o600
     assert (host.folder / "settings").read_text() == "LOG_LEVEL=INFO\nGROUNDWORK_VERSION=2\n"
     assert (host.folder / ".env").is_symlink()
 

@@ -232,6 +232,20 @@ def test_nothing_is_applied_beside_an_invalid_index(sql: str, start: Start, url:
     assert run(url, "SELECT to_regclass('crate_n')") == [(None,)]
 
 
+def test_an_invalid_index_stops_no_rollback(copy: Path, url: str) -> None:
+    """An operator may undo a migration before an index that it does not name is repaired."""
+    file = copy / "sql/migrations/9003.create-new.sql"
+    file.write_text("CREATE TABLE new ();")
+    file.with_suffix(".rollback.sql").write_text("-- transactional: false\nDROP TABLE new;")
+    assert migrate(url, copy).returncode == 0
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        run(url, "CREATE UNIQUE INDEX CONCURRENTLY other ON crate (n)")
+
+    done = yoyo("rollback", "--revision", "9003", url=url, folder=copy)
+
+    assert (done.returncode, run(url, MARKS)) == (0, [ALL])
+
+
 @pytest.mark.parametrize("verb", ["DROP", "REINDEX"])
 def test_a_migration_may_remove_or_rebuild_an_invalid_index(
     verb: str, start: Start, url: str
