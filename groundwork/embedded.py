@@ -23,7 +23,7 @@ STOP_SECONDS = 10.0
 _START_SECONDS = 60.0
 # The same data on every machine, whatever its locale and time zone are.
 _INITDB = (
-    *("-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--locale-provider=builtin"),
+    *("-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale-provider=builtin"),
     *("--builtin-locale=C.UTF-8", "--set=timezone=UTC", "--set=log_timezone=UTC"),
 )
 # A fast shutdown. initdb, which may miss a SIGINT, removes what it has written.
