@@ -360,6 +360,20 @@ def test_a_checkout_that_git_refuses_is_not_built(host: Host) -> None:
     assert host.calls("") == host.calls(" config")
 
 
+@pytest.mark.parametrize("version", ["2.0", "2.0-dirty"])
+def test_a_tag_is_a_version_without_its_v(host: Host, version: str) -> None:
+    """v2.0 is built as 2.0, once; a checkout with changes each time, as they may be others."""
+    (host.folder / ".git").mkdir()
+    (host.folder / "git").write_text(f"#!/bin/sh\necho v{version}\n")
+    (host.folder / "git").chmod(0o755)
+    script = host.folder / "docker"
+    script.write_text(DOCKER.replace('"ps "*)', '"image "*:2.0) exit 1 ;;\n"ps "*)'))
+
+    assert host.run("upgrade", PATH=f"{host.folder}:{os.environ['PATH']}") == 0
+
+    assert host.calls(f"--tag localhost/groundwork:{version} ")
+
+
 def test_another_version_is_not_built_from_this_checkout(host: Host) -> None:
     """If there is no image of that version, nothing is changed."""
     script = host.folder / "docker"
