@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
-from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
 from typing import Any, override
@@ -32,7 +31,7 @@ _CREATE = """
         text_hash text NOT NULL
     )
 """
-_STORE = "INSERT INTO _groundwork_migration VALUES (%(hash)s, %(checksum)s)"
+_STORE = "INSERT INTO _groundwork_migration VALUES (%(hash)s, %(text)s)"
 
 
 class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
@@ -88,9 +87,8 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
             internalmigrations.upgrade(self)
         self.connection.run(_CREATE)
 
-    def _store_checksum(self, path: Path) -> None:
-        parameters = {"hash": yoyo.get_migration_hash(path.stem), "checksum": files.checksum(path)}
-        self.connection.run(_STORE, **parameters)
+    def _store_checksum(self, name: str) -> None:
+        self.connection.run(_STORE, hash=yoyo.get_migration_hash(name), text=files.checksum(name))
 
     @override
     def get_applied_migration_hashes(self) -> list[str]:
@@ -102,7 +100,7 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
         if files.compare(self.connection.read_applied()) or migrations:
             self.ensure_internal_schema_updated()
             for name in files.compare(self.connection.read_applied()):  # read again, under the lock
-                self._store_checksum(files.FOLDER / f"{name}.sql")
+                self._store_checksum(name)
                 logger.info("stored the checksum of %s", name)
             ordered = sorted(migrations, key=lambda one: one.id)  # not as `yoyo reapply` has them
             for migration in self.to_apply(yoyo.MigrationList(ordered)):
@@ -122,11 +120,11 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
     def mark_one(self, migration: yoyo.Migration, log: bool = True) -> None:
         statements.refuse_invalid(self.connection)
         super().mark_one(migration, log)
-        self._store_checksum(Path(migration.path).absolute())
+        self._store_checksum(migration.id)
 
     def _run(self, migration: yoyo.Migration, operation: str) -> None:
         """Run a file and record that, in one transaction unless it says otherwise."""
-        path, session = Path(migration.path).absolute(), self.connection
+        path, session = files.FOLDER / f"{migration.id}.sql", self.connection
         file = path if operation == "apply" else path.with_suffix(".rollback.sql")
         pending, retry = statements.read_statements(file), partial(session.retry, file.stem)
         # A table that an earlier file has left would hide another.

@@ -73,14 +73,14 @@ def directive(sql: str) -> str:
     return match[match.lastindex or 1].strip().lower() if match else "true"
 
 
-def checksum(path: Path) -> str:
+def checksum(name: str) -> str:
     """Hash a file as psql reads it: line endings are newlines, every other character counts."""
-    return hashlib.sha256(read_sql(path).encode()).hexdigest()
+    return hashlib.sha256(read_sql(FOLDER / f"{name}.sql").encode()).hexdigest()
 
 
 def compare(applied: Mapping[str, str | None]) -> list[str]:
     """Return those applied without checksum; raise MigrationError if a file differs or is gone."""
-    known = {name: checksum(FOLDER / f"{name}.sql") for name in migration_ids()}
+    known = {name: checksum(name) for name in migration_ids()}
     if not known:
         message = f"no migrations in {FOLDER}"
         raise MigrationError(message)
