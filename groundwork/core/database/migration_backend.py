@@ -37,8 +37,6 @@ _STORE = "INSERT INTO _groundwork_migration VALUES (%(hash)s, %(text)s)"
 class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
     """What yoyo's commands call, on DATABASE_URL."""
 
-    _internal_schema_updated = False
-
     @override
     def connect(self, dburi: Any) -> Session:
         settings = settings_or_exit()
@@ -78,7 +76,7 @@ class Backend(PostgresqlBackend):  # type: ignore[misc]  # yoyo carries no types
             self.connection.refuse_other_schema()
             self.connection.take_lock()
             self.connection.retry("yoyo's tables", self._create_tables)
-            self._internal_schema_updated = True
+            self._internal_schema_updated: bool = True
 
     def _create_tables(self) -> None:
         self.connection.run(RESET)
