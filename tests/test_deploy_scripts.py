@@ -181,16 +181,21 @@ def test_a_failed_migration_leaves_the_old_release_in_place(host: Host) -> None:
     assert "GROUNDWORK_VERSION=1\n" in host.version()
 
 
+@pytest.mark.parametrize(
+    ("running", "probes"), [("app\n", 1), ("app\ngroundwork-production-next\n", 60)]
+)
 def test_a_release_that_does_not_become_ready_replaces_nothing(
-    host: Host, capfd: pytest.CaptureFixture[str]
+    host: Host, running: str, probes: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Where the new container ends, it is removed, and the version stays what it was."""
-    script = host.folder / "docker"
-    script.write_text(DOCKER.replace('"ps "*)', '"exec "*|"ps "*next) exit 1 ;;\n"ps "*)'))
+    """Where the new container ends, or takes a minute, the version stays what it was."""
+    (host.folder / "containers").write_text(running)
+    (host.folder / "docker").write_text(DOCKER.replace('"ps "*)', '"exec "*) exit 1 ;;\n"ps "*)'))
+    (host.folder / "sleep").symlink_to("/bin/true")
 
-    assert host.run("upgrade", "2") == 1
+    assert host.run("upgrade", "2", PATH=f"{host.folder}:{os.environ['PATH']}") == 1
 
     assert "1 was not replaced." in capfd.readouterr().err
+    assert len(host.calls("exec ")) == probes
     assert host.calls("up --detach --wait") == host.calls("up --detach --wait db")
     assert not host.calls("--use-aliases")
     assert host.calls("rm --force groundwork-production-next")
