@@ -218,6 +218,17 @@ def test_an_index_outside_the_search_path_is_not_left_behind(
     assert (failed.returncode, left, start(unique).result().returncode) == (1, [], 0)
 
 
+def test_an_invalid_index_of_another_table_is_left(start: Start, url: str) -> None:
+    """It may have the same name in another schema; a drop needs its operator."""
+    run(url, "CREATE SCHEMA yard; CREATE TABLE yard.crate AS SELECT n FROM crate")
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        run(url, "CREATE UNIQUE INDEX CONCURRENTLY crate_n ON yard.crate (n)")
+
+    assert start(UNIQUE).result().returncode == 1
+
+    assert run(url, INVALID) == [("yard.crate_n",)]
+
+
 @pytest.mark.parametrize("sql", [ALTER, INDEX], ids=["in a transaction", "concurrently"])
 def test_nothing_is_applied_beside_an_invalid_index(sql: str, start: Start, url: str) -> None:
     """An index that the pending migration does not name is left to the operator."""
