@@ -171,6 +171,16 @@ def test_the_same_version_is_not_started_beside_itself(host: Host) -> None:
     assert host.calls("up --detach --wait")
 
 
+def test_the_container_of_a_failed_migration_is_replaced(host: Host) -> None:
+    """It is kept with its log, and would be in the way of the next upgrade; no other is kept."""
+    assert host.run("upgrade", "2") == 0
+
+    (run,) = host.calls("--name groundwork-production-migrate migrate")
+    (before,) = host.calls("rm --volumes groundwork-production-migrate")
+    (after,) = host.calls("rm groundwork-production-migrate")
+    assert before < run < after
+
+
 def test_a_failed_migration_leaves_the_old_release_in_place(host: Host) -> None:
     """Nothing but the database's container is touched, and the version stays what it was."""
     (host.folder / "failure").touch()
