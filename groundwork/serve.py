@@ -4,12 +4,15 @@ import errno
 import gc
 import logging
 import os
+import pickle
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
-from groundwork.core.config import settings_or_exit
+from groundwork.core.config import Settings, settings_or_exit
+from groundwork.core.database_url import answers
 from groundwork.core.environment import exit_with
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -19,7 +22,7 @@ _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 def serve(sockets: list[socket.socket] | None = None) -> None:
     """Serve until SIGTERM or SIGINT; exit with 0 after a clean shutdown."""
-    settings = settings_or_exit()
+    settings = _read_settings()
     runs = False  # an import discards an exception in one of its callbacks
     for number in _SIGNALS:
         signal.signal(number, lambda *_: _exit_cleanly() if runs else os._exit(0))
@@ -53,6 +56,37 @@ def serve(sockets: list[socket.socket] | None = None) -> None:
     server.run(sockets)
     if not server.started:
         sys.exit(1)
+
+
+def _read_settings() -> Settings:
+    """Read the settings in a child process: environs and libpq would take 6 MiB for good."""
+    reader, writer = os.pipe()
+    try:
+        child = os.fork()
+    except OSError:  # the system allows no more processes
+        return settings_or_exit()
+    if not child:
+        with suppress(BrokenPipeError), os.fdopen(writer, "wb") as pipe:
+            os.close(reader)
+            try:
+                pickle.dump((settings_or_exit(), answers, dict(os.environ)), pipe)
+            except SystemExit as error:
+                pickle.dump((error.code, {}, {}), pipe)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        found = pipe.read()
+    with suppress(ChildProcessError):  # who started this process may ignore SIGCHLD
+        os.waitpid(child, 0)
+    if not found:  # it was killed
+        return settings_or_exit()
+    settings, read, environment = pickle.loads(found)  # noqa: S301 - of this program
+    if not isinstance(settings, Settings):
+        sys.exit(settings)
+    answers.update(read)
+    os.environ.clear()  # reading may have removed PG*
+    os.environ.update(environment)
+    return settings
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

@@ -120,6 +120,16 @@ def test_shutdown_is_clean(database_url: str, command: tuple[str, ...], code: in
     assert "Waiting for application shutdown." in {line["message"] for line in lines}
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux has /proc")
+def test_libpq_takes_no_memory_in_the_service(server: Server) -> None:
+    """It has read the address in a process of its own."""
+    assert server.get("/health/ready").status_code == 200
+
+    files = Path(f"/proc/{server.process.pid}/maps").read_text()
+    assert "asyncpg" in files
+    assert "libpq" not in files
+
+
 def test_responses_do_not_name_the_server(server: Server) -> None:
     """Responses have no Server header."""
     assert "server" not in server.get("/health/live").headers
@@ -270,7 +280,9 @@ def test_dev_serves_with_a_setting_that_is_new(checkout: Path, empty_database: s
     """After a reload, each setting has its own value, even if Settings has one more."""
     module = checkout / "groundwork/core/config.py"
     with dev(checkout, DATABASE_URL=empty_database, ENVIRONMENT="development") as server:
-        module.write_text(module.read_text().replace("    app_", "    id: _Text = ''\n    app_", 1))
+        module.write_text(
+            module.read_text().replace("    app_", "    id: kinds.Text = ''\n    app_", 1)
+        )
         edit(checkout, server)
         report = server.get("/health/details").json()
 

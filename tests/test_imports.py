@@ -18,6 +18,7 @@ CORE = (
     "environment",
     "libpq_files",
     "database_url",
+    "setting_kinds",
     "config",
     "structs",
     "tasks",

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import signal
 from typing import Any
 from unittest.mock import Mock
@@ -103,6 +104,53 @@ def test_the_log_has_the_address(
 
     lines = [vars(one) for one in caplog.records if one.message == "listening"]
     assert [(one["host"], one["port"]) for one in lines] == [("::1", 1234)]
+
+
+def test_settings_are_read_here_where_no_process_starts(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """They are, where the system allows no more processes; else in one of their own."""
+    monkeypatch.setattr("os.fork", Mock(side_effect=BlockingIOError))
+
+    assert request.getfixturevalue("options")["timeout_keep_alive"] == 42
+
+
+def test_settings_are_read_here_if_the_other_process_is_killed(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """It may run out of memory."""
+    here = os.getpid()
+
+    def read() -> Settings:
+        if os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return SETTINGS
+
+    monkeypatch.setattr("groundwork.serve.settings_or_exit", Mock(side_effect=read))
+
+    assert request.getfixturevalue("options")["timeout_keep_alive"] == 42
+
+
+def test_settings_are_read_if_nobody_waits_for_processes(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Who starts the service may have it ignore SIGCHLD: then the system waits for them."""
+    monkeypatch.setattr("os.waitpid", Mock(side_effect=ChildProcessError))
+
+    assert request.getfixturevalue("options")["timeout_keep_alive"] == 42
+
+
+def test_what_reading_changes_in_the_environment_is_kept(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """PG* is removed with the database of `groundwork dev`; asyncpg would read it."""
+    monkeypatch.setenv("PGSERVICE", "another")
+    monkeypatch.setattr(
+        "groundwork.serve.settings_or_exit", lambda: os.environ.pop("PGSERVICE") and SETTINGS
+    )
+    request.getfixturevalue("options")
+
+    assert "PGSERVICE" not in os.environ
 
 
 @pytest.mark.usefixtures("options")

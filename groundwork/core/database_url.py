@@ -3,30 +3,28 @@
 import os
 import pwd
 import re
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from urllib.parse import urlencode
 
-import psycopg2
-from environs import ValidationError
-from psycopg2.extensions import parse_dsn
-
-from groundwork.core.libpq_files import add_service, translate_tls
+from groundwork.core.libpq_files import add_service, translate_tls, trusts_system
 
 _ENCODE = "Percent-encode special characters in user and password: %40 for @, %2F for /, %25 for %."
 _INTEGER = re.compile(r"connect_timeout|keepalives\w*|tcp_user_timeout")
-# What asyncpg reads from a URL as libpq does. Any other keyword is dropped: DB_CONNECT_TIMEOUT is
-# in place of connect_timeout, and asyncpg has no keepalives, channel binding or GSSAPI encryption.
+# What asyncpg reads as libpq does. It knows no others; DB_CONNECT_TIMEOUT replaces connect_timeout.
 _ASYNCPG = re.compile(
     "user|password|passfile|dbname|service|krbsrvname|ssl_m(in|ax)_protocol_version"
     "|ssl(mode|negotiation|cert|key|password|rootcert|crl)|target_session_attrs"
 )
 
 
-class DatabaseURLError(ValidationError):
+class DatabaseURLError(ValueError):
     """libpq does not take the address; the text names the parameter and shows no value."""
+
+
+# Of the last address: its parts, and those with its service, as libpq has read and checked them.
+answers: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -47,19 +45,17 @@ def parse_database_url(url: str) -> DatabaseURL:
     Raises:
         DatabaseURLError: psql would not take it, or a driver does not support it.
     """
-    parts = add_service(_parse(url))
+    own, checked = answers.get(url) or (_parse(url), None)
+    parts = add_service(own)
     if not (parts.get("user") or parts.get("service")):
-        parts["user"] = _user()
-    _check(parts)
-    certificates = (parts.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")) == "system"
+        parts = parts | {"user": _user()}
+    if parts != checked:
+        _check(parts)
+    answers.clear()
+    answers[url] = own, parts
     asyncpg = {name: parts[name] for name in parts if _ASYNCPG.fullmatch(name) and parts[name]}
     translate_tls(asyncpg)
-    if certificates:
-        asyncpg.pop("sslrootcert", None)
-        paths = ssl.get_default_verify_paths()
-        for name, path in (("SSL_CERT_FILE", paths.cafile), ("SSL_CERT_DIR", paths.capath)):
-            if path:  # psycopg2's own OpenSSL knows neither
-                os.environ.setdefault(name, path)
+    certificates = trusts_system(asyncpg)
     settings = {"application_name": parts.get("fallback_application_name") or "groundwork"}
     for name, variable in (("application_name", "PGAPPNAME"), ("options", "PGOPTIONS")):
         if value := parts.get(name) or os.environ.get(variable):
@@ -69,13 +65,15 @@ def parse_database_url(url: str) -> DatabaseURL:
 
 
 def _parse(url: str) -> dict[str, str]:
+    import psycopg2
+
     if not url.strip():
         raise DatabaseURLError("Missing.")  # noqa: EM101 - one word
     if driver := re.match(r"postgres(?:ql)?(\+\w+)://", url):
         message = f"Remove '{driver[1]}': one address serves asyncpg, yoyo and psql."
         raise DatabaseURLError(message)
     try:
-        parts: dict[str, str] = parse_dsn(url)
+        parts: dict[str, str] = psycopg2.extensions.parse_dsn(url)
     except (psycopg2.Error, UnicodeError) as error:
         named = re.search(r'(?:parameter|option):? "([A-Za-z_]{1,40})"$', str(error))
         if named and not re.search(rf"\?.*@|password\s*=.*{named[1]}", url):  # a piece of one
@@ -112,6 +110,8 @@ def _check(parts: dict[str, str]) -> None:
     is_name = re.search(r"(^|,)[^:,]*[a-zA-Z][^:,]*(,|$)", addresses)
     if is_name or (hosts and addresses and hosts.count(",") != addresses.count(",")):
         raise _invalid("hostaddr")  # noqa: EM101 - no message
+    import psycopg2
+
     nowhere = ",".join(["/dev/null/nowhere"] * ((hosts or addresses).count(",") + 1))
     try:
         psycopg2.connect(**{**parts, "host": nowhere, "hostaddr": ""})

@@ -10,6 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import NoReturn
 
+ENVIRONMENTS = ("development", "staging", "production")
 # `groundwork dev` writes the address of its own PostgreSQL here while it runs.
 DEV_DATABASE_URL = Path(".groundwork/database_url")
 _MAX_BYTES = 65_536

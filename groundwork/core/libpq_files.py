@@ -6,6 +6,7 @@ password, and fails at a line that is none.
 
 import os
 import re
+import ssl
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
@@ -89,6 +90,18 @@ def translate_tls(parts: dict[str, str]) -> None:
     for name in ("ssl_min_protocol_version", "ssl_max_protocol_version"):
         if value := parts.get(name) or os.environ.get(f"PG{name.replace('_', '').upper()}"):
             parts[name] = value.lower().replace("tls", "TLS")
+
+
+def trusts_system(parts: dict[str, str]) -> bool:
+    """Return whether the system's certificates count; libpq's own OpenSSL finds them afterwards."""
+    if (parts.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")) != "system":
+        return False
+    parts.pop("sslrootcert", None)
+    paths = ssl.get_default_verify_paths()
+    for name, path in (("SSL_CERT_FILE", paths.cafile), ("SSL_CERT_DIR", paths.capath)):
+        if path:
+            os.environ.setdefault(name, path)
+    return True
 
 
 def unreadable_file(error: Exception, parts: Mapping[str, str]) -> str | None:

@@ -8,10 +8,10 @@ from msgspec import Meta, Struct
 from prometheus_client import REGISTRY
 
 from groundwork import __version__
-from groundwork.core.config import ENVIRONMENTS
 from groundwork.core.database import Pool
 from groundwork.core.database.errors import connect_reason_of
 from groundwork.core.database.queries import Query
+from groundwork.core.environment import ENVIRONMENTS
 from groundwork.core.observability.metrics import LOG_LINES_DROPPED
 from groundwork.core.readiness.result import Change, Reason, Result, Status
 from groundwork.core.state import State

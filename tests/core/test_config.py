@@ -7,15 +7,15 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from groundwork.core import setting_kinds
 from groundwork.core.config import DEVELOPMENT_SECRET, Settings, settings_or_exit
 from tests.databases import groundwork
 
 URL = "postgresql://groundwork:s3cret@db:5432/groundwork"
 
 
-KINDS = {
-    name: get_args(hint) for name, hint in get_type_hints(Settings, include_extras=True).items()
-}
+HINTS = get_type_hints(Settings, {"kinds": setting_kinds}, include_extras=True)
+KINDS = {name: get_args(hint) for name, hint in HINTS.items()}
 # The least and the greatest value of each setting that is a number, as the message has them.
 BOUNDS = [
     (name.upper(), *map(kind, re.findall(r"[\d.]+", expected)), 1 if kind is int else 0.0005)

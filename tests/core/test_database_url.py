@@ -12,7 +12,7 @@ from urllib.parse import quote
 import psycopg2
 import pytest
 
-from groundwork.core.database_url import DatabaseURLError, parse_database_url
+from groundwork.core.database_url import DatabaseURLError, answers, parse_database_url
 from tests.databases import CHECKOUT
 
 # Every keyword of libpq's manual, "Parameter Key Words", with a value that libpq takes.
@@ -76,6 +76,12 @@ REFUSED = {
     "target_session_attrs": "s3cret",
     "tcp_user_timeout": "s3cret",
 }
+
+
+@pytest.fixture(autouse=True)
+def forget_answers() -> None:
+    """Let libpq read each address again: a test may have changed its variables."""
+    answers.clear()
 
 
 def message(url: str) -> str:
@@ -383,6 +389,23 @@ def test_a_service_is_read_as_libpq_reads_it(
     assert url.dsn == "postgresql://?user=u2&password=50%25s3cret"
     assert url.hosts == (("a", 1, None), ("b", 2, None))
     assert url.server_settings["options"] == "-c search_path=x"
+
+
+def test_libpq_is_asked_again_if_the_service_has_changed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each connection reads the address; libpq, which takes memory, is asked about what is new."""
+    (file := tmp_path / "services").write_text("[mine]\nport=6432")
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+    first = parse_database_url("service=mine user=u")
+    monkeypatch.setattr(psycopg2, "connect", Mock(side_effect=psycopg2.Error('"port"')))
+
+    assert parse_database_url("service=mine user=u") == first
+    file.write_text("[mine]\nport=x")
+    with pytest.raises(DatabaseURLError, match="port"):
+        parse_database_url("service=mine user=u")
+    with pytest.raises(DatabaseURLError, match="port"):
+        parse_database_url("host=other port=1")
 
 
 def test_a_tls_version_is_taken_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
