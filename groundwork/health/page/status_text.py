@@ -25,7 +25,7 @@ def components(details: Details) -> dict[str, str]:
         "database": words(details.status, details.reason)["database"],
         "pool": "saturated" if pool.in_use >= pool.max else "ok",
         "migrations": "pending" if migrations.pending else "ok",
-        "log": "dropping lines" if details.process.log_lines_dropped else "ok",
+        "log": "has dropped lines" if details.process.log_lines_dropped else "ok",
     }
     if database.latency_ms is None:  # connections to a lost database still count as idle
         states["pool"] = "unknown"

@@ -86,7 +86,7 @@ SOME: dict[str, Any] = {
         (make(**SOME), "migrations", "pending", "unavailable"),
         (make(**NONE), "migrations", "unknown", "unknown"),
         (make(), "log", "ok", "ok"),
-        (make(dropped=7), "log", "dropping lines", "degraded"),
+        (make(dropped=7), "log", "has dropped lines", "degraded"),
     ],
 )
 def test_components_have_a_state(given: Details, name: str, state: str, kind: str) -> None:
