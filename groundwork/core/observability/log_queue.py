@@ -55,24 +55,27 @@ class QueueHandler(logging.Handler):
         super().close()
 
     def _write_all(self) -> None:
-        batch = ["\n"]
+        batch, start = ["\n"], b""  # or a line break, where a full disk has cut off a line
         while "" not in batch:  # it is closed
             batch = [self._lines.get()]
             time.sleep(_PAUSE_SECONDS)
             batch += [self._lines.get() for _ in range(self._lines.qsize())]
             text = "".join(batch)
+            rest = start + text.encode(errors="backslashreplace")
             try:
-                self._write(text.encode(errors="backslashreplace"))
+                while rest:
+                    written = self._write(rest)
+                    start, rest = b"\n"[: rest[written - 1] != ord("\n")], rest[written:]
             except OSError:
                 LOG_LINES_DROPPED.inc(len(batch))
             self._written += len(text)
 
-    def _write(self, rest: bytes) -> None:
-        while rest:
-            try:
-                rest = rest[os.write(self._descriptor, rest) :]
-            except BlockingIOError:  # a process that shares the descriptor has made it so
-                os.set_blocking(self._descriptor, True)
+    def _write(self, data: bytes) -> int:
+        try:
+            return os.write(self._descriptor, data)
+        except BlockingIOError:  # a process that shares the descriptor has made it so
+            os.set_blocking(self._descriptor, True)
+            return 0
 
 
 def _without_values(record: logging.LogRecord) -> logging.LogRecord:

@@ -102,11 +102,9 @@ class JsonFormatter(MsgspecFormatter):
     def add_fields(
         self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
     ) -> None:
-        log_data["timestamp"] = datetime.fromtimestamp(record.created, UTC)
-        log_data["level"] = record.levelname
-        log_data["logger"] = record.name
-        log_data["message"] = record.message
-        log_data |= _extras(record)
+        at = datetime.fromtimestamp(record.created, UTC)
+        head = (at, record.levelname, record.name, record.message)
+        log_data |= dict(zip(_HEAD, head, strict=True)) | _extras(record)
         if "exc_info" in message_dict:
             log_data["exception"] = message_dict.pop("exc_info")
         for key, value in message_dict.items():  # a dict that is logged as the message

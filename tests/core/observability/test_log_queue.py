@@ -2,10 +2,13 @@
 
 import logging
 import os
+import resource
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
+from resource import RLIMIT_FSIZE
 from typing import Any
 
 import pytest
@@ -118,6 +121,25 @@ def test_lines_to_a_closed_pipe_are_counted() -> None:
     handler.close()
 
     assert dropped_lines() - before == 2
+    os.close(writing)
+
+
+def test_a_line_that_a_full_disk_cuts_off_spoils_no_other(tmp_path: Path) -> None:
+    """Once there is room again, the next line is a line of its own."""
+    file = tmp_path / "log"
+    writing, limits = os.open(file, os.O_WRONLY | os.O_CREAT), resource.getrlimit(RLIMIT_FSIZE)
+    handler, before = QueueHandler(writing), dropped_lines()
+    resource.setrlimit(RLIMIT_FSIZE, (5, limits[1]))
+    for _ in range(2):
+        handler.emit(record("cut off"))
+        handler.flush()
+    resource.setrlimit(RLIMIT_FSIZE, limits)
+
+    handler.emit(record("next"))
+    handler.flush()
+
+    assert (file.read_text(), dropped_lines() - before) == ("cut o\nnext\n", 2)
+    handler.close()
     os.close(writing)
 
 
