@@ -12,9 +12,10 @@ from groundwork import __version__
 from groundwork.core.environment import exit_with
 from groundwork.core.observability.logging import traceparent
 
-# OpenTelemetry would replace these by a default, and log their value or a traceback.
+# OpenTelemetry would log their value or a traceback, and replace them or fail at each export.
 _FORMS = {
     r"OTEL_\w+_(DELAY|INTERVAL|LIMIT|SIZE|TIMEOUT)": (r"[1-9]\d{0,8}", "a whole number above 0"),
+    r"OTEL_EXPORTER_OTLP_(TRACES_)?ENDPOINT": (r"(https?://.+)?", "http://host:port"),
     r"OTEL_\w+_HEADERS": (r"([\w.-]+=((?!%[01]|,)[ -~])*(,\s*|\Z))*", "name=value,name=value"),
 }
 
@@ -61,8 +62,8 @@ def _middleware() -> Middleware:
             """Export what is left, for less than the watchdog allows after the grace period."""
             self._batch_processor.shutdown(timeout_millis=2000)
 
-    own = {"service.name": "groundwork", "service.version": __version__}
-    given = OTELResourceDetector().detect().attributes  # OTEL_RESOURCE_ATTRIBUTES may have these
-    provider = TracerProvider(resource=Resource.create({**own, **given}))
+    own = Resource.create({"service.name": "groundwork", "service.version": __version__})
+    given = OTELResourceDetector().detect()  # OTEL_RESOURCE_ATTRIBUTES may have these
+    provider = TracerProvider(resource=own.merge(given))
     provider.add_span_processor(Spans(OTLPSpanExporter()))
     return Middleware(OpenTelemetryMiddleware, tracer_provider=provider)

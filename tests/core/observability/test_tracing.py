@@ -208,7 +208,10 @@ def test_the_service_has_the_name_that_is_set(
 
 
 @pytest.mark.parametrize("value", ["abc", "", "-1", "1.5", "9" * 400, "1\n2", "\udcff", "=%0a"])
-@pytest.mark.parametrize("name", ["OTEL_BSP_SCHEDULE_DELAY", "OTEL_EXPORTER_OTLP_HEADERS"])
+@pytest.mark.parametrize(
+    "name",
+    ["OTEL_BSP_SCHEDULE_DELAY", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_ENDPOINT"],
+)
 def test_an_invalid_value_is_refused(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str, value: str
 ) -> None:
@@ -218,7 +221,7 @@ def test_an_invalid_value_is_refused(
     with pytest.raises(SystemExit, match="2"):
         tracing()
 
-    assert re.fullmatch(f"groundwork: {name}: Expected: [a-z0, =]+.\n", capfd.readouterr().err)
+    assert re.fullmatch(f"groundwork: {name}: Expected: [a-z0, =:/]+.\n", capfd.readouterr().err)
 
 
 def test_a_value_is_trimmed(monkeypatch: pytest.MonkeyPatch) -> None:
