@@ -89,10 +89,11 @@ class RequestContext:
             traceparent.reset(tokens[1])
 
     def _template(self, route: BaseRoute | None) -> str:
-        """Return the whole path template of a route, /api/notes/{id}; "" for none."""
+        """Return the whole path template of a route, /api/notes/{id}; "" for none in a Mount."""
         if id(route) not in self._templates:
             self._templates |= {id(one): path for path, one in flatten(self.app.routes)}
-        return self._templates.setdefault(id(route), getattr(route, "path", ""))
+        path = "" if getattr(route, "routes", ()) else getattr(route, "path", "")
+        return self._templates.setdefault(id(route), path)
 
     def _headers(self, current: str, started: float) -> list[tuple[bytes, bytes]]:
         headers = [(b"x-request-id", current.encode()), (b"x-content-type-options", b"nosniff")]

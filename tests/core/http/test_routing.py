@@ -40,12 +40,14 @@ def mount() -> Mount:
 @pytest.fixture(autouse=True)
 def routes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the application have the group."""
-    monkeypatch.setattr(main, "ROUTES", [mount(), Route("/endpoint", Endpoint)])
+    files = Mount("/files", Response(status_code=204))
+    monkeypatch.setattr(main, "ROUTES", [mount(), Route("/endpoint", Endpoint), files])
 
 
-def count(route: str) -> float:
+def count(route: str, status: str = "204") -> float:
     """Return how often the route has been requested."""
-    labels = {"http_request_method": "GET", "http_route": route, "http_response_status_code": "204"}
+    labels = {"http_request_method": "GET", "http_route": route}
+    labels["http_response_status_code"] = status
     return REGISTRY.get_sample_value("http_server_request_duration_seconds_count", labels) or 0
 
 
@@ -56,6 +58,25 @@ async def test_metrics_have_the_whole_route(client: httpx.AsyncClient) -> None:
     await client.get("/groups/items/6")
 
     assert count("/groups/items/{id}") == before + 2
+
+
+@pytest.mark.parametrize("path", ["/groups/nowhere", "/groups/items/nowhere"])
+async def test_an_unknown_path_in_a_group_has_no_route(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    """It counts with other unknown paths, of which scanners request many."""
+    before = count("", "404")
+    await client.get(path)
+
+    assert count("", "404") == before + 1
+
+
+async def test_an_application_in_a_group_has_the_groups_path(client: httpx.AsyncClient) -> None:
+    """Where no routes are known, as for StaticFiles, the label is that of the Mount."""
+    before = count("/files")
+    await client.get("/files/logo.svg")
+
+    assert count("/files") == before + 1
 
 
 @pytest.mark.parametrize(
