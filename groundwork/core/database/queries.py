@@ -79,13 +79,10 @@ class Query[Row, *Parameters]:
         finally:
             seconds = time.perf_counter() - started
             self._duration.observe(seconds)
-            if seconds >= self.slow_seconds or logger.isEnabledFor(logging.DEBUG):
-                self._log(seconds, _count(result))
-
-    def _log(self, seconds: float, rows: int) -> None:
-        slow = seconds >= self.slow_seconds
-        log, message = (logger.warning, "slow query %s") if slow else (logger.debug, "query %s")
-        log(message, self.name, extra={"duration_ms": round(seconds * 1000, 3), "rows": rows})
+            slow = seconds >= self.slow_seconds
+            if logger.isEnabledFor(level := logging.WARNING if slow else logging.DEBUG):
+                fields = {"duration_ms": round(seconds * 1000, 3), "rows": _count(result)}
+                logger.log(level, "slow query %s" if slow else "query %s", self.name, extra=fields)
 
     def _place(self, position: str | None) -> str:
         """Return the file, and line and column of the character that PostgreSQL points at."""
