@@ -98,7 +98,8 @@ class Protocol(HttpToolsProtocol):
             self._kept += len(self._data)
             super().data_received(self._data)
             if self._kept > _MAX_HEAD_BYTES and not self.transport.is_closing():
-                self.send_400_response(f"The headers have more than {_MAX_HEAD_BYTES} bytes.")
+                self.logger.warning(text := f"The headers have more than {_MAX_HEAD_BYTES} bytes.")
+                self.send_400_response(text)
 
     @override
     def on_body(self, body: bytes) -> None:

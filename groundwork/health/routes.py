@@ -74,8 +74,7 @@ async def metrics(request: Request[State]) -> Response:
     """
     require_ops_token(request)
     await request.state["readiness"].check()
-    text = generate_latest()
-    return Response(text, headers=NO_STORE, media_type="text/plain; version=0.0.4")
+    return Response(generate_latest(), headers=NO_STORE, media_type="text/plain; version=0.0.4")
 
 
 @lru_cache

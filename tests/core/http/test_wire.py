@@ -206,11 +206,13 @@ def reader() -> Iterator[Server]:
 
 
 def test_headers_that_never_end(server: Server) -> None:
-    """Headers are refused after 64 KiB, before they take more memory."""
+    """Headers are refused after 64 KiB, before they take more memory, and the log says so."""
     (response,) = exchange(server.port, LIVE[:-2] + b"X-Endless: ", b"x" * 65_536)
 
     assert (response.status, response.headers["connection"]) == (400, "close")
     assert response.body == b"The headers have more than 65536 bytes."
+    line = f'"WARNING","logger":"uvicorn.error","message":"{response.body.decode()}"'
+    wait_until(lambda: any(line in one for one in server.lines()))
 
 
 @pytest.mark.parametrize("start", [b"0\r\nX-Trailer: ", b"1;extension="])
