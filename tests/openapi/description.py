@@ -42,6 +42,7 @@ _COMMON_HEADERS = {
     "content-type",
     "date",
     "referrer-policy",
+    "transfer-encoding",
     "vary",
     "x-content-type-options",
 }

@@ -162,6 +162,11 @@ async def wide(_: Request) -> Json:
     return Json(Wide(1, 2))
 
 
+async def stream(_: Request[Any]) -> Response:
+    """Return a body of unknown length, with the header that the server adds."""
+    return Response(b"a,b", 200, {"Transfer-Encoding": "chunked"}, "text/csv")
+
+
 async def retry(_: Request[Any]) -> Response:
     """Show a form again, with what is wrong."""
     return Response("<form>", 422, media_type="text/html")
@@ -326,6 +331,7 @@ async def test_fields_that_contradict_each_other(
         ),
         (teapot, operation(ROW), "", ["the status 418 is not described"]),
         (retry, operation({422: "text/html"}), "", []),
+        (stream, operation({200: "text/csv"}), "", []),
     ],
 )
 async def test_a_request_and_its_response(
