@@ -115,7 +115,7 @@ def _content(kind: Any, schemas: Mapping[Any, _Json]) -> _Json:
     if kind is None:
         return {}
     if isinstance(kind, str):
-        return {kind: {"schema": _STRING}}
+        return {kind: {"schema": _STRING if kind.startswith("text/") else {}}}
     return {"application/json": {"schema": schemas[kind]}}
 
 

@@ -15,7 +15,7 @@ class operation(Struct, frozen=True):  # noqa: N801 - a decorator
     The handler's docstring has the summary and the description.
 
     Args:
-        returns: by status code the type of the JSON, a media type of text, or None.
+        returns: by status code the type of the JSON, another media type, or None.
         path, query, body: what the handler reads; an Input by read_path() and so on. A body that
             is not JSON, such as a file, is a media type.
         max_body_size: a larger body is 413.
