@@ -130,15 +130,16 @@ def urls(path: str) -> list[str]:
     """Return the URLs of a path for GET, one for each value of its path parameter.
 
     A parameter without a list of values needs a row, a required query needs a value, a security
-    scheme needs a user, and a stream of events does not end: the feature's own tests request those.
+    scheme needs a user, a redirect has no 200, and a stream of events does not end: the feature's
+    own tests request those.
     """
     get = PATHS[path].get("get", {})
     parameters = [_resolve(one) for one in get.get("parameters", ())]
     needs_query = any(one["in"] == "query" and one["required"] for one in parameters)
     needs_user = "security" in get and {} not in get["security"]
-    kinds = get.get("responses", {}).get("200", {}).get("content", {})
-    is_endless = any(kind.startswith("text/event-stream") for kind in kinds)
-    found = [path] if get and not (needs_query or needs_user or is_endless) else []
+    ok = get.get("responses", {}).get("200")
+    is_endless = ok and any(kind.startswith("text/event-stream") for kind in ok.get("content", ()))
+    found = [path] if ok is not None and not (needs_query or needs_user or is_endless) else []
     for parameter in parameters:
         if parameter["in"] == "path":
             place, values = f"{{{parameter['name']}}}", parameter["schema"].get("enum", ())
