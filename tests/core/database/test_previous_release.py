@@ -4,7 +4,8 @@ A release adds its dump (see test_upgrade.py) and, in a folder of the same name,
 the migrations. A change that breaks it takes two releases; docs/development.md says how.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -12,7 +13,13 @@ import pytest
 
 from tests.databases import CHECKOUT, migrate, run
 
-DUMP = max(Path(__file__).parent.glob("release-*.sql"))
+
+def newest(dumps: Iterable[Path]) -> Path:
+    """Return the dump of the newest release."""
+    return max(dumps, key=lambda path: [*map(int, re.findall(r"\d+", path.name))])
+
+
+DUMP = newest(Path(__file__).parent.glob("release-*.sql"))
 FILES = sorted(DUMP.with_suffix("").rglob("*.sql"))
 # What an INSERT of the previous release may leave out, and must not any more.
 REQUIRED = """
@@ -61,6 +68,13 @@ async def differences(url: str, folder: Path) -> Iterator[str]:
         for name in before | after
         if before.get(name) != after.get(name) and (name in before or not name.startswith("table "))
     )
+
+
+def test_the_previous_release_is_the_newest() -> None:
+    """Release 0.10.0 is newer than 0.9.0."""
+    dumps = [Path(f"release-{version}.sql") for version in ("0.2.1", "0.10.0", "0.9.0")]
+
+    assert newest(dumps) == dumps[1]
 
 
 async def test_the_previous_release_runs_on_the_newest_schema(empty_database: str) -> None:
