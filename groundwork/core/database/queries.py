@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from functools import cached_property
 from math import inf
 from operator import call
@@ -118,6 +119,8 @@ class Query[Row, *Parameters]:
 
 
 def _decoder(kind: Any) -> Callable[[Any], Any]:
+    if bare_type(kind) is Decimal:  # the driver reads 10000 as 1E+4
+        return lambda value: value and Decimal(f"{value:f}")
     if not is_json(kind):
         return _as_it_is
     # Of a Raw or None msgspec reads None alone.

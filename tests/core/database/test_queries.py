@@ -478,6 +478,15 @@ async def test_a_single_column_is_its_value(connection: Connection, sql: Path) -
     ]
 
 
+async def test_a_number_keeps_its_digits(connection: Connection, sql: Path) -> None:
+    """The driver reads 10000 as 1E+4, which is the same number, but not the same JSON."""
+    (sql / "x.sql").write_text("SELECT unnest('{10000,-1000000.0,0.00,NaN,NULL}'::numeric[]) AS x")
+
+    found = await Query[Decimal | None]("box/x").all(connection)
+
+    assert [*map(str, found)] == ["10000", "-1000000.0", "0.00", "NaN", "None"]
+
+
 @pytest.mark.usefixtures("box")
 async def test_a_struct_is_json(connection: Connection, sql: Path) -> None:
     """A Struct is written as json, without the fields that are UNSET, and None as NULL."""
