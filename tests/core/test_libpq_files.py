@@ -71,6 +71,17 @@ def test_the_database_has_the_name_of_the_user(
     assert find_password({"user": "u"}, "h", 1) == "b"
 
 
+def test_the_password_file_of_the_address_wins(
+    file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As with psql, `passfile` comes before PGPASSFILE."""
+    monkeypatch.setenv("PGPASSFILE", str(file))
+    (mine := tmp_path / "mine").touch(mode=0o600)
+    mine.write_text("*:*:*:*:mine")
+
+    assert find_password(PARTS | {"passfile": str(mine)}, "h", 5432) == "mine"
+
+
 def test_other_files_are_found_beside_a_folder_that_cannot_be_read(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +96,30 @@ def test_other_files_are_found_beside_a_folder_that_cannot_be_read(
     assert os.environ["HOME"] == os.devnull
     assert find_password(PARTS, "h", 5432) == "secret"
     assert add_service({"service": "s"}) == {"host": "h"}
+    os.environ |= {"HOME": str(file.parent), "PGPASSFILE": "/mine"}
+    translate_tls({})
+    assert os.environ["PGPASSFILE"] == "/mine"
+
+
+@pytest.mark.usefixtures("file")
+def test_a_home_without_an_authority_stays(tmp_path: Path) -> None:
+    """The certificate of the client in ~/.postgresql counts without root.crt."""
+    translate_tls({})
+
+    assert os.environ["HOME"] == str(tmp_path)
+
+
+@pytest.mark.parametrize(("mode", "stays"), [("verify-ca", True), ("require", False)])
+def test_an_authority_is_needed_to_verify(
+    mode: str, *, stays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PGSSLMODE counts like sslmode: without the file that PGSSLROOTCERT names, none connects."""
+    monkeypatch.setenv("PGSSLMODE", mode)
+    monkeypatch.setenv("PGSSLROOTCERT", "/nowhere")
+
+    translate_tls({})
+
+    assert ("PGSSLROOTCERT" in os.environ) is stays
 
 
 @pytest.mark.parametrize("name", ["sslrootcert", "sslcrl", "sslcert", "sslkey"])
@@ -103,3 +138,5 @@ def test_the_file_for_tls_that_cannot_be_read_is_named(
     monkeypatch.setenv(f"PG{name.upper()}", "/nowhere")
     assert unreadable_file(error, {}) == "/nowhere"
     assert unreadable_file(ConnectionResetError(), {}) is None
+    monkeypatch.setattr(os, "access", lambda _, mode: mode == os.F_OK)  # as another user
+    assert unreadable_file(error, {name: "/"}) == "/"
