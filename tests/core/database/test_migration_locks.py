@@ -17,7 +17,7 @@ from psycopg2.errors import DeadlockDetected, LockNotAvailable, UniqueViolation
 from groundwork.core.config import Settings
 from groundwork.core.database import migration_session
 from groundwork.core.database.migration_files import migration_ids
-from groundwork.core.database.migration_session import Session
+from groundwork.core.database.migration_session import _SESSIONS, Session
 from groundwork.core.database.migration_statements import run_statements
 from tests.databases import MARKS, migrate, run, transaction, yoyo
 from tests.servers import NOISE, wait_until
@@ -298,7 +298,7 @@ def test_a_waiting_runner_names_the_one_that_runs(
     """It logs the PID, user, application, since when, once; no lock of others, or elsewhere."""
     with (
         transaction(url, "SELECT pg_advisory_lock(1)"),
-        transaction(url, TAKE_LOCK) as pid,
+        transaction(url, TAKE_LOCK, "COMMIT") as pid,
         transaction(server_url, TAKE_LOCK),
     ):
         migration = start(ALTER)
@@ -308,7 +308,19 @@ def test_a_waiting_runner_names_the_one_that_runs(
     done, user = migration.result(), urlsplit(url).username
 
     assert (done.returncode, done.stdout.count("pid ")) == (0, 1)
-    assert f"another migration: pid {pid} {user} report idle in transaction since 20" in done.stdout
+    assert f"another migration: pid {pid} {user} report idle since 20" in done.stdout
+
+
+def test_a_holder_is_named_with_the_start_of_its_transaction(url: str) -> None:
+    """Its connection may be days old; a prepared transaction has none, and the PID 0."""
+    second = ("SELECT pg_sleep(1.1)", "COMMIT AND CHAIN")
+    with transaction(url, *second) as pid, closing(Session(Settings(database_url=url))) as session:
+        holders = session.run(_SESSIONS.format(f"unnest(ARRAY[0, {pid}])"))
+        since = session.run("SELECT xact_start FROM pg_stat_activity WHERE pid = %(pid)s", pid=pid)
+
+    assert "pid 0" in holders
+    assert f"pid {pid} " in holders
+    assert f"in transaction since {since:%F %T}" in holders
 
 
 def test_what_another_runner_has_rolled_back_is_skipped(copy: Path, url: str) -> None:
