@@ -180,8 +180,8 @@ def test_files_are_taken_as_psql_takes_them(
         "CREATE TABLE new (); rollback",
         "CREATE TABLE new (); ABORT",
         "CREATE TABLE new (); END; SELECT 1 / 0",
-        "/* one */ BEGIN; CREATE TABLE new (); END",
-        "START TRANSACTION; CREATE TABLE new (); COMMIT AND CHAIN",
+        "/* one */ BEGIN; CREATE TABLE new ()",
+        "START TRANSACTION; CREATE TABLE new ()",
         "CREATE TABLE new (); PREPARE  TRANSACTION 'new'",
         "CREATE TABLE new (); DISCARD  ALL",  # releases the lock of the runners
     ],
