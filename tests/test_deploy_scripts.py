@@ -132,11 +132,15 @@ def test_nothing_starts_without_a_secret(
 ) -> None:
     """The database would restart for ever, with a folder that podman makes in the file's place."""
     (host.folder / "secrets/database_url").unlink()
+    (host.folder / "secrets/database_url").mkdir()
 
     assert host.run(script, *(["dump"] if script == "restore" else [])) == 1
 
     assert "There is no file secrets/database_url." in capfd.readouterr().err
     assert not host.calls("")
+    shutil.rmtree(host.folder / "secrets")
+    assert host.run(script, *(["dump"] if script == "restore" else [])) == 1
+    assert "There is no file secrets/" in capfd.readouterr().err
 
 
 def test_a_folder_in_place_of_a_secret_is_replaced(host: Host) -> None:
@@ -292,6 +296,18 @@ def test_one_script_runs_at_a_time(
     assert (host.folder / "refused").exists()
     assert "Another backup, restore or upgrade is running." in capfd.readouterr().err
     assert host.run("upgrade", "2") == 0
+
+
+def test_a_killed_script_does_not_keep_the_lock(host: Host) -> None:
+    """What it started may live on, until the next script removes its container."""
+    script = host.folder / "docker"
+    script.write_text(
+        DOCKER.replace('*" migrate"', '*" backup") kill -KILL $PPID; sleep 3 ;;\n*" migrate"')
+    )
+    killed = host.run("backup")
+    script.write_text(DOCKER)
+
+    assert (killed, host.run("backup")) == (-signal.SIGKILL, 0)
 
 
 @pytest.mark.parametrize("script", ["upgrade", "backup", "restore"])
