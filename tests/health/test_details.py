@@ -151,6 +151,12 @@ async def test_details_have_their_units(
     assert (report["process"]["event_loop_lag_ms"], database["latency_ms"]) == (4.568, 12.346)
 
 
+@pytest.mark.parametrize("settings", [{"ops_token": TOKEN}], indirect=True)
+async def test_details_are_open_in_development(client: httpx.AsyncClient) -> None:
+    """A developer needs no token, even if OPS_TOKEN is set."""
+    assert (await client.get("/health/details")).status_code == 200
+
+
 @pytest.mark.parametrize("settings", [{"environment": "production"}], indirect=True)
 async def test_details_are_404_without_a_configured_token(client: httpx.AsyncClient) -> None:
     """Outside development, details return 404 if OPS_TOKEN is not set."""
