@@ -16,7 +16,7 @@ from psycopg2.errors import DeadlockDetected, LockNotAvailable, UniqueViolation
 
 from groundwork.core.config import Settings
 from groundwork.core.database import migration_session
-from groundwork.core.database.migration_files import migration_ids
+from groundwork.core.database.migration_files import MigrationError, migration_ids
 from groundwork.core.database.migration_session import _SESSIONS, Session
 from groundwork.core.database.migration_statements import run_statements
 from tests.databases import MARKS, migrate, run, transaction, yoyo
@@ -138,7 +138,7 @@ def test_an_index_waits_for_old_snapshots_as_long_as_it_must(
         assert not migration.done()
 
     assert migration.result().returncode == 0
-    assert f"waiting for pid {pid}" in migration.result().stdout
+    assert migration.result().stdout.count(f"waiting for pid {pid}") == 1
 
 
 @pytest.mark.parametrize(
@@ -179,6 +179,16 @@ def test_a_deadlock_is_tried_again(url: str) -> None:
 
     assert step.call_count == 2
     assert time.monotonic() - began >= 0.2
+
+
+def test_a_lock_is_tried_again_until_a_limit(url: str) -> None:
+    """MIGRATION_LOCK_TIMEOUT is for all attempts together, of which each waits for a second."""
+    step = Mock(side_effect=[*[LockNotAvailable] * 9, None])
+    settings = Settings(database_url=url, migration_lock_timeout=0.3)
+    with closing(Session(settings)) as session, pytest.raises(MigrationError, match="9003 failed"):
+        session.retry("9003", step)
+
+    assert 1 < step.call_count < 9
 
 
 def test_a_unique_index_over_duplicates_is_not_left_behind(start: Start, url: str) -> None:
