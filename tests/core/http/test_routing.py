@@ -7,7 +7,7 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Mount, Route
+from starlette.routing import Host, Match, Mount, Route, Router, WebSocketRoute
 from starlette.types import Scope
 
 from groundwork import main
@@ -120,6 +120,14 @@ def test_the_description_has_the_parameters_of_a_group() -> None:
     group = Mount("/boards/{board_id:int}", routes=[Route("/cards/{id:int}", answer)])
 
     assert set(describe("Groups", [group])["paths"]) == {"/boards/{board_id}/cards/{id}"}
+
+
+def test_the_description_has_the_routes_of_a_host() -> None:
+    """A host has no path of its own, and a WebSocket is no part of the description."""
+    host = Host("{name}.example.org", Router([Route("/cards", answer)]))
+    socket = WebSocketRoute("/live", answer)
+
+    assert set(describe("Hosts", [host, socket])["paths"]) == {"/cards"}
 
 
 async def echo(request: Request) -> Response:
