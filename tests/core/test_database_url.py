@@ -200,6 +200,7 @@ def test_a_password_is_read_as_psql_reads_it(password: str) -> None:
         "postgresql://u:s3cret@h:x/d",
         "postgresql://u@h/d?password=s3cret&s3cret@x=1",
         "postgresql://u@h/d?password=half&othersecret",
+        "postgresql://u:p/b?secret=x@h/d",
     ],
 )
 def test_a_password_to_encode_is_a_hint_without_the_password(url: str) -> None:
