@@ -99,6 +99,7 @@ def test_secrets_are_made_once(host: Host) -> None:
     assert {path.name: path.read_text() for path in folder.iterdir()} == first
     assert set(first) == set(DECLARED["secrets"])
     assert len(set(first.values())) == len(first)
+    assert min(len(value) for value in first.values()) > 64  # 32 random bytes
 
 
 @pytest.mark.parametrize("password", [None, "a/b@c%d?e#f", 'it\'s \\ a "$HOME" & |'])
@@ -143,15 +144,27 @@ def test_nothing_starts_without_a_secret(
     assert "There is no file secrets/" in capfd.readouterr().err
 
 
-def test_a_folder_in_place_of_a_secret_is_replaced(host: Host) -> None:
-    """Where podman has made a folder of a missing file, `secrets` makes the file."""
-    secret = host.folder / "secrets/database_password"
-    secret.unlink()
-    secret.mkdir()
+def test_what_is_no_secret_is_replaced(host: Host) -> None:
+    """Podman makes a folder of a missing file, and a full disk leaves an empty one."""
+    folder, empty = (host.folder / "secrets" / name for name in ("database_password", "ops_token"))
+    folder.unlink()
+    folder.mkdir()
+    empty.write_text("")
 
     assert host.run("secrets") == 0
 
-    assert secret.is_file()
+    assert folder.is_file()
+    assert empty.read_text()
+
+
+def test_secrets_are_made_in_the_checkout(host: Host) -> None:
+    """The folder in which the script is called does not count."""
+    shutil.rmtree(host.folder / "secrets")
+    script = host.folder / "deploy/compose/secrets"
+
+    subprocess.run([script], cwd=script.parent, env=bare_environment(), check=True)
+
+    assert (host.folder / "secrets/ops_token").is_file()
 
 
 def test_an_upgrade_migrates_and_waits_before_it_replaces(host: Host) -> None:
@@ -566,18 +579,20 @@ def test_an_interrupted_backup_leaves_nothing(host: Host, number: int) -> None:
 
 
 def test_old_backups_are_removed_from_their_folder_only(host: Host) -> None:
-    """BACKUP_KEEP_DAYS works where the folder is a link, and leaves subfolders alone."""
+    """BACKUP_KEEP_DAYS works where the folder is a link, and leaves subfolders and others alone."""
     (host.folder / "disk/archive").mkdir(parents=True)
     (host.folder / "backups").symlink_to("disk")
-    names = ("old.dump", "old.dump.sha256", "archive/old.dump")
+    (host.folder / "disk/groundwork-2025.dump.d").mkdir()
+    names = ("old.dump", "old.dump.sha256", "archive/old.dump", "old.dump.d/file", "other.dump")
     files = [host.folder / "disk" / name.replace("old", "groundwork-2025") for name in names]
     for file in files:
         file.touch()
         os.utime(file, (0, 0))
+        os.utime(file.parent, (0, 0))
 
     assert host.run("backup", "backups") == 0
 
-    assert [file.exists() for file in files] == [False, False, True]
+    assert [file.exists() for file in files] == [False, False, True, True, True]
 
 
 def test_zero_days_keep_all_backups(host: Host) -> None:
@@ -622,10 +637,13 @@ def test_a_backup_stays_without_its_metric(host: Host) -> None:
 
 
 @pytest.mark.parametrize("name", ["backups/typo.dump", "groundwork_before_typo", "deploy", ""])
-def test_what_is_no_file_is_not_restored(host: Host, name: str) -> None:
+def test_what_is_no_file_is_not_restored(
+    host: Host, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Nothing is started for a dump that does not exist."""
     assert host.run("restore", name) == 1
 
+    assert f'There is no file "{name}".' in capfd.readouterr().err
     assert host.calls("") == host.calls(" config")
 
 
@@ -634,6 +652,14 @@ def test_a_dump_may_have_any_name(host: Host) -> None:
     (host.folder / "-my dump").touch()
 
     assert host.run("restore", "-my dump") == 0
+
+
+def test_a_backup_can_be_restored(host: Host) -> None:
+    """Its checksum is of the file beside it, in whatever folder that is."""
+    host.run("backup", "backups")
+    dump, _ = sorted((host.folder / "backups").iterdir())
+
+    assert host.run("restore", str(dump)) == 0
 
 
 def test_a_changed_dump_is_not_restored(host: Host) -> None:
