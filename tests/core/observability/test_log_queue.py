@@ -109,10 +109,14 @@ def read_all(handler: QueueHandler, reading: int) -> None:
             os.read(reading, 65536)
 
 
-def test_lines_to_a_closed_pipe_are_counted() -> None:
-    """Lines to a closed pipe are dropped and counted."""
+@pytest.mark.parametrize("path", [None, "/dev/full"], ids=["closed pipe", "full disk"])
+def test_lines_that_cannot_be_written_are_counted(path: str | None) -> None:
+    """Lines to a closed pipe or a full disk are dropped and counted."""
     reading, writing = os.pipe()
     os.close(reading)
+    if path:
+        os.close(writing)
+        writing = os.open(path, os.O_WRONLY)
     handler, before = QueueHandler(writing), dropped_lines()
     for _ in range(2):
         handler.emit(record("lost"))
