@@ -488,11 +488,12 @@ def test_query_parameters_are_described() -> None:
     assert parameter == {"name": "word", "in": "query", "required": True, "description": "A word."}
 
 
-def test_the_enum_of_a_parameter_is_described() -> None:
-    """The values of an Enum that only a query has are a schema, as those of a body's are."""
-    query = defstruct("Colours", [("colours", list[Colour], [])], bases=(Input,))
+@pytest.mark.parametrize("place", ["path", "query"])
+def test_the_enum_of_a_parameter_is_described(place: str) -> None:
+    """The values of an Enum that only a parameter has are a schema, as those of a body's are."""
+    parts: Any = {place: defstruct("Colours", [("colours", list[Colour], [])], bases=(Input,))}
     document = describe(
-        "Boxes", [Route("/box", operation({204: None}, query=query)(lambda _: Response()))]
+        "Boxes", [Route("/box", operation({204: None}, **parts)(lambda _: Response()))]
     )
 
     parameter = document["paths"]["/box"]["get"]["parameters"][-1]
