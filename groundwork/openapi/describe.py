@@ -27,7 +27,7 @@ def describe(app_name: str, routes: Iterable[BaseRoute]) -> _Json:
     handlers = _handlers(routes)
     bodies = [one.body for *_, one in handlers if isinstance(one.body, type)]
     given = [kind for *_, one in handlers for kind in one.returns.values()]
-    kinds = [Problem, *bodies, *(kind for kind in given if kind and not isinstance(kind, str))]
+    kinds = [Problem, *bodies, *(kind for kind in given if not isinstance(kind, str))]
     inputs = [kind for *_, one in handlers for kind in (one.path, one.query) if kind]
     parameters = [field.type for kind in inputs for field in msgspec.structs.fields(kind)]
     schemas, components = msgspec.json.schema_components(kinds + parameters, ref_template=_REF)
