@@ -160,6 +160,16 @@ def test_what_runs_concurrently_has_no_timeout(statement: str) -> None:
     assert session.run.mock_calls[1:3] == [without, call(statement)]
 
 
+def test_queries_do_not_queue_behind_the_drop_of_an_index() -> None:
+    """An index of a killed run is dropped concurrently too, as it has no timeout."""
+    session = Mock(Session)
+    session.run.side_effect = [None, None, "crate_n", None, None, None, None]
+
+    run_statements(session, [(1, INDEX.partition("\n")[2])])
+
+    assert session.run.mock_calls[3] == call("DROP INDEX CONCURRENTLY crate_n")
+
+
 def test_an_index_that_cannot_be_dropped_hides_no_error() -> None:
     """The statement's error counts, and is not tried again; the next run drops the index."""
     session = Mock(Session)
