@@ -52,6 +52,7 @@ def test_an_id_is_the_name_of_the_file(tmp_path: Path, monkeypatch: pytest.Monke
         ".#9003.create.sql",
         "_tmp.sql",
         "0002.create-installation.down.sql",
+        "0002.create-installation.undo.sql",
         "0002.create-installation.Rollback.sql",
     ],
 )
