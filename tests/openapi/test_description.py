@@ -437,7 +437,7 @@ def test_a_docstring_is_summary_and_description() -> None:
 
 def test_any_error_is_described() -> None:
     """A status that the common texts do not have is described by its phrase, if it has one."""
-    given = operation({299: None}, errors=(418, 499))
+    given = operation({299: None}, errors=(415, 418, 499))
     route = Route("/box", given(lambda _: Response()))
 
     document = describe("Boxes", [route])
@@ -446,6 +446,13 @@ def test_any_error_is_described() -> None:
     assert (texts["418"], texts["499"]) == ("I'm a Teapot.", "499.")
     assert texts["415"] == "The body must be application/json."
     assert "m a Teapot." in render(document)
+
+
+def test_an_operation_has_the_tag_of_its_feature() -> None:
+    """The tag is the folder of the handler's module."""
+    route = Route("/box", operation({204: None})(lambda _: Response()))
+
+    assert describe("Boxes", [route])["paths"]["/box"]["get"]["tags"] == ["openapi"]
 
 
 def test_a_route_may_have_no_description() -> None:
