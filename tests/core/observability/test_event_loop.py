@@ -55,6 +55,7 @@ async def test_a_block_counts_at_once() -> None:
     """What runs first after a block knows of it, such as a check that has timed out."""
     monitor = LoopMonitor()
     async with background(monitor.run()):
+        assert monitor.blocked_seconds == 0
         await asyncio.sleep(0.01)
         assert monitor.blocked_seconds >= 0
         block_the_loop(0.3)
