@@ -11,7 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from groundwork.core.database import migration_files
-from groundwork.core.database.migration_files import migration_ids, read_sql
+from groundwork.core.database.migration_files import directive, migration_ids, read_sql
 from groundwork.core.database.migration_statements import statements
 from tests import databases
 from tests.databases import MARKS, migrate, run, yoyo
@@ -88,6 +88,7 @@ def test_a_file_of_another_kind_is_ignored(name: str, copy: Path, own_database: 
         b"SELECT '\xe9';",
         b"SELECT 1;\0SELECT 2;",
         b"-- transactional: false x\n",
+        b"-- An index.\n-- transactional: no\n",
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused(
@@ -296,6 +297,7 @@ def test_a_directive_is_read_in_any_spelling(top: str, copy: Path, own_database:
 
 def test_a_sentence_is_no_directive(copy: Path, own_database: str) -> None:
     """A comment that happens to begin with the same word stops nothing."""
+    assert directive("SELECT 1;\n-- transactional: false or true") == "true"
     text = "SELECT 1;\n-- transactional: all or nothing\nSELECT 2;"
     (copy / "sql/migrations/9003.select.sql").write_text(text)
 
