@@ -51,6 +51,7 @@ def test_the_status_decides_unless_the_reason_does(
 
 FULL: dict[str, Any] = {"pool": {"size": 4, "idle": 0, "in_use": 4, "max": 4}}
 DOWN: dict[str, Any] = {"latency_ms": None, "server_version": None}
+NEW: dict[str, Any] = {"migrations": {"applied": [], "pending": ["1"], "unknown": []}}
 NONE: dict[str, Any] = {"migrations": {"applied": [], "pending": [], "unknown": []}}
 SOME: dict[str, Any] = {
     "migrations": {"applied": ["1"], "pending": ["2", "3"], "unknown": ["8", "9"]}
@@ -84,6 +85,7 @@ SOME: dict[str, Any] = {
         (make(**FULL, **DOWN), "pool", "unknown", "unknown"),
         (make(), "migrations", "ok", "ok"),
         (make(**SOME), "migrations", "pending", "unavailable"),
+        (make(**NEW), "migrations", "pending", "unavailable"),
         (make(**NONE), "migrations", "unknown", "unknown"),
         (make(), "log", "ok", "ok"),
         (make(dropped=7), "log", "has dropped lines", "degraded"),
