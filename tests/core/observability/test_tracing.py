@@ -207,10 +207,17 @@ def test_the_service_has_the_name_that_is_set(
     assert provider.resource.attributes["service.name"] == expected
 
 
-@pytest.mark.parametrize("value", ["abc", "", "-1", "1.5", "9" * 400, "1\n2", "\udcff", "=%0a"])
+@pytest.mark.parametrize(
+    "value", ["abc", "", "0", "-1", "1.5", "9" * 400, "1\n2", "\udcff", "a=%0a"]
+)
 @pytest.mark.parametrize(
     "name",
-    ["OTEL_BSP_SCHEDULE_DELAY", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_ENDPOINT"],
+    [
+        "OTEL_BSP_SCHEDULE_DELAY",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+    ],
 )
 def test_an_invalid_value_is_refused(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str, value: str
