@@ -100,4 +100,4 @@ def _read(path: str) -> str:
 
 
 def _refuse(message: str) -> NoReturn:
-    raise ValueError(message) from None
+    raise ValueError(message)
