@@ -22,17 +22,17 @@ _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 def serve(sockets: list[socket.socket] | None = None) -> None:
     """Serve until SIGTERM or SIGINT; exit with 0 after a clean shutdown."""
-    settings = _read_settings()
     runs = False  # an import discards an exception in one of its callbacks
     for number in _SIGNALS:
         signal.signal(number, lambda *_: _exit_cleanly() if runs else os._exit(0))
-    sockets = sockets or listen(settings.host, settings.port)
     gc.disable()
-    import uvicorn  # slow, as the next two: invalid settings are reported first
+    import uvicorn  # before the fork, whose process needs most of it too
 
     from groundwork.main import create_app
     from groundwork.protocol import Protocol
 
+    settings = _read_settings()
+    sockets = sockets or listen(settings.host, settings.port)
     config = uvicorn.Config(
         create_app(settings),
         loop="uvloop",
