@@ -127,8 +127,8 @@ def _errors(value: Any, kind: Any, path: _Path, left: Iterator[int]) -> _Errors:
         if not found:
             msgspec.convert(value, kind)
     except ValueError as error:
-        detail, *name = re.split(r" - at `(?:\$\.(\w+)`)?", str(error))[:2]  # that of a tag
-        found.append(((*path, *filter(None, name)), _DETAILS.get(detail, detail)))
+        detail, *tag = re.split(r" - at `(?:\$\.([^'`.[]+)|[^']*)`\Z", str(error))[:2]
+        found.append(((*path, *filter(None, tag)), _DETAILS.get(detail, detail)))
     return found
 
 

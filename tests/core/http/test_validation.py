@@ -27,6 +27,7 @@ type Tags = Annotated[list[Annotated[str, Meta(max_length=2)]], Meta(max_length=
 
 
 UNSTORABLE = "Contains a character that cannot be stored."
+INVALID = "Invalid value ' - at `$.b`'"
 
 
 class Author(Input):
@@ -260,6 +261,7 @@ async def test_a_large_body_is_refused(client: httpx.AsyncClient) -> None:
         ),
         ({"title": "a", "shelf": {"type": "b", "number": 1}}, "#/shelf/type", "Invalid value 'b'"),
         ({"title": "a", "source": {"type": "b"}}, "#/source/type", "Invalid value 'b'"),
+        ({"title": "a", "source": {"type": " - at `$.b`"}}, "#/source/type", INVALID),
         ({"title": "a", "source": {"type": 1}}, "#/source/type", "Expected `str`, got `int`"),
         ({"title": "a", "source": "b"}, "#/source", "Expected `object | null`, got `str`"),
         ([], "#", "Expected `object`, got `array`"),
