@@ -34,7 +34,8 @@ def tracing() -> list[Middleware]:
         return []
     for pattern, (form, expected) in _FORMS.items():
         for name in filter(re.compile(pattern).fullmatch, os.environ):
-            if not re.fullmatch(form, os.environ[name].strip(), re.ASCII):
+            os.environ[name] = os.environ[name].strip()
+            if not re.fullmatch(form, os.environ[name], re.ASCII):
                 exit_with(f"{name}: Expected: {expected}.")
     try:
         return [_middleware()]

@@ -1,6 +1,7 @@
 """Traces: the trace ID of a request in its log lines, and the export of spans."""
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -234,9 +235,11 @@ def test_an_invalid_value_is_refused(
 def test_a_value_is_trimmed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line break at the end, as a file of secrets has, is not part of it."""
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", " 1000\n")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318\r\n")
 
     (middleware,) = tracing()
 
+    assert os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector:4318"
     provider: Any = middleware.kwargs["tracer_provider"]
     provider.shutdown()
     assert provider.resource.attributes["service.name"] == "groundwork"
