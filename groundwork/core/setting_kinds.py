@@ -1,6 +1,6 @@
 """Each kind of setting: its type, the rule that it has to pass, what the message says is expected.
 
-config.py imports this when it reads them: what it needs would take memory from then on.
+config.py imports it only to read the settings: environs would stay in memory.
 """
 
 import re
