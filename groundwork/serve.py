@@ -66,12 +66,12 @@ def _read_settings() -> Settings:
     except OSError:  # the system allows no more processes
         return settings_or_exit()
     if not child:
-        with suppress(BrokenPipeError), os.fdopen(writer, "wb") as pipe:
+        with suppress(Exception), os.fdopen(writer, "wb") as pipe:  # the parent meets it too
             os.close(reader)
             try:
-                pickle.dump((settings_or_exit(), answers, dict(os.environ)), pipe)
+                pickle.dump((settings_or_exit(), answers, set(os.environ)), pipe)
             except SystemExit as error:
-                pickle.dump((error.code, {}, {}), pipe)
+                pickle.dump((error.code, {}, set()), pipe)
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
@@ -80,12 +80,12 @@ def _read_settings() -> Settings:
         os.waitpid(child, 0)
     if not found:  # it was killed
         return settings_or_exit()
-    settings, read, environment = pickle.loads(found)  # noqa: S301 - of this program
+    settings, read, names = pickle.loads(found)  # noqa: S301 - of this program
     if not isinstance(settings, Settings):
         sys.exit(settings)
     answers.update(read)
-    os.environ.clear()  # reading may have removed PG*
-    os.environ.update(environment)
+    for name in os.environ.keys() - names:  # reading may have removed PG*
+        del os.environ[name]
     return settings
 
 

@@ -4,6 +4,9 @@ import gc
 import logging
 import os
 import signal
+import subprocess
+import sys
+from subprocess import PIPE
 from typing import Any
 from unittest.mock import Mock
 
@@ -131,6 +134,15 @@ def test_settings_are_read_here_if_the_other_process_is_killed(
     assert request.getfixturevalue("options")["timeout_keep_alive"] == 42
 
 
+def test_a_bug_in_the_other_process_is_reported_once() -> None:
+    """It is met here again; there it must not go on with what called it."""
+    code = "from groundwork import serve; serve.settings_or_exit = None; serve.serve()"
+
+    done = subprocess.run([sys.executable, "-c", code], stderr=PIPE, text=True, check=False)
+
+    assert (done.returncode, done.stderr.count("Traceback")) == (1, 1)
+
+
 def test_settings_are_read_if_nobody_waits_for_processes(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
@@ -140,7 +152,7 @@ def test_settings_are_read_if_nobody_waits_for_processes(
     assert request.getfixturevalue("options")["timeout_keep_alive"] == 42
 
 
-def test_what_reading_changes_in_the_environment_is_kept(
+def test_what_reading_removes_from_the_environment_is_removed(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     """PG* is removed with the database of `groundwork dev`; asyncpg would read it."""
