@@ -26,7 +26,7 @@ def serve(sockets: list[socket.socket] | None = None) -> None:
     for number in _SIGNALS:
         signal.signal(number, lambda *_: _exit_cleanly() if runs else os._exit(0))
     gc.disable()
-    import uvicorn  # before the fork, whose process needs most of it too
+    import uvicorn  # before the fork: the child needs most of its modules too
 
     from groundwork.main import create_app
     from groundwork.protocol import Protocol
