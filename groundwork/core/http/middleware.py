@@ -89,7 +89,7 @@ class RequestContext:
             traceparent.reset(tokens[1])
 
     def _template(self, route: BaseRoute | None) -> str:
-        """Return the whole path template of a route, /api/notes/{id}; "" for none in a Mount."""
+        """Return the path template of a route, /api/notes/{id}; "" if the path has no route."""
         if id(route) not in self._templates:
             self._templates |= {id(one): path for path, one in flatten(self.app.routes)}
         path = "" if getattr(route, "routes", ()) else getattr(route, "path", "")

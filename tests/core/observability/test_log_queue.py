@@ -134,10 +134,12 @@ def test_a_line_that_a_full_disk_cuts_off_spoils_no_other(tmp_path: Path) -> Non
     writing, limits = os.open(file, os.O_WRONLY | os.O_CREAT), resource.getrlimit(RLIMIT_FSIZE)
     handler, before = QueueHandler(writing), dropped_lines()
     resource.setrlimit(RLIMIT_FSIZE, (5, limits[1]))
-    for _ in range(2):
-        handler.emit(record("cut off"))
-        handler.flush()
-    resource.setrlimit(RLIMIT_FSIZE, limits)
+    try:
+        for _ in range(2):
+            handler.emit(record("cut off"))
+            handler.flush()
+    finally:
+        resource.setrlimit(RLIMIT_FSIZE, limits)
 
     handler.emit(record("next"))
     handler.flush()
